@@ -1,0 +1,36 @@
+"""Run identity: which execution a manifest asks for.
+
+SHA-256 over a fixed list of fields *as written, before defaulting*, so that a release with another default never runs a fleet
+again. Changing the list needs a new `VERSION`; runs of older versions keep their names in the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from reconciler.core import codec, model
+
+VERSION = 1
+
+WORKLOAD_FIELDS = ("image", "command", "args", "env", "secrets", "workdir", "volumes")
+"""Members of `spec.workload` that make a run what it is; `workload.code` enters by its Git tree and entrypoint."""
+
+SPEC_FIELDS = ("rerun",)
+"""Members of `spec` besides the workload that make a run what it is."""
+
+
+def run_id(instance: str, job: model.Job, replica: int) -> str:
+    """Return the run's id: 32 hex digits, equal exactly when the same execution is meant."""
+    code = job.workload.code
+    text = codec.encode(
+        [
+            VERSION,
+            instance,
+            job.tenant,
+            job.name,
+            replica,
+            code.tree if code else "",
+            job.written,
+        ]
+    )
+    return hashlib.sha256(text).hexdigest()[:32]

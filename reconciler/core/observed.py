@@ -1,0 +1,181 @@
+"""What the outside reports now. Every item is present, absent or unknown; unknown never means absent."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core import spec
+
+
+class ItemState(enum.Enum):
+    """Where an attempt stands on its host. Ordered: an attempt never goes back."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class ExitKind(enum.Enum):
+    """How an attempt's process tree came to its end."""
+
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out-of-memory"
+    NOT_STARTED = "not-started"
+    """The attempt could not be started (code, environment, secret, claim, restore); `detail` says why."""
+    UNKNOWN = "unknown"
+    """Supervisor and process are gone and neither left a record: it may have finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """The durable end of an attempt."""
+
+    kind: ExitKind
+    code: int | None = None
+    """Exit status where `kind` is EXITED."""
+    signal: int | None = None
+    detail: str = ""
+    stopped: bool = False
+    """We had delivered a stop signal before it ended: whatever its status, it was stopped and did not finish."""
+    fatal: bool = False
+    """Trying again cannot help (a missing secret, a refused restore)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The program's own count of its work."""
+
+    step: int
+    of: int | None = None
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A complete, verified checkpoint that the store offers."""
+
+    digest: str
+    attempt: int
+    taken_at: float
+    purpose: spec.Purpose = spec.Purpose.TIMER
+    request: str = ""
+    step: int | None = None
+    logical_bytes: int = 0
+    stored_bytes: int = 0
+    seconds: float = 0.0
+    """From request to durable and verified."""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestReport:
+    """What became of a requested checkpoint."""
+
+    id: str
+    done: bool
+    digest: str = ""
+    """The checkpoint taken; empty with `done`: it failed, `detail` says why."""
+    detail: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One attempt as its host (or engine) reports it."""
+
+    ref: spec.AttemptRef
+    state: ItemState
+    want: spec.Want = spec.Want.RUN
+    """What the host believes it is to do with it: lets a new reconciler rebuild the assignments."""
+    host: str = ""
+    spec: spec.AttemptSpec | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit: Exit | None = None
+    progress: Progress | None = None
+    first_step: int | None = None
+    """The first step this attempt reported."""
+    checkpoints: tuple[Taken, ...] = ()
+    request: RequestReport | None = None
+    condition: str = ""
+    """A sentence about something that does not stop the attempt (a late checkpoint, an unenforced limit)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A warning that a host goes away."""
+
+    deadline: float
+    """POSIX time in seconds."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostState:
+    """The whole state of one host, as its agent sends it. `generation` grows with every message of one agent process."""
+
+    host: str
+    pool: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cpu: int = 0
+    """Thousandths of a core offered."""
+    memory: int = 0
+    """Bytes offered."""
+    boot: str = ""
+    """Id of the machine's boot: after another one no process of before can live."""
+    session: int = 0
+    """Grows with every start of the agent; (session, generation) orders its messages."""
+    generation: int = 0
+    accepted: int = 0
+    """Generation of the newest assignments the agent has journalled."""
+    items: tuple[Item, ...] = ()
+    notice: Notice | None = None
+    draining: bool = False
+    conditions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """One host as the reconciler knows it. With `silent_since` set, `state` is old and says nothing about now."""
+
+    state: HostState
+    seen_at: float
+    silent_since: float | None = None
+    silent_tries: int = 0
+    """Observations in a row that heard nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetView:
+    """One target. When `known` is false the listing failed: no item of it may be taken for absent."""
+
+    name: str
+    known: bool = True
+    error: str = ""
+    hosts: Mapping[str, HostView] = field(default_factory=dict)
+    items: Mapping[spec.AttemptRef, Item] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreView:
+    """One store: whether it can be written, and the verified checkpoints of the runs that were asked about."""
+
+    name: str
+    known: bool = True
+    error: str = ""
+    checkpoints: Mapping[str, tuple[Taken, ...]] = field(default_factory=dict)
+    """By run; a run that was not asked about is missing, one without checkpoints has an empty tuple."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything observed in one pass."""
+
+    at: float
+    """POSIX time in seconds of the observation."""
+    targets: Mapping[str, TargetView] = field(default_factory=dict)
+    stores: Mapping[str, StoreView] = field(default_factory=dict)
