@@ -1,0 +1,48 @@
+"""What ships imports only what pyproject.toml declares, and pyproject.toml declares only what is imported."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+
+from tests.architecture import sources
+from tests.architecture.sources import ROOT, Source, Violation
+
+IMPORT_NAMES = {"gitpython": "git", "grpcio": "grpc", "protobuf": "google", "pyyaml": "yaml"}
+"""Where the name to import differs from the name to install."""
+
+STANDALONE: tuple[str, ...] = ("agent.runtime",)
+"""Modules that run without our environment, on nothing but the standard library."""
+
+
+def declared() -> frozenset[str]:
+    """The import names of the runtime dependencies."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = (re.split(r"[^\w-]", line, maxsplit=1)[0].lower() for line in project["dependencies"])
+    return frozenset(IMPORT_NAMES.get(name, name) for name in names)
+
+
+def undeclared(tree: tuple[Source, ...], known: frozenset[str]) -> list[Violation]:
+    """Imports of something that an installation would not bring along."""
+    return [
+        Violation(source.path, line, f"{source.module} imports {name}, which pyproject.toml does not declare for it")
+        for source in sources.production(tree)
+        for name, line in _foreign(source, tree)
+        if name not in known or source.module.startswith(STANDALONE)
+    ]
+
+
+def unneeded(tree: tuple[Source, ...], known: frozenset[str]) -> list[Violation]:
+    """Declared dependencies that nothing imports."""
+    used = {name for source in sources.production(tree) for name, _ in _foreign(source, tree)}
+    return [Violation("pyproject.toml", 1, f"nothing imports the dependency {name}") for name in sorted(known - used)]
+
+
+def _foreign(source: Source, tree: tuple[Source, ...]) -> list[tuple[str, int]]:
+    own = set() if source.module.startswith(STANDALONE) else {"reconciler", "agent"}
+    return [
+        (root, line)
+        for name, line in sources.imports(source, tree)
+        if (root := name.split(".")[0]) and root not in sys.stdlib_module_names and root not in own
+    ]

@@ -1,0 +1,1 @@
+"""Tests of what is around the code: the wheel, the locks, the set-up and the test environment itself."""
