@@ -35,15 +35,24 @@ for name in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run("-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT))
-    return next(folder.glob("perdure-*.whl"))
+    return build(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def build(project: Path, into: Path) -> Path:
+    """Builds a wheel of a checkout or a source archive, with nothing from outside."""
+    run("-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "-w", str(into), str(project))
+    return next(into.glob("perdure-*.whl"))
 
 
 def run(*arguments: str, python: str = sys.executable, folder: Path = ROOT) -> str:
     result = subprocess.run([python, *arguments], cwd=folder, check=False, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
 
 
 def in_checkout() -> list[str]:
@@ -56,8 +65,7 @@ def in_checkout() -> list[str]:
 
 
 def test_the_top_level_is_the_two_packages(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        roots = {name.split("/")[0] for name in archive.namelist()}
+    roots = {name.split("/")[0] for name in names(wheel)}
     assert {name for name in roots if not name.endswith(".dist-info")} == {"reconciler", "agent"}
 
 
@@ -68,6 +76,11 @@ def test_an_installed_wheel_reads_the_same_data_files(wheel: Path, tmp_path: Pat
     run("-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", str(wheel))
     installed = run("-I", "-c", LIST_INSTALLED, *FOLDERS, python=python, folder=tmp_path)
     assert sorted(installed.splitlines()) == in_checkout()
+
+
+def test_a_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    run("-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path))
+    assert names(build(next(tmp_path.glob("perdure-*.tar.gz")), tmp_path)) == names(wheel)
 
 
 def test_the_installed_version_is_the_one_of_the_sources(wheel: Path) -> None:
