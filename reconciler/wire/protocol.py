@@ -1,0 +1,33 @@
+"""Versions and limits of the conversation between reconciler and agents."""
+
+from __future__ import annotations
+
+VERSION = 1
+"""Newest protocol this release speaks."""
+
+OLDEST = 1
+"""Oldest protocol this release still speaks. A release that raises VERSION keeps the one before it."""
+
+MESSAGE_BYTES = 16 * 2**20
+"""Longest message of a session: room for two hundred attempts with 80 KB of specification each."""
+
+JOIN_BYTES = 64 * 2**10
+"""Longest message of whoever has no certificate yet."""
+
+CHUNK_BYTES = 256 * 2**10
+"""Bytes of an archive sent in one message."""
+
+
+def mismatch(version: int, oldest: int, me: str, peer: str) -> str:
+    """Return why two ends cannot work together, "" when they can. `me` and `peer` name them in the sentence."""
+    if version >= OLDEST and oldest <= VERSION:
+        return ""
+    newer, older = (peer, me) if version > VERSION else (me, peer)
+    return (
+        f"{peer} speaks protocol {_range(oldest, version)} and {me} {_range(OLDEST, VERSION)}: "
+        f"update {older} to a release close to that of {newer}"
+    )
+
+
+def _range(oldest: int, newest: int) -> str:
+    return str(newest) if oldest == newest else f"{oldest} to {newest}"

@@ -1,0 +1,69 @@
+"""gRPC, as both ends use it: loaded quietly, with one set of channel options.
+
+Import gRPC and the generated services through this module (`rpc.grpc`, `rpc.services`). The native part reads GRPC_VERBOSITY once, when it is loaded, and would otherwise
+print a line for every refused handshake and every lost connection; all of these reach us as errors anyway.
+"""
+
+from __future__ import annotations
+
+import os
+
+from reconciler.wire import certificates, protocol
+
+_asked = os.environ.get("GRPC_VERBOSITY")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc  # noqa: E402
+
+from reconciler.wire import agent_pb2_grpc as services  # noqa: E402
+
+if _asked is None:  # jobs inherit what the person set, not what we did
+    del os.environ["GRPC_VERBOSITY"]
+
+__all__ = ("grpc", "options", "secure_channel", "services", "unavailable")
+
+Options = tuple[tuple[str, int | str], ...]
+
+
+def options(keepalive: float, message_bytes: int = protocol.MESSAGE_BYTES) -> Options:
+    """Return the options of either end. A peer that answers no ping for twice `keepalive` seconds is disconnected."""
+    milliseconds = max(1, int(keepalive * 1000))
+    return (
+        ("grpc.max_send_message_length", message_bytes),
+        ("grpc.max_receive_message_length", message_bytes),
+        ("grpc.keepalive_time_ms", milliseconds),
+        ("grpc.keepalive_timeout_ms", 2 * milliseconds),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", milliseconds // 2),
+        ("grpc.http2.min_ping_interval_without_data_ms", milliseconds),
+        ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a coin toss
+        ("grpc.enable_http_proxy", 0),  # agents dial straight; a proxy could not see through mutual TLS anyway
+    )
+
+
+def secure_channel(
+    address: str, roots: bytes, key: bytes | None = None, certificate: bytes | None = None, keepalive: float = 10.0
+) -> grpc.Channel:
+    """Return a channel to a server that one of `roots` (PEM) vouches for under the reconciler's fixed name.
+
+    The name in the certificate does not depend on the address: the authority is the instance's own, and vouches for no other
+    server, so that agents may reach it through any address, forwarded port or tunnel.
+    """
+    return grpc.secure_channel(
+        address,
+        grpc.ssl_channel_credentials(roots, key, certificate),
+        options=(*options(keepalive), ("grpc.ssl_target_name_override", certificates.SERVER_NAME)),
+    )
+
+
+def unavailable(error: grpc.RpcError) -> bool:
+    """Return whether trying again may help: the server was not reached, or said so."""
+    return error.code() in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+    )
