@@ -29,7 +29,7 @@ def run_id(instance: str, job: model.Job, replica: int) -> str:
             job.tenant,
             job.name,
             replica,
-            code.tree if code else "",
+            [code.tree, code.entrypoint, code.requirements] if code else None,
             job.written,
         ]
     )

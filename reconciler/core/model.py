@@ -200,7 +200,8 @@ class Job:
     """Orders waiting runs, higher first; never preempts."""
     checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     restore_from: str = "latest"
-    """"latest", "none" or "sha256:…"; where the first attempt of a run begins. Later attempts continue the run."""
+    """Where the next attempt begins. "latest": the run's newest checkpoint; "none": always the beginning; "sha256:…": that
+    checkpoint, once; what follows continues from there."""
     depends_on: tuple[str, ...] = ()
     """Names of Jobs of the same tenant that must have finished."""
     drift: Drift = Drift.OBSERVE

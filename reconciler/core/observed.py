@@ -43,6 +43,8 @@ class Exit:
     """We had delivered a stop signal before it ended: whatever its status, it was stopped and did not finish."""
     fatal: bool = False
     """Trying again cannot help (a missing secret, a refused restore)."""
+    damaged: str = ""
+    """Digest of the checkpoint that could not be restored because its bytes are not what was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,8 @@ class HostState:
     boot: str = ""
     """Id of the machine's boot: after another one no process of before can live."""
     session: int = 0
-    """Grows with every start of the agent; (session, generation) orders its messages."""
+    """Grows with every start of the agent, also after its data was lost: the larger of the last one plus 1 and POSIX seconds.
+    (session, generation) orders its messages."""
     generation: int = 0
     accepted: int = 0
     """Generation of the newest assignments the agent has journalled."""
@@ -172,6 +175,14 @@ class StoreView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Since when (POSIX seconds) and in how many observations in a row a host was not heard."""
+
+    since: float
+    tries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything observed in one pass."""
 
@@ -179,3 +190,5 @@ class World:
     """POSIX time in seconds of the observation."""
     targets: Mapping[str, TargetView] = field(default_factory=dict)
     stores: Mapping[str, StoreView] = field(default_factory=dict)
+    unheard: Mapping[tuple[str, str], Silence] = field(default_factory=dict)
+    """By (target, host): hosts of live attempts that this process has never heard."""

@@ -57,6 +57,8 @@ class Attempt:
     first_step: int | None = None
     last_step: int | None = None
     of: int | None = None
+    seen: tuple[int, int] = (0, 0)
+    """Agent session and generation in which it was first seen started: an older state cannot prove it absent."""
 
     @property
     def live(self) -> bool:
@@ -71,6 +73,10 @@ class Saved:
     taken: observed.Taken
     pinned_by: tuple[str, ...] = ()
     """Names of Checkpoint manifests that hold it."""
+    tombstoned_at: float | None = None
+    """POSIX time of the first phase of its deletion."""
+    damaged: bool = False
+    """A restore found bytes that are not what was written: it is not chosen again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +84,8 @@ class Pending:
     """A request on its way to the attempt; kept so that it is neither forgotten nor repeated too soon."""
 
     request: spec.Request
-    attempt: int
+    base: str
+    """What asked: a purpose's name or a Checkpoint manifest's id. The request's own id adds attempt and try."""
     asked_at: float
     tries: int = 1
     failed_at: float | None = None
@@ -90,6 +97,7 @@ class Record:
     """Everything the ledger knows about one run."""
 
     v: int = 1
+    instance: str
     run: str
     tenant: str
     job: str
@@ -121,8 +129,6 @@ class Record:
     condition: str = ""
     served: tuple[str, ...] = ()
     """Ids of Checkpoint manifests already taken."""
-    acknowledged: bool = True
-    """False from an attempt's end until its host has been told to forget it."""
 
     @property
     def key(self) -> tuple[str, str, int]:

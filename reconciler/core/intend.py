@@ -1,0 +1,149 @@
+"""Turn decisions into intents: the record as the ledger must hold it before anything is started, and the action to carry out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from reconciler.core import action, model, observed, record, ruling, spec, transition, work
+
+Intended = tuple[record.Record, action.Action, tuple[record.Line, ...]]
+
+
+def plain(case: ruling.Case, decision: ruling.Decision) -> Intended:
+    """Return the intent of a decision that needs no host: everything but the start of a further attempt."""
+    run, lines = _phase(case.run, decision, case.now)
+    match decision.verb:
+        case action.Verb.CHECKPOINT | action.Verb.STOP:
+            return _ask(case, run, decision, lines)
+        case action.Verb.UPDATE if case.job is not None:
+            run = dataclasses.replace(run, applied=case.job, pending=None, condition="")
+            return run, _action(run, decision, assignment=spec.Assignment(spec=attempt_spec(run, case.job))), lines
+        case action.Verb.START | action.Verb.RESTORE:
+            assignment = spec.Assignment(spec=attempt_spec(run, run.applied))
+            return run, _action(run, decision, assignment=assignment), lines
+    return run, _action(run, decision), lines
+
+
+def launch(case: ruling.Case, decision: ruling.Decision, job: model.Job, host: str) -> Intended:
+    """Return the intent of a further attempt on `host`: recorded first, started after the push."""
+    run = case.run
+    number = len(run.attempts) + 1
+    restored = decision.restore.digest if decision.restore else ""
+    before = run.newest
+    attempt = record.Attempt(number=number, target=job.target, host=host, intended_at=case.now, restored_from=restored)
+    saved = run.checkpoints
+    if decision.restore and restored not in {each.taken.digest for each in saved}:
+        saved = (*saved, record.Saved(taken=decision.restore))
+    lines: tuple[record.Line, ...] = ()
+    lost, kept = work.on_launch(run, decision.restore)
+    after = dataclasses.replace(
+        run,
+        attempts=(*run.attempts, attempt),
+        checkpoints=saved,
+        applied=job,
+        phase=record.Phase.RUNNING,
+        reason="Starting",
+        not_before=None,
+        pending=None,
+        condition="",
+    )
+    if before is not None:
+        what = "retried" if before.ending in (record.Ending.FAILED, record.Ending.LOST) else "resumed"
+        source = f"checkpoint {restored[:19]}{transition.at_step(decision.restore)}" if restored else "the beginning"
+        text = f"{transition.name(after)} is {what} as attempt {number} on {host} from {source}."
+        lines = (transition.line(after, what, text, case.now, host=host, checkpoint=restored, stepsLost=lost.steps),)
+    act = _action(after, decision, assignment=spec.Assignment(spec=attempt_spec(after, job)))
+    digests = (restored,) if restored else ()
+    return after, dataclasses.replace(act, host=host, attempt=number, digests=digests, lost=lost, saved=kept), lines
+
+
+def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:
+    """Return what the target is given for the run's newest attempt under this version of the manifest."""
+    attempt = run.attempts[-1]
+    return spec.AttemptSpec(
+        instance=run.instance,
+        run=run.run,
+        attempt=attempt.number,
+        tenant=run.tenant,
+        job=run.job,
+        replica=run.replica,
+        revision=run.revision,
+        workload=job.workload,
+        resources=job.resources,
+        timeout=job.timeout,
+        checkpoint=job.checkpoint,
+        store=run.store,
+        restore=attempt.restored_from,
+        host=attempt.host,
+        labels=job.labels,
+    )
+
+
+def _ask(case: ruling.Case, run: record.Record, decision: ruling.Decision, lines: tuple[record.Line, ...]) -> Intended:
+    """Record the request, or carry on with the one recorded: the same request keeps its id however often it is planned."""
+    pending, attempt = run.pending, run.attempts[-1]
+    job = case.job or run.applied
+    purpose = decision.purpose or spec.Purpose.DEMAND
+    if pending is None or pending.base != decision.base or pending.failed_at is not None:
+        tries = pending.tries + 1 if pending is not None and pending.base == decision.base else 1
+        request = spec.Request(
+            id=f"{decision.base}.{attempt.number}.{tries}",
+            purpose=purpose,
+            reason=decision.sentence,
+            deadline=job.checkpoint.deadline,
+            then_stop=decision.then_stop,
+        )
+        pending = record.Pending(request=request, base=decision.base, asked_at=case.now, tries=tries)
+        run = dataclasses.replace(run, pending=pending, reason=decision.reason)
+    stops_at_once = decision.verb is action.Verb.STOP
+    assignment = spec.Assignment(
+        spec=attempt_spec(run, run.applied),
+        want=spec.Want.STOP if stops_at_once else spec.Want.RUN,
+        request=None if stops_at_once else pending.request,
+    )
+    item = getattr(case.sighting, "item", None)
+    lost, kept = _stake(run, item, case.now, decision)
+    return run, dataclasses.replace(_action(run, decision, assignment=assignment), lost=lost, saved=kept), lines
+
+
+def _stake(
+    run: record.Record, item: observed.Item | None, now: float, decision: ruling.Decision
+) -> tuple[action.Work, action.Work]:
+    lost, kept = work.at_stake(run, item, now)
+    if decision.verb is action.Verb.STOP:
+        return lost, kept
+    step = item.progress.step if item and item.progress else kept.steps
+    return action.Work(steps=0), action.Work(steps=step)
+
+
+def _phase(run: record.Record, decision: ruling.Decision, now: float) -> tuple[record.Record, tuple[record.Line, ...]]:
+    """Take the phase a decision gives a run that is not alive; a run that waits again is pending."""
+    phase = decision.phase
+    if run.live is None and phase is None and decision.verb is action.Verb.WAIT and run.phase not in record.TERMINAL:
+        phase = record.Phase.PENDING
+    if phase is None or phase is run.phase:
+        return run, ()
+    changed = dataclasses.replace(run, phase=phase, reason=decision.reason)
+    what = {record.Phase.STOPPED: "stopped", record.Phase.SUSPENDED: "suspended"}.get(phase)
+    if what is None:
+        return changed, ()
+    return changed, (transition.line(changed, what, f"{transition.name(run)} is {what}: {decision.sentence}.", now),)
+
+
+def _action(run: record.Record, decision: ruling.Decision, assignment: spec.Assignment | None = None) -> action.Action:
+    attempt = run.newest
+    return action.Action(
+        verb=decision.verb,
+        effect=decision.effect,
+        tenant=run.tenant,
+        job=run.job,
+        replica=run.replica,
+        run=run.run,
+        attempt=attempt.number if attempt else None,
+        target=attempt.target if attempt else run.applied.target,
+        host=attempt.host if attempt else "",
+        reason=decision.reason,
+        sentence=decision.sentence,
+        changes=decision.changes,
+        assignment=assignment,
+    )

@@ -1,0 +1,141 @@
+"""Which host runs an attempt: filters that each say why not, then the host with the most room."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core import model, observed, record, spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What is left of one host in this pass."""
+
+    view: observed.HostView
+    cpu: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """One condition a host must meet; `why_not` is the end of "N hosts …"."""
+
+    name: str
+    fits: Callable[[model.Job, Room], bool]
+    why_not: str
+
+
+FILTERS = (
+    Filter(name="heard", fits=lambda _job, room: room.view.silent_since is None, why_not="not heard now"),
+    Filter(
+        name="staying",
+        fits=lambda _job, room: not room.view.state.draining and room.view.state.notice is None,
+        why_not="going away",
+    ),
+    Filter(name="pool", fits=lambda job, room: not job.pool or room.view.state.pool == job.pool, why_not="not of the pool"),
+    Filter(
+        name="node",
+        fits=lambda job, room: not job.placement.node or room.view.state.host == job.placement.node,
+        why_not="not the node asked for",
+    ),
+    Filter(
+        name="zone",
+        fits=lambda job, room: not job.placement.zone or room.view.state.labels.get("zone") == job.placement.zone,
+        why_not="in another zone",
+    ),
+    Filter(
+        name="labels",
+        fits=lambda job, room: all(room.view.state.labels.get(key) == value for key, value in job.placement.labels.items()),
+        why_not="without the labels asked for",
+    ),
+    Filter(name="cpu", fits=lambda job, room: (job.resources.cpu or 0) <= room.cpu, why_not="short of cpu"),
+    Filter(name="memory", fits=lambda job, room: (job.resources.memory or 0) <= room.memory, why_not="short of memory"),
+)
+
+STANDING = frozenset({"pool", "node", "zone", "labels"})
+"""Filters that a host with the attempt already on it must still meet; the others are about room for more."""
+
+
+def stands(job: model.Job, view: observed.HostView) -> bool:
+    """Return whether an attempt on this host is still where the Job wants it."""
+    room = Room(view=view, cpu=0, memory=0)
+    return all(each.fits(job, room) for each in FILTERS if each.name in STANDING)
+
+
+@dataclass(slots=True, kw_only=True)
+class Rooms:
+    """Free room per (target, host), used up as attempts are placed. Private to one computation of a plan."""
+
+    by_target: dict[str, dict[str, Room]] = field(default_factory=dict)
+
+    def choose(self, job: model.Job) -> str | Refusal:
+        """Return the host with the most room that passes every filter, and take the room; or why there is none."""
+        rooms = self.by_target.get(job.target, {})
+        if not rooms:
+            return Refusal(text=f"target {job.target} has no host that was heard")
+        failed: collections.Counter[str] = collections.Counter()
+        fitting: list[Room] = []
+        for room in rooms.values():
+            bad = next((each for each in FILTERS if not each.fits(job, room)), None)
+            if bad is None:
+                fitting.append(room)
+            else:
+                failed[bad.why_not] += 1
+        if not fitting:
+            return Refusal(text=", ".join(f"{count} of {len(rooms)} hosts {why}" for why, count in failed.most_common()))
+        best = min(fitting, key=lambda room: (-_share(room), room.view.state.host))
+        self.take(job.target, best.view.state.host, job.resources)
+        return best.view.state.host
+
+    def take(self, target: str, host: str, wanted: model.Resources) -> None:
+        """Use up room on a host; unknown hosts have none to use."""
+        room = self.by_target.get(target, {}).get(host)
+        if room is not None:
+            left = Room(view=room.view, cpu=room.cpu - (wanted.cpu or 0), memory=room.memory - (wanted.memory or 0))
+            self.by_target[target][host] = left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """No host fits, and how many failed on what, most common first."""
+
+    text: str
+
+
+def rooms(world: observed.World, records: Iterable[record.Record]) -> Rooms:
+    """Return the room left on every host after the live attempts of the ledger and given-up ones that still run."""
+    result = Rooms(
+        by_target={
+            name: {
+                host: Room(view=view, cpu=view.state.cpu, memory=view.state.memory)
+                for host, view in target.hosts.items()
+                if target.known
+            }
+            for name, target in world.targets.items()
+        }
+    )
+    taken: set[tuple[str, int]] = set()
+    for run in records:
+        attempt = run.live
+        if attempt is not None:
+            taken.add((run.run, attempt.number))
+            result.take(attempt.target, attempt.host, run.applied.resources)
+    for name, target in world.targets.items():
+        _take_leftovers(result, name, target.items, taken)
+    return result
+
+
+def _take_leftovers(
+    result: Rooms, target: str, items: Mapping[spec.AttemptRef, observed.Item], taken: set[tuple[str, int]]
+) -> None:
+    for item in items.values():
+        if item.state is not observed.ItemState.ENDED and (item.ref.run, item.ref.attempt) not in taken and item.spec:
+            result.take(target, item.host, item.spec.resources)
+
+
+def _share(room: Room) -> float:
+    """The smaller of the free shares of cpu and memory: balanced hosts stay balanced."""
+    state = room.view.state
+    return min(room.cpu / state.cpu if state.cpu else 0.0, room.memory / state.memory if state.memory else 0.0)

@@ -1,0 +1,31 @@
+"""How much work an action saves or throws away: what a reviewer wants to know before a merge."""
+
+from __future__ import annotations
+
+from reconciler.core import action, lineage, observed, record
+
+
+def at_stake(run: record.Record, item: observed.Item | None, now: float) -> tuple[action.Work, action.Work]:
+    """Return (work since the last checkpoint, work in it) of a live attempt: what ending it at once would lose and keep."""
+    attempt = run.newest
+    if attempt is None:
+        return action.Work(), action.Work()
+    last = lineage.latest(run, (saved.taken for saved in run.checkpoints))
+    step = item.progress.step if item and item.progress else attempt.last_step
+    started = attempt.started_at if attempt.started_at is not None else attempt.intended_at
+    since = max(started, last.taken_at if last is not None and last.attempt == attempt.number else started)
+    lost = action.Work(steps=_beyond(step, last.step if last else 0), seconds=max(now - since, 0.0))
+    return lost, action.Work(steps=last.step if last else 0)
+
+
+def on_launch(run: record.Record, taken: observed.Taken | None) -> tuple[action.Work, action.Work]:
+    """Return (work lost, work saved) by beginning the next attempt from `taken`."""
+    newest = run.newest
+    if newest is None:
+        return action.Work(), action.Work()
+    lost = _beyond(newest.last_step, taken.step if taken else 0)
+    return action.Work(steps=lost), action.Work(steps=taken.step if taken else 0)
+
+
+def _beyond(step: int | None, saved: int | None) -> int | None:
+    return None if step is None or saved is None else max(step - saved, 0)
