@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler import errors
+
 VERSION = 1
 """Newest protocol this release speaks."""
 
@@ -16,6 +18,21 @@ JOIN_BYTES = 64 * 2**10
 
 CHUNK_BYTES = 256 * 2**10
 """Bytes of an archive sent in one message."""
+
+
+def join_address(listen: str) -> str:
+    """Return the address for joining that belongs to the address (HOST:PORT) agents dial: the next port.
+
+    Port 0, any free one, stays 0. Raises `errors.UsageError` when `listen` is no such address.
+    """
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or not 0 <= int(port) < 65535:
+        raise errors.UsageError(
+            f"{listen!r} is not an address to listen on",
+            where="agents.listen",
+            remedy="Write HOST:PORT, e.g. 127.0.0.1:7443; joining takes place on the port after it.",
+        )
+    return f"{host}:{int(port) + 1 if int(port) else 0}"
 
 
 def mismatch(version: int, oldest: int, me: str, peer: str) -> str:

@@ -1,7 +1,8 @@
 """gRPC, as both ends use it: loaded quietly, with one set of channel options.
 
-Import gRPC and the generated services through this module (`rpc.grpc`, `rpc.services`). The native part reads GRPC_VERBOSITY once, when it is loaded, and would otherwise
-print a line for every refused handshake and every lost connection; all of these reach us as errors anyway.
+Import gRPC and the generated services through this module (`rpc.grpc`, `rpc.services`). The native part reads GRPC_VERBOSITY
+once, when it is loaded, and would otherwise print a line for every refused handshake and every lost connection; all of these
+reach us as errors anyway.
 """
 
 from __future__ import annotations
