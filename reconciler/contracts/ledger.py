@@ -74,7 +74,10 @@ class Ledger(Protocol):
     """
 
     def read(self) -> Snapshot:
-        """Return the newest state on the server. Raises `errors.Unavailable` when it cannot be read, `errors.Damaged` when it is not ours."""
+        """Return the newest state on the server.
+
+        Raises `errors.Unavailable` when it cannot be read, `errors.Damaged` when it is not ours.
+        """
         ...
 
     def append(self, snapshot: Snapshot, change: Change) -> Committed | Conflict:

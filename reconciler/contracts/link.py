@@ -20,7 +20,7 @@ class Heard:
 
 
 class AgentLink(Protocol):
-    """Whole states both ways, newest wins. Sending never blocks on an agent; a reconnecting agent is sent the newest set at once.
+    """Whole states both ways, newest wins. Sending never blocks; a reconnecting agent is sent the newest set at once.
 
     Only a host whose certificate names it, and which is not revoked, is ever heard.
     """
@@ -56,7 +56,10 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
-    """The token is not good: used, expired, unknown or for another host. The agent is told no more than that it was denied and why."""
+    """The token is not good: used, expired, unknown or for another host.
+
+    The agent is told no more than that it was denied and why.
+    """
 
     reason: str
 

@@ -31,7 +31,10 @@ class Meta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One file of an image. `path` is relative, has no "." or ".." part and no backslash trick; `kind` is file, directory or symlink."""
+    """One file of an image.
+
+    `path` is relative, has no "." or ".." part and no backslash trick; `kind` is file, directory or symlink.
+    """
 
     path: str
     kind: str = "file"
@@ -52,7 +55,7 @@ class Usage:
 
 
 class Sink(Protocol):
-    """Receives one image. Nothing of it is offered before `commit` returns; `abort`, a crash or a full disk leaves no trace that counts.
+    """Receives one image. Nothing of it is offered before `commit` returns; a crash or a full disk leaves no trace that counts.
 
     `commit` may be called inside a callback while the source is frozen. Memory stays bounded whatever the size.
     """
@@ -68,8 +71,8 @@ class Sink(Protocol):
     def commit(self) -> tuple[observed.Taken, Usage]:
         """Make the image durable, read it back, verify it, and only then offer it.
 
-        Order: data fsynced, manifest written aside and fsynced, renamed, directory fsynced. Raises `errors.Unavailable` (store full
-        or gone), `errors.Damaged` (what was read back differs), `errors.Busy` (the attempt was superseded).
+        Order: data fsynced, manifest written aside and fsynced, renamed, directory fsynced. Raises `errors.Unavailable`
+        (store full or gone), `errors.Damaged` (what was read back differs), `errors.Busy` (the attempt was superseded).
         """
         ...
 
@@ -141,7 +144,10 @@ class Store(Protocol):
     """One place for images and logs. An attempt begins by claiming its number; only under it can it publish."""
 
     def claim(self, ref: spec.AttemptRef, owner: str) -> bool:
-        """Create `runs/<run>/attempts/<n>` exclusively. True: it is ours (or already was, for the same owner). False: taken by another."""
+        """Create `runs/<run>/attempts/<n>` exclusively.
+
+        True: it is ours (or already was, for the same owner). False: taken by another.
+        """
         ...
 
     def writer(self, meta: Meta, parent: str = "", progress: Progress | None = None) -> Sink:
@@ -149,7 +155,11 @@ class Store(Protocol):
         ...
 
     def open(self, digest: str) -> Image:
-        """Return a complete image. Raises `errors.Damaged` (incomplete, altered), `errors.Refused` (unsigned, foreign key or run), `errors.Unavailable`."""
+        """Return a complete image.
+
+        Raises `errors.Damaged` (incomplete, altered), `errors.Refused` (unsigned, foreign key or run),
+        `errors.Unavailable`.
+        """
         ...
 
     def list(self, run: str) -> tuple[observed.Taken, ...]:
@@ -165,7 +175,10 @@ class Store(Protocol):
         ...
 
     def prune(self, plan: Prune, now: float) -> tuple[str, ...]:
-        """Tombstone the images of `plan`, delete those whose tombstone is older than the grace, then unreachable packs. Returns digests deleted now."""
+        """Tombstone the images of `plan`, delete those whose tombstone is older than the grace, then unreachable packs.
+
+        Returns digests deleted now.
+        """
         ...
 
     def sweep(self, now: float) -> None:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.core import model, observed, spec
+from reconciler.core import model, observed, settle, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,26 +20,6 @@ class Capabilities:
     """The engine chooses the host; otherwise the plan does."""
 
 
-class Result(enum.Enum):
-    """What an action did, in the past tense."""
-
-    CREATED = "created"
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
-    DELETED = "deleted"
-    SKIPPED = "skipped"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The answer to one action. UNKNOWN: asked, but no answer; the next observation tells."""
-
-    result: Result
-    detail: str = ""
-
-
 class Presence(enum.Enum):
     """Whether an attempt can still be running."""
 
@@ -49,7 +29,7 @@ class Presence(enum.Enum):
 
 
 class Target(Protocol):
-    """Lists what it owns, applies one attempt, deletes one attempt. Every call is idempotent and bounded by a deadline of its own.
+    """Lists what it owns, applies one attempt, deletes one attempt. Every call is idempotent and has its own deadline.
 
     Failures of the outside come back as UNKNOWN or `known=False`, never as exceptions.
     """
@@ -62,11 +42,11 @@ class Target(Protocol):
         """Return what the target reports now; `at` is POSIX time in seconds."""
         ...
 
-    def apply(self, assignment: spec.Assignment) -> Outcome:
+    def apply(self, assignment: spec.Assignment) -> settle.Outcome:
         """Make one attempt stand as assigned. Its name comes from (run, attempt): an existing one is adopted or changed."""
         ...
 
-    def delete(self, ref: spec.AttemptRef, host: str) -> Outcome:
+    def delete(self, ref: spec.AttemptRef, host: str) -> settle.Outcome:
         """Free what an attempt left, once its outcome is in the ledger. Deleting the absent is success."""
         ...
 

@@ -1,4 +1,4 @@
-"""Turn decisions into intents: the record as the ledger must hold it before anything is started, and the action to carry out."""
+"""Turn decisions into intents: the record that the ledger must hold before anything is started, and the action."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ def find(
 ) -> Iterator[action.Action]:
     """Yield what to do with each item that is not a live attempt of the ledger.
 
-    `records` is the ledger after this pass's absorption, `known` as it was read: a host may forget an ended attempt only when its
-    outcome is in the ledger on the server, which the push before applying sees to. Items of other instances and items without a
-    record are left alone.
+    `records` is the ledger after this pass's absorption, `known` as it was read: a host may forget an ended attempt only when
+    its outcome is in the ledger on the server, which the push before applying sees to. Items of other instances and items
+    without a record are left alone.
     """
     for name, target in world.targets.items():
         if not target.known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reconciler.core import model, observed, record, spec
 
@@ -64,11 +64,11 @@ def stands(job: model.Job, view: observed.HostView) -> bool:
     return all(each.fits(job, room) for each in FILTERS if each.name in STANDING)
 
 
-@dataclass(slots=True, kw_only=True)
 class Rooms:
     """Free room per (target, host), used up as attempts are placed. Private to one computation of a plan."""
 
-    by_target: dict[str, dict[str, Room]] = field(default_factory=dict)
+    def __init__(self, by_target: dict[str, dict[str, Room]]) -> None:
+        self.by_target = by_target
 
     def choose(self, job: model.Job) -> str | Refusal:
         """Return the host with the most room that passes every filter, and take the room; or why there is none."""
@@ -107,7 +107,7 @@ class Refusal:
 def rooms(world: observed.World, records: Iterable[record.Record]) -> Rooms:
     """Return the room left on every host after the live attempts of the ledger and given-up ones that still run."""
     result = Rooms(
-        by_target={
+        {
             name: {
                 host: Room(view=view, cpu=view.state.cpu, memory=view.state.memory)
                 for host, view in target.hosts.items()

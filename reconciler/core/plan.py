@@ -52,12 +52,13 @@ class _Wanted:
 
 def compute(facts: Facts) -> action.Plan:
     """Return the plan. Equal facts give an equal plan, with an equal digest."""
-    wanted = _wanted(facts)
+    frozen = _frozen(facts)
+    wanted = _wanted(facts, frozen)
     records, lines = _absorbed(facts)
     fresh = dict(_planned(facts, wanted, records))
     lines += [_planned_line(run, facts.now) for run in fresh.values()]
     records.update(fresh)
-    cases = _cases(facts, wanted, records)
+    cases = _cases(facts, wanted, frozen, records)
     intended: list[intend.Intended] = []
     waiting: list[tuple[ruling.Case, ruling.Decision]] = []
     for case in cases:
@@ -84,14 +85,38 @@ def compute(facts: Facts) -> action.Plan:
     )
 
 
-def _wanted(facts: Facts) -> _Wanted:
+def _frozen(facts: Facts) -> Mapping[str, str]:
+    """Return, by run, why its manifest stands at its last valid version.
+
+    That is so when the loader says so, and when a Job is missing while the file that declared it has a problem: after a restart
+    only the ledger still knows what an unreadable file held.
+    """
+    desired = facts.desired
+    if not desired.frozen and not desired.problems:
+        return {}
+    broken = {problem.file: str(problem) for problem in reversed(desired.problems)}
+    frozen: dict[str, str] = {}
+    for name, run in facts.records.items():
+        ref = run.applied.ref
+        text = desired.frozen.get(ref) or ("" if ref in desired.jobs else broken.get(run.applied.origin.file, ""))
+        if text:
+            frozen[name] = text
+    return frozen
+
+
+def _wanted(facts: Facts, frozen: Mapping[str, str]) -> _Wanted:
     by_run: dict[str, tuple[model.Job, int]] = {}
     by_key: dict[Key, str] = {}
     for job in facts.desired.jobs.values():
         for replica in range(job.replicas):
-            run = identity.run_id(facts.instance, job, replica)
-            by_run[run] = (job, replica)
-            by_key[job.tenant, job.name, replica] = run
+            named = identity.run_id(facts.instance, job, replica)
+            by_run[named] = (job, replica)
+            by_key[job.tenant, job.name, replica] = named
+    for name in frozen:
+        run = facts.records[name]
+        if run.applied.ref not in facts.desired.jobs and run.phase not in record.TERMINAL:
+            by_run[name] = (run.applied, run.replica)
+            by_key[run.key] = name
     return _Wanted(by_run=by_run, by_key=by_key)
 
 
@@ -112,17 +137,17 @@ def _planned(facts: Facts, wanted: _Wanted, records: Mapping[str, record.Record]
     standing: dict[Key, record.Record] = {}
     if len(records) < len(wanted.by_run) or any(run not in records for run in wanted.by_run):
         standing = {run.key: run for run in records.values() if run.run not in wanted.by_run and _in_the_way(run)}
-    for run, (job, replica) in wanted.by_run.items():
-        if run in records or job.state is not model.JobState.RUNNING:
+    for name, (job, replica) in wanted.by_run.items():
+        if name in records or job.state is not model.JobState.RUNNING:
             continue
         before = standing.get((job.tenant, job.name, replica))
         if before is not None and (job.on_change is model.OnChange.REFUSE or before.live is not None):
             continue
         yield (
-            run,
+            name,
             record.Record(
                 instance=facts.instance,
-                run=run,
+                run=name,
                 tenant=job.tenant,
                 job=job.name,
                 replica=replica,
@@ -147,35 +172,43 @@ def _planned_line(run: record.Record, now: float) -> record.Line:
     return transition.line(run, "planned", text, now)
 
 
-def _cases(facts: Facts, wanted: _Wanted, records: Mapping[str, record.Record]) -> Iterator[ruling.Case]:
+def _cases(
+    facts: Facts, wanted: _Wanted, frozen: Mapping[str, str], records: Mapping[str, record.Record]
+) -> Iterator[ruling.Case]:
     """Yield a case for each run that is unfinished or asked for; runs that are over and replaced have nothing more to say."""
-    phases: dict[model.ObjectRef, tuple[record.Phase, ...]] = {}
-    for run, (job, _) in wanted.by_run.items():
-        phase = records[run].phase if run in records else record.Phase.PENDING
-        phases[job.ref] = (*phases.get(job.ref, ()), phase)
+    phases = _phases(wanted, records)
     requests = _requests(facts, records)
-    empty = not facts.desired.jobs and not facts.desired.allow_empty
+    empty = not facts.desired.jobs and not facts.desired.allow_empty and not frozen
     for name, run in records.items():
         job = wanted.by_run[name][0] if name in wanted.by_run else None
-        if job is None and (run.phase in record.TERMINAL or (run.phase is record.Phase.STOPPED and run.live is None)):
-            continue
-        ref = model.ObjectRef(kind="Job", tenant=run.tenant, name=run.job)
-        successor = None if job else wanted.by_key.get(run.key)
         live = run.live
+        if job is None and live is None and (run.phase in record.TERMINAL or run.phase is record.Phase.STOPPED):
+            continue
+        successor = wanted.by_key.get(run.key) if job is None else None
         store = facts.world.stores.get(run.store.name) if run.store else None
         yield ruling.Case(
             run=run,
             job=job,
             successor=wanted.by_run[successor][0] if successor else None,
-            frozen=facts.desired.frozen.get(ref, ""),
+            frozen=frozen.get(name, ""),
             requests=requests.get(run.key, ()),
             sighting=situation.locate(name, live, facts.world) if live else None,
             offered=store.checkpoints.get(name) if store is not None and store.known else None,
-            waits_for=order.unfinished(job, phases) if job and job.depends_on and not run.attempts else (),
-            empty=empty and (live is not None or run.phase is not record.Phase.STOPPED),
+            named=store.named.get(job.restore_from) if store is not None and job is not None else None,
+            waits_for=order.unfinished(job, phases) if job is not None and job.depends_on and not run.attempts else (),
+            empty=empty,
             now=facts.now,
             budgets=facts.budgets,
         )
+
+
+def _phases(wanted: _Wanted, records: Mapping[str, record.Record]) -> Mapping[model.ObjectRef, tuple[record.Phase, ...]]:
+    """Return, by Job, the phases of the runs its manifest asks for; one that is not recorded yet is pending."""
+    phases: dict[model.ObjectRef, tuple[record.Phase, ...]] = {}
+    for name, (job, _) in wanted.by_run.items():
+        phase = records[name].phase if name in records else record.Phase.PENDING
+        phases[job.ref] = (*phases.get(job.ref, ()), phase)
+    return phases
 
 
 def request_id(manifest: model.CheckpointRequest) -> str:

@@ -27,11 +27,8 @@ def excess(run: record.Record, store: model.StoreSpec | None, pins: Container[st
         newest.add(last.digest)
     if run.newest is not None and run.phase not in record.TERMINAL:
         newest.add(run.newest.restored_from)
-    return tuple(
-        saved
-        for saved in run.checkpoints
-        if saved.taken.digest not in newest and not any(pin in pins for pin in saved.pinned_by)
-    )
+    loose = (saved for saved in run.checkpoints if saved.taken.digest not in newest)
+    return tuple(saved for saved in loose if not any(pin in pins for pin in saved.pinned_by))
 
 
 def due(saved: record.Saved, now: float) -> bool:

@@ -70,9 +70,9 @@ def _launch(case: ruling.Case) -> ruling.Decision | None:
             "StoreUnavailable", f"store {job.checkpoint.store} cannot be listed now, and attempt {number} may have work there"
         )
     if wanted.startswith("sha256:") and not begun:
-        taken = next((each for each in case.offered if each.digest == wanted), None)
-        if taken is None:
+        if case.named is None:
             return ruling.wait("CheckpointMissing", f"store {job.checkpoint.store} does not offer {wanted}")
+        taken = case.named
         return _start(case, number, taken)
     return _start(case, number, lineage.latest(run, case.offered))
 

@@ -25,6 +25,8 @@ class Case:
     """For runs with a live attempt."""
     offered: tuple[observed.Taken, ...] | None = None
     """What the run's store offers; None: not known now."""
+    named: observed.Taken | None = None
+    """The checkpoint that `restore.from` names, where the store offers it."""
     waits_for: tuple[str, ...] = ()
     """Dependencies that have not finished, each as "name (why)"."""
     empty: bool = False

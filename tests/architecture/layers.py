@@ -9,7 +9,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reconciler", "reconciler.errors", "reconciler.data"),
     ("reconciler.core",),
     ("reconciler.policy",),
-    ("reconciler.config", "reconciler.contracts", "reconciler.wire", "reconciler.seams"),
+    ("reconciler.config", "reconciler.contracts", "reconciler.wire"),
+    ("reconciler.seams",),
     (
         "reconciler.source",
         "reconciler.load",

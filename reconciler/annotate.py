@@ -1,0 +1,94 @@
+"""What one pass writes to the ledger: records, notes on the applied revision, the published observation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from reconciler import errors
+from reconciler.contracts import ledger
+from reconciler.core import codec, observed, record
+
+PUBLISH_EVERY = 3600.0
+"""Seconds after which the observation is published although nothing else is written."""
+
+PUBLISH_AFTER = 10.0
+"""Seconds between two publications when something else is written anyway."""
+
+
+def change(
+    revision: str,
+    records: Mapping[str, record.Record],
+    lines: tuple[record.Line, ...],
+    instance: Mapping[str, str] | None = None,
+) -> ledger.Change:
+    """Return the append for some records and transitions; a revision that is not known yet takes no note."""
+    notes = {revision: lines} if lines and revision else {}
+    first = lines[0].say if lines else "records"
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    return ledger.Change(
+        records=tuple(records[run] for run in sorted(records)),
+        notes=notes,
+        instance=instance,
+        message=f"perdure: {first}{more}",
+    )
+
+
+def published(world: observed.World) -> bytes:
+    """Return `observed.json`: the world without the specs that the ledger holds anyway."""
+    targets = {
+        name: dataclasses.replace(
+            target,
+            items={},
+            hosts={host: _slim(view) for host, view in target.hosts.items()},
+        )
+        for name, target in world.targets.items()
+    }
+    return codec.encode(
+        {
+            "v": 1,
+            "at": world.at,
+            "targets": {name: codec.plain(target) for name, target in targets.items()},
+            "items": {
+                name: [codec.plain(dataclasses.replace(item, spec=None)) for item in target.items.values()]
+                for name, target in world.targets.items()
+            },
+            "unheard": [[target, host, codec.plain(silence)] for (target, host), silence in world.unheard.items()],
+        }
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Dated:
+    at: float = 0.0
+
+
+def published_at(data: bytes) -> float:
+    """Return the POSIX time of a published observation; 0 when there is none that can be read."""
+    try:
+        return codec.decode(data, _Dated).at if data else 0.0
+    except errors.Damaged:
+        return 0.0
+
+
+def _slim(view: observed.HostView) -> observed.HostView:
+    return dataclasses.replace(view, state=dataclasses.replace(view.state, items=()))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Published:
+    at: float
+    targets: Mapping[str, observed.TargetView]
+    items: Mapping[str, tuple[observed.Item, ...]]
+    unheard: tuple[tuple[str, str, observed.Silence], ...] = ()
+
+
+def read(data: bytes) -> observed.World:
+    """Return the world that `published` wrote. Raises `errors.Damaged`."""
+    found = codec.decode(data, _Published)
+    targets = {
+        name: dataclasses.replace(target, items={item.ref: item for item in found.items.get(name, ())})
+        for name, target in found.targets.items()
+    }
+    unheard = {(target, host): silence for target, host, silence in found.unheard}
+    return observed.World(at=found.at, targets=targets, unheard=unheard)

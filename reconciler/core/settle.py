@@ -1,0 +1,85 @@
+"""From outcomes to the ledger: what the plan's actions did, where the next observation would not tell by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core import action, observed, record, transition
+
+
+class Result(enum.Enum):
+    """What an action did, in the past tense."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    DELETED = "deleted"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The answer to one action. UNKNOWN: asked, but no answer; the next observation tells."""
+
+    result: Result
+    detail: str = ""
+    digests: tuple[str, ...] = ()
+    """For PRUNE: checkpoints that are deleted now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What is left to record after applying."""
+
+    records: Mapping[str, record.Record] = field(default_factory=dict)
+    lines: tuple[record.Line, ...] = ()
+    failed: tuple[tuple[action.Action, Outcome], ...] = ()
+    """Actions to try again after their back-off."""
+
+
+def settle(records: Mapping[str, record.Record], outcomes: Iterable[tuple[action.Action, Outcome]], now: float) -> Settled:
+    """Return the records that the outcomes change. A refused start ends its attempt; a prune has a first and a second phase."""
+    changed: dict[str, record.Record] = {}
+    lines: list[record.Line] = []
+    failed: list[tuple[action.Action, Outcome]] = []
+    for act, outcome in outcomes:
+        run = changed.get(act.run) or records.get(act.run)
+        if outcome.result in (Result.UNKNOWN, Result.REFUSED):
+            failed.append((act, outcome))
+        if run is None:
+            continue
+        if act.verb is action.Verb.PRUNE and outcome.result is not Result.UNKNOWN:
+            changed[run.run] = _pruned(run, act, outcome, now)
+        elif act.verb in (action.Verb.START, action.Verb.RESTORE) and outcome.result is Result.REFUSED:
+            changed[run.run], line = _refused(run, outcome.detail, now)
+            lines.append(line)
+    return Settled(records=changed, lines=tuple(lines), failed=tuple(failed))
+
+
+def _pruned(run: record.Record, act: action.Action, outcome: Outcome, now: float) -> record.Record:
+    kept = (saved for saved in run.checkpoints if saved.taken.digest not in outcome.digests)
+    marked = tuple(
+        dataclasses.replace(saved, tombstoned_at=now)
+        if saved.taken.digest in act.digests and saved.tombstoned_at is None
+        else saved
+        for saved in kept
+    )
+    return dataclasses.replace(run, checkpoints=marked)
+
+
+def _refused(run: record.Record, detail: str, now: float) -> tuple[record.Record, record.Line]:
+    """The target answered no: the attempt never began, and asking the same again would not help."""
+    exit = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=detail, fatal=True)
+    attempt = dataclasses.replace(
+        run.attempts[-1], ending=record.Ending.FAILED, exit=exit, ended_at=now, failure="StartRefused", detail=detail
+    )
+    after = dataclasses.replace(
+        run, attempts=(*run.attempts[:-1], attempt), phase=record.Phase.FAILED, reason="Failed", ended_at=now, pending=None
+    )
+    text = f"Attempt {attempt.number} of {transition.name(run)} was refused by {attempt.target}: {detail}."
+    return after, transition.line(after, "failed", text, now, failure="StartRefused")

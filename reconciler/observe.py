@@ -1,0 +1,182 @@
+"""Look at everything outside, in parallel and with a deadline. A look that fails is unknown, never absent."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from reconciler import errors, registry
+from reconciler.contracts import store, target
+from reconciler.core import model, observed, record, situation
+
+T = TypeVar("T")
+
+
+class Gather(Protocol):
+    """Runs calls and returns their answers by name; a call that raises or is late is answered by its error's text."""
+
+    def __call__(self, calls: Mapping[str, Callable[[], T]]) -> Mapping[str, T | str]:
+        """Return an answer for every call."""
+        ...
+
+
+class Parallel:
+    """`Gather` on threads. A call still running at the deadline is left behind and not repeated until it has ended."""
+
+    def __init__(self, deadline: float, workers: int = 8) -> None:
+        self._deadline = deadline
+        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=workers, thread_name_prefix="observe")
+        self._late: dict[str, concurrent.futures.Future[object]] = {}
+
+    def __call__(self, calls: Mapping[str, Callable[[], T]]) -> Mapping[str, T | str]:
+        """Return an answer for every call, in the order of the calls."""
+        self._late = {name: future for name, future in self._late.items() if not future.done()}
+        futures = {name: self._pool.submit(call) for name, call in calls.items() if name not in self._late}
+        concurrent.futures.wait(futures.values(), timeout=self._deadline)
+        answers: dict[str, T | str] = {}
+        for name in calls:
+            future = futures.get(name)
+            if future is None or not future.done():
+                answers[name] = f"no answer within {self._deadline:g} s"
+                if future is not None:
+                    self._late[name] = future  # type: ignore[assignment]
+            else:
+                answers[name] = answer(future.result)
+        return answers
+
+
+def answer(call: Callable[[], T]) -> T | str:
+    """Return what `call` returns, or the text of the expected error it raises."""
+    try:
+        return call()
+    except errors.PerdureError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def sequential(calls: Mapping[str, Callable[[], T]]) -> Mapping[str, T | str]:
+    """`Gather` one call after the other: for one-shot commands and the simulation."""
+    return {name: answer(call) for name, call in calls.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a pass needs to know about."""
+
+    desired: model.Desired
+    records: Mapping[str, record.Record]
+    now: float
+
+
+class Observer:
+    """Builds the world of one pass. Remembers only since when hosts that never spoke have been awaited."""
+
+    def __init__(self, adapters: registry.Registry, gather: Gather) -> None:
+        self._registry = adapters
+        self._gather = gather
+        self._unheard: dict[tuple[str, str], observed.Silence] = {}
+
+    def observe(self, subject: Subject) -> observed.World:
+        """Return what targets and stores report now."""
+        adapters = self._registry.targets(subject.desired.targets)
+        views = self._targets(adapters, subject.now)
+        world = observed.World(at=subject.now, targets=views)
+        self._unheard = _unheard(subject, world, self._unheard)
+        return dataclasses.replace(world, stores=self._stores(subject, world), unheard=dict(self._unheard))
+
+    def _targets(self, adapters: Mapping[str, target.Target], now: float) -> dict[str, observed.TargetView]:
+        answers = self._gather({name: _look(adapter, now) for name, adapter in adapters.items()})
+        return {
+            name: observed.TargetView(name=name, known=False, error=view) if isinstance(view, str) else view
+            for name, view in answers.items()
+        }
+
+    def _stores(self, subject: Subject, world: observed.World) -> Mapping[str, observed.StoreView]:
+        wanted = _questions(subject, world)
+        answers = self._gather({spec.name: self._ask(spec, runs, digests) for spec, runs, digests in wanted})
+        return {
+            name: observed.StoreView(name=name, known=False, error=view) if isinstance(view, str) else view
+            for name, view in answers.items()
+        }
+
+    def _ask(
+        self, spec: model.StoreSpec, runs: Iterable[str], digests: Mapping[str, tuple[str, str]]
+    ) -> Callable[[], observed.StoreView]:
+        def look() -> observed.StoreView:
+            adapter = self._registry.store(spec)
+            named = {digest: _named(adapter, digest, tenant, run) for digest, (tenant, run) in digests.items()}
+            return observed.StoreView(
+                name=spec.name,
+                checkpoints={run: adapter.list(run) for run in runs},
+                named={digest: taken for digest, taken in named.items() if taken is not None},
+            )
+
+        return look
+
+
+def _look(adapter: target.Target, now: float) -> Callable[[], observed.TargetView]:
+    return lambda: adapter.observe(now)
+
+
+def _unheard(
+    subject: Subject, world: observed.World, before: Mapping[tuple[str, str], observed.Silence]
+) -> dict[tuple[str, str], observed.Silence]:
+    """Count how long and how often hosts of live attempts were awaited that have not spoken since this process began."""
+    counted: dict[tuple[str, str], observed.Silence] = {}
+    for run in subject.records.values():
+        attempt = run.live
+        if attempt is None or not attempt.host or (attempt.target, attempt.host) in counted:
+            continue
+        view = world.targets.get(attempt.target)
+        if view is None or not view.known or attempt.host in view.hosts:
+            continue
+        key = (attempt.target, attempt.host)
+        known = before.get(key)
+        since = min(known.since, subject.now) if known else subject.now
+        counted[key] = observed.Silence(since=since, tries=(known.tries if known else 0) + 1)
+    return counted
+
+
+Question = tuple[model.StoreSpec, tuple[str, ...], Mapping[str, tuple[str, str]]]
+
+
+def _questions(subject: Subject, world: observed.World) -> tuple[Question, ...]:
+    """Ask stores only about runs whose next attempt may begin in this pass, and about checkpoints that manifests name."""
+    runs: dict[model.StoreSpec, list[str]] = {}
+    digests: dict[model.StoreSpec, dict[str, tuple[str, str]]] = {}
+    for name, run in subject.records.items():
+        spec = run.store
+        if spec is None or run.phase in record.TERMINAL:
+            continue
+        live = run.live
+        if live is not None:
+            sighting = situation.locate(name, live, world)
+            if isinstance(sighting, situation.Here) and sighting.item.state is not observed.ItemState.ENDED:
+                continue
+        if run.attempts or run.applied.restore_from != "latest":
+            runs.setdefault(spec, []).append(name)
+    for job in subject.desired.jobs.values():
+        declared = subject.desired.stores.get(job.checkpoint.store)
+        if declared is not None and job.restore_from.startswith("sha256:"):
+            digests.setdefault(declared, {})[job.restore_from] = (job.tenant, "")
+    specs = dict.fromkeys((*runs, *digests))
+    return tuple((spec, tuple(runs.get(spec, ())), digests.get(spec, {})) for spec in specs)
+
+
+def _named(adapter: store.Store, digest: str, tenant: str, run: str) -> observed.Taken | None:
+    """Return a checkpoint that a manifest names, if this store offers it and it belongs to the tenant."""
+    try:
+        image = adapter.open(digest)
+    except errors.PerdureError:
+        return None
+    meta = image.meta
+    if meta.tenant != tenant:
+        return None
+    attempt = meta.attempt if meta.run == run else 0
+    return observed.Taken(
+        digest=digest, attempt=attempt, taken_at=meta.taken_at, purpose=meta.purpose, request=meta.request, step=meta.step
+    )
