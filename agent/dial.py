@@ -1,0 +1,251 @@
+"""The agent's connection to the reconciler over gRPC: dialled from here, mended here, its certificate renewed here.
+
+The agent listens on no port. One thread keeps one session: it sends the newest state, receives the newest assignments, and when
+the connection ends it dials again, after a pause that doubles and is jittered, so that a returning reconciler is not met by all
+of its agents at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import identity
+from reconciler import errors
+from reconciler.contracts import clock
+from reconciler.core import codec, observed, spec
+from reconciler.wire import agent_pb2, certificates, protocol, rpc
+
+_log = logging.getLogger("perdure.agent")
+
+ENVELOPE_BYTES = 1024
+"""What the fields beside the state may take of a message."""
+
+RENEW_SECONDS = 30.0
+"""Longest wait for a new certificate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How eager the connection is; all in seconds."""
+
+    heartbeat: float = 5.0
+    """Between signs of life when nothing changes."""
+    keepalive: float = 10.0
+    """Between pings; a reconciler that answers none for twice as long is given up."""
+    backoff: float = 0.5
+    """Longest pause before the first new try; doubles each time."""
+    backoff_cap: float = 30.0
+    refused: float = 10.0
+    """Shortest pause after the reconciler said no."""
+
+
+class Dial:
+    """`agent.uplink.Uplink` over gRPC, by the identity in an agent's data directory."""
+
+    def __init__(self, data: Path, time: clock.Clock, pace: Pace = Pace()) -> None:
+        self._data = data
+        self._clock = time
+        self._pace = pace
+        self._changed = threading.Condition()
+        self._state: observed.HostState | None = None
+        self._assignments: spec.Assignments | None = None
+        self._wakes: list[Callable[[], None]] = []
+        self._stop = threading.Event()
+        self._call: rpc.grpc.Call | None = None
+        self._thread = threading.Thread(target=self._run, name="dial", daemon=True)
+        self._renew_after = 0.0
+        self._trouble = "not connected yet"
+
+    def start(self) -> None:
+        """Begin to dial. Raises as `identity.load` when this host has not joined."""
+        identity.load(self._data)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Hang up. The reconciler sees a closed connection, which is evidence of nothing."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+            call = self._call
+        if call is not None:
+            call.cancel()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection now; empty while one stands."""
+        return self._trouble
+
+    def send(self, state: observed.HostState) -> None:
+        """Keep `state` as the newest and pass it on as soon as the connection stands."""
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()
+
+    def newest(self) -> spec.Assignments | None:
+        """Return the newest assignments received by this process; None before the first."""
+        with self._changed:
+            return self._assignments
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever newer assignments have come."""
+        self._wakes.append(wake)
+
+    def archive(self, tree: str) -> Iterator[bytes]:
+        """Yield a tar archive of the Git object `tree`. Raises `errors.Unavailable`."""
+        with self._channel(identity.load(self._data)) as channel:
+            try:
+                for chunk in rpc.services.AgentStub(channel).Code(agent_pb2.CodeRequest(tree=tree)):
+                    yield chunk.data
+            except rpc.grpc.RpcError as error:
+                raise errors.Unavailable(f"the code could not be fetched: {error.details()}", where=f"tree {tree}") from error
+
+    def _run(self) -> None:
+        tries = 0
+        while not self._stop.is_set():
+            pause = self._pace.backoff
+            try:
+                own = self._current()
+                tries = 0 if self._session(own) else tries
+                pause = 0.0 if self._renewal_due(own) else pause
+            except errors.PerdureError as error:
+                self._tell(error.message)
+                pause = self._pace.refused
+            except rpc.grpc.RpcError as error:
+                self._tell(f"the reconciler cannot be reached: {error.details()}")
+            tries += 1
+            longest = min(max(self._pace.backoff_cap, pause), pause * 2 ** min(tries - 1, 16))
+            self._clock.wait(longest * random.uniform(0.5, 1.0), self._stop)
+
+    def _current(self) -> identity.Identity:
+        """Return the identity to dial with: read anew, for a person may have joined again, and renewed when it is time."""
+        own = identity.load(self._data)
+        if self._clock.now() >= own.bearer.expires_at:
+            at = datetime.datetime.fromtimestamp(own.bearer.expires_at, datetime.UTC).isoformat(timespec="seconds")
+            raise errors.Refused(f"the certificate of host {own.host} expired at {at}: join again with a new token")
+        return self._renew(own) if self._renewal_due(own) else own
+
+    def _renewal_due(self, own: identity.Identity) -> bool:
+        return self._clock.now() >= own.bearer.renew_at and self._clock.monotonic() >= self._renew_after
+
+    def _renew(self, own: identity.Identity) -> identity.Identity:
+        """Return the identity with a new key and certificate, already written; the old one while that does not work."""
+        key, pem = certificates.new_key()
+        request = agent_pb2.RenewRequest(version=protocol.VERSION, oldest=protocol.OLDEST, request=certificates.request(key))
+        self._renew_after = self._clock.monotonic() + self._pace.backoff_cap
+        with self._channel(own) as channel:
+            try:
+                reply = rpc.services.AgentStub(channel).Renew(request, timeout=RENEW_SECONDS)
+            except rpc.grpc.RpcError as error:
+                _log.warning("the certificate of host %s could not be renewed yet: %s", own.host, error.details())
+                return own
+        renewed = dataclasses.replace(own, key=pem.decode(), certificate=reply.certificate.decode())
+        if renewed.bearer.host != own.host:
+            raise errors.Refused(f"the reconciler certified host {renewed.bearer.host} instead of {own.host}")
+        identity.save(self._data, renewed)
+        _log.info("the certificate of host %s was renewed", own.host)
+        return renewed
+
+    def _session(self, own: identity.Identity) -> bool:
+        """Talk until the connection ends or the certificate is to be renewed. Return whether the reconciler answered at all."""
+        over = threading.Event()
+        answered = False
+        with self._channel(own) as channel:
+            call = rpc.services.AgentStub(channel).Session(self._speak(own, over))
+            with self._changed:
+                self._call = call
+            try:
+                if self._stop.is_set():
+                    call.cancel()
+                for message in call:
+                    if not answered:
+                        self._tell("")
+                    answered = True
+                    self._hear(own, message)
+            except rpc.grpc.RpcError as error:
+                if self._stop.is_set():
+                    return answered
+                if not rpc.unavailable(error):
+                    raise errors.Refused(f"the reconciler refused: {error.details()}") from error
+                if not answered:
+                    raise
+            finally:
+                over.set()
+                with self._changed:
+                    self._call = None
+                    self._changed.notify_all()
+        self._trouble = "the connection has ended"
+        return answered
+
+    def _speak(self, own: identity.Identity, over: threading.Event) -> Iterator[agent_pb2.Up]:
+        """Yield the newest state whenever it has changed, else a sign of life. gRPC asks for the next one when the last has left."""
+        sent: observed.HostState | None = None
+        seen: observed.HostState | None = None
+
+        def news() -> bool:
+            return over.is_set() or self._stop.is_set() or self._state is not seen
+
+        while True:
+            with self._changed:
+                self._changed.wait_for(news, self._pace.heartbeat)
+                state = seen = self._state
+            if over.is_set() or self._stop.is_set() or self._renewal_due(own):
+                return
+            if state is None:
+                continue
+            if sent is not None and dataclasses.replace(state, generation=sent.generation) == sent:
+                yield _up(own, sent)
+                continue
+            data = codec.encode(state)
+            if len(data) > protocol.MESSAGE_BYTES - ENVELOPE_BYTES:
+                self._tell(f"the state of this host is {len(data) / 2**20:.1f} MiB, more than a message holds: it is not sent")
+                continue
+            yield _up(own, state, data)
+            sent = state
+
+    def _hear(self, own: identity.Identity, message: agent_pb2.Down) -> None:
+        if unfit := protocol.mismatch(message.version, message.oldest, "this agent", "the reconciler"):
+            raise errors.Refused(unfit)
+        if not message.assignments:
+            return
+        assignments = codec.decode(message.assignments, spec.Assignments)
+        if not message.host == assignments.host == own.host:
+            raise errors.Refused(f"the reconciler sent the assignments of host {assignments.host}")
+        with self._changed:
+            newer = self._assignments is None or assignments.generation > self._assignments.generation
+            if newer:
+                self._assignments = assignments
+        for wake in self._wakes if newer else ():
+            wake()
+
+    def _channel(self, own: identity.Identity) -> rpc.grpc.Channel:
+        return rpc.secure_channel(
+            own.address, own.authority.encode(), own.key.encode(), own.certificate.encode(), self._pace.keepalive
+        )
+
+    def _tell(self, trouble: str) -> None:
+        """Note what stands in the way; each new trouble is logged once."""
+        if trouble and trouble != self._trouble:
+            _log.warning("%s", trouble)
+        elif not trouble:
+            _log.info("connected to the reconciler")
+        self._trouble = trouble
+
+
+def _up(own: identity.Identity, state: observed.HostState, data: bytes = b"") -> agent_pb2.Up:
+    return agent_pb2.Up(
+        version=protocol.VERSION,
+        oldest=protocol.OLDEST,
+        host=own.host,
+        session=state.session,
+        generation=state.generation,
+        state=data,
+    )

@@ -1,0 +1,73 @@
+"""Who this host is: its name, key and certificate, and where its reconciler is.
+
+One file, because a key without its certificate is worth nothing: joining and renewing replace all of it in one rename.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler import errors
+from reconciler.core import codec
+from reconciler.seams import durable
+from reconciler.wire import certificates
+
+FILE = "identity.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What joining gives a host."""
+
+    instance: str
+    host: str
+    pool: str
+    address: str
+    """HOST:PORT of the reconciler."""
+    authority: str
+    """Certificate (PEM) of the only authority this host believes."""
+    certificate: str
+    """This host's own (PEM)."""
+    key: str = field(repr=False)
+    """Private key (PEM). Made here and never sent anywhere."""
+
+    @property
+    def bearer(self) -> certificates.Bearer:
+        """What the certificate says."""
+        return certificates.read(self.certificate.encode())
+
+
+def load(data: Path) -> Identity:
+    """Return the identity kept in an agent's data directory.
+
+    Raises `errors.UsageError` when the host has not joined, `errors.Damaged` when the file is not what was written.
+    """
+    path = data / FILE
+    content = durable.read(path)
+    if content is None:
+        raise errors.UsageError(
+            "this host has not joined yet",
+            where=str(data),
+            remedy="Run `perdure token create HOST` on the reconciler, then `perdure-agent join TOKEN` here.",
+        )
+    try:
+        identity = codec.decode(content, Identity)
+        if identity.bearer.host != identity.host:
+            raise errors.Damaged("the certificate is for another host")
+    except errors.PerdureError as error:
+        raise errors.Damaged(
+            f"the identity cannot be used: {error.message}", where=str(path), remedy="Join again with a new token."
+        ) from error
+    return identity
+
+
+def save(data: Path, identity: Identity) -> None:
+    """Replace the identity in an agent's data directory, creating the directory if need be. Raises `errors.Unavailable`."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.Unavailable(
+            f"cannot be created: {error.strerror or error}", where=str(data), remedy="Choose another folder with --data."
+        ) from error
+    durable.write_atomic(data / FILE, codec.encode(identity), mode=0o600)
