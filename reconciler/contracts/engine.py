@@ -27,6 +27,14 @@ class Site:
     signal: str = ""
     send_signal: Callable[[str], bool] = lambda name: False
     """Deliver a signal to the attempt's main process; False when it is gone."""
+    aside: Path
+    """Folder that only the agent can enter, on the file system of `checkpoints`: what the program has saved waits here."""
+    owner: tuple[int, int] | None = None
+    """User and group of the program where they are not the agent's own: whose files to take, and who may read the request."""
+    alive: Callable[[], bool] = lambda: True
+    """Whether the program still runs."""
+    given_up: Callable[[], bool] = lambda: False
+    """Whether the agent wants the engine to stop waiting for the program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +72,16 @@ class Engine(Protocol):
         """Say whether a checkpoint of this attempt can be taken, before anything is touched."""
         ...
 
+    def saved(self, site: Site) -> bool:
+        """Whether there is something to take that nobody asked for: the program saved on its own, or a take was cut short."""
+        ...
+
     def take(self, site: Site, open_sink: Callable[[], store.Sink], request: spec.Request) -> Captured | Failed:
-        """Take one checkpoint within the request's deadline and commit it to the sink. Failing leaves the attempt unharmed."""
+        """Take one checkpoint and commit it to the sink. Failing leaves the attempt unharmed.
+
+        The request's deadline is the time the program has; storing what it has given in time takes as long as it takes.
+        With `Purpose.SAVED` nothing is asked of the program: what `saved` saw is taken.
+        """
         ...
 
     def prepare_restore(self, image: store.Image, site: Site) -> None:

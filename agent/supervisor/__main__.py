@@ -1,0 +1,13 @@
+"""Run as `python -I -S …/agent/supervisor FOLDER`: isolated from the user's site packages, which it does not need."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from agent.supervisor import watch
+
+if __name__ == "__main__":
+    sys.exit(watch.Supervisor(sys.argv[1]).run())

@@ -1,0 +1,47 @@
+"""The files by which agent and supervisor speak, and how they are written so that a crash leaves the old or the new content."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+LAUNCH = "launch.json"
+STARTED = "started.json"
+ENDING = "ending.json"
+RESULT = "result.json"
+LOCK = "lock"
+CONTROL = "control"
+"""FIFO; one JSON object a line: {"stop": seconds of grace}, {"signal": "SIGUSR1"}, {"timeout": seconds or null}.
+It has a reader exactly as long as a supervisor lives."""
+OUTPUT = "output"
+"""FIFO that is the program's stdout and stderr. The program holds it open for reading too, so it survives its supervisor."""
+TRACE = "supervisor.log"
+
+
+def write(folder: str, name: str, value: dict[str, Any]) -> None:
+    """Replace a file; on return it is on the disk. Raises OSError, with the old content standing."""
+    path = os.path.join(folder, name)
+    partial = f"{path}.partial-{os.getpid()}"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, json.dumps(value, sort_keys=True).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(partial, path)
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read(folder: str, name: str) -> dict[str, Any] | None:
+    """Return the object in a file, None when there is none (or none that can be read: only `write` makes them)."""
+    try:
+        with open(os.path.join(folder, name), "rb") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

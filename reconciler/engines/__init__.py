@@ -1,0 +1,3 @@
+"""Ways to capture an attempt's state and to put it back."""
+
+from __future__ import annotations
