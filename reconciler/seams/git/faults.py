@@ -1,0 +1,202 @@
+"""What git says when something goes wrong, and what it means: one ordered table, the first row that matches counts.
+
+The texts are those of git 2.32 to 2.5x in English (git runs with LC_ALL=C) and of the large forges.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+from reconciler import errors
+from reconciler.seams.git import address
+
+
+class Kind(enum.Enum):
+    """Meanings of a failure. UNREACHABLE and TIMEOUT may pass; a REJECTED push may be repeated after reading again."""
+
+    CHECKED_OUT = "checked-out"
+    DECLINED = "declined"
+    REJECTED = "rejected"
+    HOST_KEY = "host-key"
+    UNAUTHORIZED = "unauthorized"
+    FOREIGN = "foreign"
+    UNSUPPORTED = "unsupported"
+    MISSING = "missing"
+    FULL = "full"
+    CERTIFICATE = "certificate"
+    UNREACHABLE = "unreachable"
+    DAMAGED = "damaged"
+    TIMEOUT = "timeout"
+    KILLED = "killed"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One row: texts that mean `kind`."""
+
+    pattern: str
+    kind: Kind
+    message: str
+    remedy: str
+
+
+TABLE = (
+    Fault(
+        kind=Kind.CHECKED_OUT,
+        pattern=r"refusing to update checked out branch|branch is currently checked out",
+        message="that branch is checked out in the repository, so it cannot be pushed to",
+        remedy="Push to a bare repository (git clone --bare), or check out another branch there.",
+    ),
+    Fault(
+        kind=Kind.DECLINED,
+        pattern=r"hook declined|protected branch|GH006|GH013|not allowed to push|deny updating a hidden ref"
+        r"|prohibited by Gerrit|TF40\d{4}|denied by|deletion prohibited",
+        message="the server declined the push",
+        remedy="Read the server's text; let this user push there, or use a topic branch.",
+    ),
+    Fault(
+        kind=Kind.REJECTED,
+        pattern=r"fetch first|non-fast-forward|cannot lock ref|incorrect old value|reference already exists|\(already exists\)"
+        r"|failed to update ref|stale info|remote contains work|atomic (push|transaction) fail|unable to (create|lock).*\.lock"
+        r"|failed to lock|needs update|remote ref updated since",
+        message="somebody else was first",
+        remedy="Read again and repeat.",
+    ),
+    Fault(
+        kind=Kind.HOST_KEY,
+        pattern=r"Host key verification failed|HOST IDENTIFICATION HAS CHANGED|host key is known",
+        message="the server's host key is not the known one",
+        remedy="Compare the key with the server's administrator, then put it into the known_hosts file.",
+    ),
+    Fault(
+        kind=Kind.UNAUTHORIZED,
+        pattern=r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
+        r"|returned error: 40[13]|invalid credentials|Access denied|Load key |HTTP Basic",
+        message="the server refused the credentials",
+        remedy="Check the key file or the token file, and that its owner may read (and push to) this repository.",
+    ),
+    Fault(
+        kind=Kind.FOREIGN,
+        pattern=r"dubious ownership",
+        message="the repository belongs to another user of this machine, so git does not open it",
+        remedy="Run as its owner, give it to this user (chown -R), or reach it by ssh://.",
+    ),
+    Fault(
+        kind=Kind.UNSUPPORTED,
+        pattern=r"does not support (shallow|--shallow|--deepen|filter)|filtering not recognized|shallow capabilities"
+        r"|not allow(ing)? request|unadvertised object",
+        message="the server does not allow this kind of fetch",
+        remedy="Allow it there (uploadpack.allowFilter, uploadpack.allowAnySHA1InWant).",
+    ),
+    Fault(
+        kind=Kind.MISSING,
+        pattern=r"couldn't find remote ref|Remote branch .* not found|not our ref|no such remote ref",
+        message="the repository does not have what was asked for",
+        remedy="Check the branch, tag or commit.",
+    ),
+    Fault(
+        kind=Kind.FULL,
+        pattern=r"No space left on device|Disk quota exceeded",
+        message="there is no space left on a disk",
+        remedy="Free some space and try again.",
+    ),
+    Fault(
+        kind=Kind.CERTIFICATE,
+        pattern=r"SSL certificate|certificate verif|gnutls_handshake|SSL_|TLS",
+        message="no trusted TLS connection to the server",
+        remedy="Check the server's certificate; SSL_CERT_FILE names additional authorities.",
+    ),
+    Fault(
+        kind=Kind.DAMAGED,
+        pattern=r"object file .* is empty|loose object .* (is corrupt|is garbage)|bad object|missing (blob|tree|commit)"
+        r"|unable to read (tree|[0-9a-f]{40})|data stream error|bad tree object|unknown revision|not a valid object"
+        r"|packfile .* (cannot|invalid|is far too short|does not match)|invalid sha1 pointer|not a git repository: "
+        r"|bad config|Failed to traverse parents|did not send all necessary objects|could not fetch [0-9a-f]{40}"
+        r"|bad signature|broken ref",
+        message="an object that should be there is missing or damaged",
+        remedy="Try again; if it stays, compare with `git fsck` in that repository.",
+    ),
+    Fault(
+        kind=Kind.UNREACHABLE,
+        pattern=r"",
+        message="the repository does not answer",
+        remedy="Check the address, that the repository exists, and the network.",
+    ),
+)
+
+_COMPILED = tuple((re.compile(row.pattern, re.IGNORECASE), row) for row in TABLE)
+
+LOCAL = Fault(kind=Kind.OTHER, pattern="", message="git failed", remedy="Read git's text.")
+"""A command that talks to no server failed, and no row says why."""
+
+LATE = Fault(
+    kind=Kind.TIMEOUT,
+    pattern="",
+    message="the repository did not answer in time",
+    remedy="Check the network, or give it more time (source.timeout).",
+)
+KILLED = Fault(kind=Kind.KILLED, pattern="", message="git was killed before it had answered", remedy="Try again.")
+
+
+class Failed(Exception):
+    """A git process did not do what it was asked. Never leaves the adapters: they turn it into a value or an error of ours."""
+
+    def __init__(self, fault: Fault, text: str, where: str) -> None:
+        super().__init__(f"{where}: {fault.message}: {text}")
+        self.fault = fault
+        self.text = text
+        """What git (and the server's hooks) said, safe to show."""
+        self.where = where
+
+    @property
+    def kind(self) -> Kind:
+        """The meaning of the failure."""
+        return self.fault.kind
+
+    @property
+    def detail(self) -> str:
+        """One paragraph for people: what it means, what git said, what to do."""
+        said = f": {self.text}" if self.text else ""
+        return f"{self.where}: {self.fault.message}{said}. {self.fault.remedy}"
+
+    def error(self) -> errors.PerdureError:
+        """Return the error of ours that means the same."""
+        said = f": {self.text}" if self.text else ""
+        return ERRORS.get(self.kind, errors.Unavailable)(
+            f"{self.fault.message}{said}", where=self.where, remedy=self.fault.remedy
+        )
+
+
+ERRORS: dict[Kind, type[errors.PerdureError]] = {
+    Kind.CHECKED_OUT: errors.Refused,
+    Kind.DECLINED: errors.Refused,
+    Kind.HOST_KEY: errors.Refused,
+    Kind.UNAUTHORIZED: errors.Refused,
+    Kind.FOREIGN: errors.Refused,
+    Kind.UNSUPPORTED: errors.Refused,
+    Kind.DAMAGED: errors.Damaged,
+}
+"""Everything else may pass: `errors.Unavailable`."""
+
+
+def classify(text: str, code: int, *, remote: bool) -> Fault:
+    """Return the row that fits what git said before it ended with `code` (negative: by that signal)."""
+    if code < 0:
+        return KILLED
+    for pattern, row in _COMPILED:
+        if row.pattern and pattern.search(text):
+            return row
+    return TABLE[-1] if remote else LOCAL
+
+
+def readable(raw: bytes) -> str:
+    """Return what git said without prefixes, credentials, control characters and repetition; at most 2,000 characters."""
+    lines: list[str] = []
+    for line in address.shown(raw.decode(errors="replace").replace("\r", "\n")).splitlines():
+        plain = re.sub(r"^((remote|fatal|error|warning): *)+", "", line).strip()
+        if plain and plain not in lines and not plain.startswith(("hint:", "To ", "Done")):
+            lines.append(plain)
+    return "; ".join(lines)[:2000]

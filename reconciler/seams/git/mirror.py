@@ -1,0 +1,345 @@
+"""A bare repository of our own, in which everything happens: fetched into, read, written with fast-import, pushed from.
+
+With an `environment.Access` it mirrors a repository elsewhere; without one it is itself the repository (of a working folder).
+Several processes may use it at once: whoever writes holds a lock that his git processes hold too, so that it is free only
+when none of them lives, even after a SIGKILL of ours. Lock files of git that are found then are left-overs, and are removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from reconciler import config, errors
+from reconciler.seams.git import address, environment, faults, objects, process, stream
+
+T = TypeVar("T")
+
+NOTHING = "0" * 40
+"""Object id that stands for "does not exist"."""
+
+TRANSFER = 5
+"""How many times longer a transfer of objects may take than a question to the server."""
+
+TIDY_EVERY = 256
+"""Writes between two looks at whether loose objects want packing."""
+
+OURS = ("+refs/perdure/state/*:refs/perdure/state/*", "+refs/notes/perdure/*:refs/notes/perdure/*")
+"""Refs that git itself advances here after the server has accepted a push of them, and not before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """One ref to move from `old` (empty: does not exist) to `new`."""
+
+    ref: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a server has."""
+
+    refs: dict[str, str] = field(default_factory=dict)
+    """Object id by full name; "REF^{}" is what an annotated tag names."""
+    head: str = ""
+    """Full name of the branch that HEAD names."""
+
+
+def of(settings: config.SourceSettings, data: Path, base: Path) -> Mirror:
+    """Return the mirror, in the data directory, of the repository that the settings name; relative paths begin at `base`.
+
+    A folder without Git gets a private repository. Raises `errors.UsageError`.
+    """
+    place = address.parse_address(settings.repository, base)
+    if place.path is not None and place.path.is_dir() and not address.is_repository(place.path):
+        return Mirror(data / "folder.git", timeout=settings.timeout)
+    access = environment.Access(
+        address=place, ssh_key=settings.ssh_key, known_hosts=settings.known_hosts, token_file=settings.token_file
+    )
+    access.check()
+    return Mirror(data / "repo.git", access, settings.timeout)
+
+
+class Mirror:
+    """One bare repository of ours. Methods raise `faults.Failed` unless they say otherwise."""
+
+    def __init__(self, directory: Path, access: environment.Access | None = None, timeout: float = 60.0) -> None:
+        self.directory = directory.absolute()
+        self.access = access
+        self._timeout = timeout
+        self._local = environment.build(None)
+        self._network = environment.build(access) if access else self._local
+        self._pushing = environment.build(access, [("remote.origin.fetch", refspec) for refspec in OURS])
+        self._thread = threading.RLock()
+        self._descriptor: int | None = None
+        self._cleaned = False
+        self._writes = 0
+
+    @property
+    def where(self) -> str:
+        """The repository's address, as people know it."""
+        return str(self.access.address) if self.access else str(self.directory)
+
+    def prepare(self) -> None:
+        """Create the repository unless it is there; a half-made one is replaced."""
+        if (self.directory / "HEAD").exists():
+            return
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        made = self.directory.with_name(f"{self.directory.name}.{secrets.token_hex(4)}.partial")
+        self._answer(["init", "--bare", "--quiet", "--template=", "--object-format=sha1", str(made)], self._local)
+        if not self.access:  # the only copy of the ledger: a power cut must not take it
+            self._answer(["--git-dir", str(made), "config", "core.fsync", "all"], self._local)
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        made.rename(self.directory)
+
+    def healed(self, work: Callable[[], T]) -> T:
+        """Do `work`; where a mirror turns out damaged (a power cut), replace it by a new one and do it again."""
+        try:
+            return work()
+        except faults.Failed as failure:
+            if failure.kind is not faults.Kind.DAMAGED or self.access is None:
+                raise
+        with self.exclusively():
+            aside = self.directory.with_name(f"{self.directory.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                self.directory.rename(aside)
+            self.prepare()
+        return work()
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep other writers of this repository out, in this process and in others. May be nested."""
+        with self._thread:
+            if self._descriptor is not None:
+                yield
+                return
+            self.directory.parent.mkdir(parents=True, exist_ok=True)
+            path = self.directory.with_name(f"{self.directory.name}.lock")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                self._lock(descriptor)
+                self._descriptor = descriptor
+                if not self._cleaned:
+                    self._clean()
+                yield
+            finally:
+                self._descriptor = None
+                os.close(descriptor)
+
+    def git(self, *arguments: str, feed: bytes | Iterable[bytes] = b"") -> bytes:
+        """Run a command that talks to nobody and return its output."""
+        return self._answer(["--git-dir", str(self.directory), *arguments], self._local, feed).output
+
+    def listing(self, *patterns: str) -> Listing:
+        """Ask the server for its refs with these full names (none: all branches)."""
+        if self.access is None:
+            return Listing(refs=self.refs(*patterns))
+        self.prepare()
+        wanted = ["--symref", "origin", "HEAD", *patterns] if patterns else ["--heads", "origin"]
+        refs, head = {}, ""
+        for line in self._talk(["ls-remote", *wanted], self._network, 1).output.decode(errors="replace").splitlines():
+            oid, _, name = line.partition("\t")
+            if oid.startswith("ref: "):
+                head = oid.removeprefix("ref: ") if name == "HEAD" else head
+            else:
+                refs[name] = oid
+        return Listing(refs=refs, head=head)
+
+    def refs(self, *patterns: str) -> dict[str, str]:
+        """Return the object ids of refs that are here, by full name; a pattern is a full name or a leading part of one."""
+        self.prepare()
+        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", *patterns).decode().splitlines()
+        return {name: oid for name, _, oid in (line.rpartition(" ") for line in lines)}
+
+    def fetch(self, refspecs: Sequence[str], *, shallow: bool, partial: bool) -> str:
+        """Bring refs here, only their newest commit where `shallow`, without file contents where `partial`.
+
+        Where the server does not allow that, everything is brought. Returns a sentence about it the first time, else nothing.
+        """
+        notices = []
+        with self.exclusively():
+            self.prepare()
+            cheap = [(shallow, "shallow", "--depth=1", ""), (partial, "filter", "--filter=blob:none", "--no-filter")]
+            options = [on if wanted and self._allows(what) else off for wanted, what, on, off in cheap]
+            try:
+                complaints = self._fetch([*filter(None, options), *refspecs])
+            except faults.Failed as failure:
+                if failure.kind is not faults.Kind.UNSUPPORTED:
+                    raise
+                complaints = self._fetch(["--no-filter", *refspecs])
+                self.git("config", "perdure.shallow", "false")
+                notices.append("does not allow shallow fetches, so the whole history was fetched")
+            if b"filtering not recognized" in complaints and self._allows("filter"):
+                self.git("config", "perdure.filter", "false")
+                for name in ("remote.origin.promisor", "remote.origin.partialclonefilter"):
+                    with suppress(faults.Failed):
+                        self.git("config", "--unset-all", name)
+                if self.access and self.access.address.protocol != "file":  # nobody pays for copies on one machine
+                    notices.append("does not allow partial fetches, so every file was fetched")
+        return f"{self.where} {' and '.join(notices)}" if notices else ""
+
+    def bring(self, oids: Iterable[str]) -> None:
+        """Fetch objects by id, all in one exchange."""
+        with self.exclusively():
+            feed = "".join(f"{oid}\n" for oid in oids).encode()
+            quick = ["-c", "fetch.negotiationAlgorithm=noop"]
+            self._talk([*quick, *FETCH, "--filter=blob:none", "origin", "--stdin"], self._network, TRANSFER, feed)
+
+    @property
+    def partial(self) -> bool:
+        """Whether contents of files may be missing here."""
+        try:
+            return self.git("config", "--get", "remote.origin.promisor").strip() == b"true"
+        except faults.Failed:
+            return False
+
+    def read(self, questions: Iterable[str], largest: int | None = None) -> dict[str, bytes]:
+        """Return contents by object id (questions may also be "COMMIT:PATH"); what is missing or larger is left out."""
+        asked = "".join(f"{question}\n" for question in questions).encode(errors="surrogateescape")
+        if not asked:
+            return {}
+        answer = self.git("cat-file", "--batch", "--buffer", feed=asked)
+        return {oid: content for oid, content in objects.batch(answer, largest) if content is not None}
+
+    @contextmanager
+    def reader(self) -> Iterator[objects.Reader]:
+        """Open a conversation for reading large contents piece by piece."""
+        arguments = ["--git-dir", str(self.directory), "cat-file", "--batch"]
+        with process.conversation(arguments, self._local) as (questions, answers):
+            yield objects.Reader(questions, answers)
+
+    def kinds(self, oids: Sequence[str]) -> dict[str, str]:
+        """Return blob, tree, commit or tag for each object that is here."""
+        if not oids:
+            return {}
+        answer = self.git(
+            "cat-file", "--batch-check=%(objectname) %(objecttype)", feed="".join(f"{oid}\n" for oid in oids).encode()
+        )
+        pairs = (line.split(" ") for line in answer.decode().splitlines())
+        return {oid: kind for oid, kind in pairs if kind != "missing"}
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Return whether `new` contains `old` in its history."""
+        arguments = ["--git-dir", str(self.directory), "merge-base", "--is-ancestor", old, new]
+        answer = process.run(arguments, self._local, timeout=self._timeout)
+        if answer.code in (0, 1):
+            return answer.code == 0
+        raise self._failed(answer, remote=False)
+
+    def build(self, commits: Iterable[stream.Commit]) -> list[str]:
+        """Make commits and return their ids, in order. No ref that anybody reads moves."""
+        with self.exclusively():
+            self.prepare()
+            try:
+                answer = self.git("fast-import", "--quiet", "--force", "--done", feed=stream.encode(commits))
+            except faults.Failed:
+                for report in self.directory.glob("fast_import_crash_*"):
+                    report.unlink(missing_ok=True)
+                raise
+            return answer.decode().split()
+
+    def publish(self, updates: Sequence[Update]) -> None:
+        """Move refs on the server, all or none, without force. The refs here follow once the server has accepted."""
+        with self.exclusively():
+            if self.access is None:
+                lines = [f"update {one.ref} {one.new} {one.old or NOTHING}\n" for one in updates]
+                self.git("update-ref", "--stdin", feed="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode())
+            else:
+                refspecs = [f"{one.new}:{one.ref}" for one in updates]
+                self._talk(["push", "--atomic", "--no-verify", "--porcelain", "origin", *refspecs], self._pushing, 1)
+            self._writes += 1
+            if self._writes % TIDY_EVERY == 0:
+                self.tidy()
+
+    def remember(self, ref: str, oid: str) -> None:
+        """Set a ref that exists only here."""
+        with self.exclusively():
+            self.git("update-ref", ref, oid)
+
+    def tidy(self) -> None:
+        """Pack loose objects when there are many. Failing is no harm: the next time will do."""
+        with self.exclusively(), suppress(faults.Failed):
+            self.git(
+                "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "-c", "gc.bigPackThreshold=256m", "gc", "--auto", "--quiet"
+            )
+
+    def _allows(self, what: str) -> bool:
+        try:
+            return self.git("config", "--get", f"perdure.{what}").strip() != b"false"
+        except faults.Failed:
+            return True
+
+    def _fetch(self, rest: Sequence[str]) -> bytes:
+        options = [one for one in rest if one.startswith("--")]
+        refspecs = [one for one in rest if not one.startswith("--")]
+        return self._talk([*FETCH, *options, "origin", *refspecs], self._network, TRANSFER).complaints
+
+    def _talk(self, arguments: Sequence[str], variables: dict[str, str], patience: int, feed: bytes = b"") -> process.Answer:
+        full = ["--git-dir", str(self.directory), *arguments]
+        return self._answer(full, variables, feed, remote=True, timeout=self._timeout * patience)
+
+    def _answer(
+        self,
+        arguments: Sequence[str],
+        variables: dict[str, str],
+        feed: bytes | Iterable[bytes] = b"",
+        remote: bool = False,
+        timeout: float = 0.0,
+    ) -> process.Answer:
+        inherit = () if self._descriptor is None else (self._descriptor,)
+        answer = process.run(arguments, variables, feed, timeout or self._timeout * TRANSFER, inherit)
+        if answer.code == 0:
+            return answer
+        self._cleaned = self._cleaned and answer.code > 0 and not answer.late
+        raise self._failed(answer, remote)
+
+    def _failed(self, answer: process.Answer, remote: bool) -> faults.Failed:
+        raw = answer.complaints + b"\n" + b"\n".join(line for line in answer.output.splitlines() if line.startswith(b"!"))
+        text = faults.readable(raw)
+        fault = faults.LATE if answer.late else faults.classify(text, answer.code, remote=remote)
+        return faults.Failed(fault, text, self.where)
+
+    def _lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise errors.Busy(
+                        "another process has been writing for too long", where=str(self.directory), remedy="Try again later."
+                    ) from error
+                time.sleep(0.01)
+
+    def _clean(self) -> None:
+        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "fast_import_crash_*"):
+            for left in self.directory.glob(pattern):
+                left.unlink(missing_ok=True)
+        for unfinished in self.directory.parent.glob(f"{self.directory.name}.*.partial"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self._cleaned = True
+
+
+FETCH = (
+    "fetch",
+    "--atomic",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--no-recurse-submodules",
+    "--no-show-forced-updates",
+)
