@@ -24,11 +24,10 @@ def write(folder: str, name: str, value: dict[str, Any]) -> None:
     path = os.path.join(folder, name)
     partial = f"{path}.partial-{os.getpid()}"
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, json.dumps(value, sort_keys=True).encode())
+    with open(descriptor, "wb") as file:
+        file.write(json.dumps(value, sort_keys=True).encode())
+        file.flush()
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
     os.replace(partial, path)
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -27,7 +27,8 @@ def decide(status: int | None, ending: dict[str, Any] | None, *, killed_for_memo
     if killed_for_memory and exit_code != 0 and not stopped:
         return _result("out-of-memory", code, number, f"the kernel ended {killed_for_memory} of its processes for memory")
     if number is not None:
-        return _result("signaled", None, number, said or _cause(number, grouped), stopped)
+        cause = "" if stopped else _cause(number, grouped)
+        return _result("signaled", None, number, said or cause, stopped)
     return _result("exited", code, None, said, stopped)
 
 

@@ -1,0 +1,143 @@
+"""An attempt's supervisor, as the agent sees it: start one, look at what it has written, tell it something."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent import supervisor
+from agent.supervisor import files, program
+from reconciler import errors
+from reconciler.core import observed
+
+SUPERVISOR = str(Path(supervisor.__file__).parent)
+TRACE_TAIL = 2000
+
+
+class Presence(enum.Enum):
+    """What there is of an attempt's process."""
+
+    ABSENT = "absent"
+    """No supervisor, and nothing was ever started."""
+    STARTING = "starting"
+    """A supervisor that has not started the program yet."""
+    LIVE = "live"
+    ORPHANED = "orphaned"
+    """It was started, its end is not recorded, and no supervisor stands by it."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the supervisor's files say now."""
+
+    presence: Presence
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit: observed.Exit | None = None
+
+
+def look(folder: Path) -> Look:
+    """Read the supervisor's files in the order that makes the answer true whatever happens meanwhile."""
+    attended = _attended(folder)
+    started = files.read(str(folder), files.STARTED)
+    result = files.read(str(folder), files.RESULT)
+    at = float(started["at"]) if started else None
+    if result is not None and result["gone"]:
+        return Look(presence=Presence.ENDED, started_at=at, ended_at=float(result["at"]), exit=_exit(result))
+    if started is None:
+        return Look(presence=Presence.STARTING if attended else Presence.ABSENT)
+    return Look(presence=Presence.LIVE if attended else Presence.ORPHANED, started_at=at)
+
+
+def prepare(folder: Path, launch: program.Launch, owner: tuple[int, int] | None) -> None:
+    """Write down what to start, and make the FIFOs. `owner` is who the program runs as, where it is not us."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(launch.logs).mkdir(mode=0o700, exist_ok=True)
+    for name in (files.CONTROL, files.OUTPUT):
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(folder / name, 0o600)
+    if owner is not None:
+        os.chown(folder / files.OUTPUT, *owner)  # so that a program may open /dev/stdout
+    update(folder, launch)
+
+
+def update(folder: Path, launch: program.Launch) -> None:
+    """Replace what a supervisor that is started later will read."""
+    files.write(str(folder), files.LAUNCH, launch._asdict())
+
+
+def start(folder: Path, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a supervisor. It starts the program at most once in this folder's life, else it adopts or records.
+
+    Secrets travel through a pipe: a supervisor whose agent dies before all are written starts nothing.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    trace = os.open(folder / files.TRACE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", SUPERVISOR, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=trace,
+            stderr=trace,
+            cwd="/",
+            env=kept,
+            start_new_session=True,
+        )
+    finally:
+        os.close(trace)
+    with contextlib.suppress(BrokenPipeError):  # it had no use for them: there is one already, or the end is recorded
+        assert child.stdin is not None
+        with child.stdin as pipe:
+            pipe.write(json.dumps(dict(secrets)).encode())
+    return child
+
+
+def tell(folder: Path, command: Mapping[str, Any]) -> bool:
+    """Pass a command to the supervisor; False when there is none."""
+    try:
+        descriptor = os.open(folder / files.CONTROL, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENOENT):
+            return False
+        raise errors.Unavailable(f"the supervisor cannot be told: {error.strerror}", where=str(folder)) from error
+    try:
+        os.write(descriptor, json.dumps(dict(command)).encode() + b"\n")
+    except OSError:
+        return False  # it has ended meanwhile
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def trace(folder: Path) -> str:
+    """Return the last words of a supervisor."""
+    try:
+        return (folder / files.TRACE).read_bytes()[-TRACE_TAIL:].decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _attended(folder: Path) -> bool:
+    """Whether a supervisor lives: it alone reads the control FIFO."""
+    try:
+        os.close(os.open(folder / files.CONTROL, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def _exit(result: Mapping[str, Any]) -> observed.Exit:
+    known = {field.name for field in dataclasses.fields(observed.Exit)}
+    values = {name: value for name, value in result.items() if name in known}
+    return observed.Exit(**{**values, "kind": observed.ExitKind(result["kind"])})
