@@ -57,6 +57,8 @@ class Pass:
     world: observed.World | None = None
     records: Mapping[str, record.Record] = field(default_factory=dict)
     outcomes: tuple[tuple[action.Action, settle.Outcome], ...] = ()
+    lines: tuple[record.Line, ...] = ()
+    """Transitions that this pass has noted."""
     wake_at: float | None = None
 
 
@@ -101,6 +103,7 @@ class Loop:
             world=world,
             records=final.records,
             outcomes=outcomes,
+            lines=planned.lines if final is recorded else (*planned.lines, *settled.lines),
             wake_at=planned.wake_at,
         )
 
