@@ -186,7 +186,7 @@ class Dial:
         return answered
 
     def _speak(self, own: identity.Identity, over: threading.Event) -> Iterator[agent_pb2.Up]:
-        """Yield the newest state whenever it has changed, else a sign of life. gRPC asks for the next one when the last has left."""
+        """Yield the newest state when it has changed, else a sign of life. gRPC asks for the next when the last has left."""
         sent: observed.HostState | None = None
         seen: observed.HostState | None = None
 
@@ -202,7 +202,7 @@ class Dial:
             if state is None:
                 continue
             if sent is not None and dataclasses.replace(state, generation=sent.generation) == sent:
-                yield _up(own, sent)
+                yield _up(own, state)
                 continue
             data = codec.encode(state)
             if len(data) > protocol.MESSAGE_BYTES - ENVELOPE_BYTES:

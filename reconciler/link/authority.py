@@ -106,8 +106,7 @@ def create(directory: Path, instance: str, time: clock.Clock) -> Authority:
     name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, f"Perdure {instance}"[:64])])
     now = time.now()
     certificate = (
-        _builder(key.public_key(), name, now, DAY)
-        .subject_name(name)
+        _builder(key.public_key(), name, now, DAY, name)
         .not_valid_after(_moment(now + AUTHORITY_LIFE))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signing_certificates=True), critical=True)
@@ -161,11 +160,17 @@ def pin(directory: Path) -> str:
         raise errors.Damaged(f"{CERTIFICATE_FILE} is not a certificate", where=str(directory)) from error
 
 
-def _builder(key: ec.EllipticCurvePublicKey, issuer: x509.Name, now: float, before: float) -> x509.CertificateBuilder:
+NOBODY = x509.Name([])
+"""The subject of all but the authority: whom a certificate names stands in its alternative name."""
+
+
+def _builder(
+    key: ec.EllipticCurvePublicKey, issuer: x509.Name, now: float, before: float, subject: x509.Name = NOBODY
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .issuer_name(issuer)
-        .subject_name(x509.Name([]))
+        .subject_name(subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(_moment(now - before))

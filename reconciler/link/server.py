@@ -68,6 +68,7 @@ class AgentServer:
 
         Raises `errors.UsageError` for no such address and `errors.Unavailable` when it cannot be had.
         """
+        join_at = protocol.join_address(listen)
         key, chain = self._authority.serve()
         grpc = rpc.grpc
         mutual = grpc.ssl_server_credentials([(key, chain)], self._authority.certificate, require_client_auth=True)
@@ -76,7 +77,7 @@ class AgentServer:
             agents, agents_port = _bind(listen, mutual, self._pace.calls, rpc.options(self._pace.keepalive))
             undo.callback(_stop, agents, 0.0)
             strict = rpc.options(self._pace.keepalive, protocol.JOIN_BYTES)
-            strangers, joining_port = _bind(protocol.join_address(listen), one_sided, JOINS_AT_ONCE, strict)
+            strangers, joining_port = _bind(join_at, one_sided, JOINS_AT_ONCE, strict)
             undo.callback(_stop, strangers, JOIN_SECONDS)
             certified = sessions.Sessions(self._board, self._authority, self._book, self._code, self._clock, self._pace.review)
             rpc.services.add_AgentServicer_to_server(certified, agents)

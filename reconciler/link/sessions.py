@@ -138,7 +138,7 @@ def _hear(line: switchboard.Line, bearer: certificates.Bearer, message: agent_pb
     if message.host != bearer.host:
         raise errors.Refused(f"the certificate is for host {bearer.host}, the message for host {message.host}")
     if not message.state:
-        line.alive()
+        line.alive(message.session, message.generation)
         return
     state = codec.decode(message.state, observed.HostState)
     if (state.session, state.generation) != (message.session, message.generation):

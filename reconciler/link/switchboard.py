@@ -112,12 +112,16 @@ class Switchboard:
         for wake in wakes:
             wake()
 
-    def _alive(self, line: Line) -> None:
+    def _alive(self, line: Line, session: int, generation: int) -> None:
         with self._changed:
             host = self._open(line)
             if not line.heard or host.heard is None:
                 raise errors.Refused("a session begins with a state")
-            host.heard = dataclasses.replace(host.heard, at=self._clock.monotonic())
+            before = host.heard.state
+            if session != before.session or generation < before.generation:
+                raise errors.Refused(f"no state of host {line.host} came before {session}.{generation}")
+            state = dataclasses.replace(before, generation=generation)
+            host.heard = link.Heard(state=state, at=self._clock.monotonic(), connected=True)
 
     def _open(self, line: Line) -> _Host:
         host = self._hosts[line.host]
@@ -176,9 +180,9 @@ class Line:
         items = tuple(each if each.host == self.host else dataclasses.replace(each, host=self.host) for each in state.items)
         self._board._accept(self, dataclasses.replace(state, items=items))
 
-    def alive(self) -> None:
-        """Note that the last state still holds. Raises `errors.Refused` before the line's first state."""
-        self._board._alive(self)
+    def alive(self, session: int, generation: int) -> None:
+        """Note that the last state still holds, by now under this number. Raises `errors.Refused` as `hear` does."""
+        self._board._alive(self, session, generation)
 
     def take(self, seconds: float | None = None) -> Kept | None:
         """Return the newest set when it is newer than the last one taken, waiting `seconds` for it (None: until closed)."""
