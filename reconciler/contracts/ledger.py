@@ -87,3 +87,7 @@ class Ledger(Protocol):
     def notes(self, revision: str) -> tuple[record.Line, ...]:
         """Return the lines noted on a revision, oldest first."""
         ...
+
+    def noted(self) -> tuple[str, ...]:
+        """Return the revisions that have a note, in no order. Raises as `read`."""
+        ...

@@ -83,6 +83,10 @@ class FakeLedger:
         """Return our lines on a revision, oldest first."""
         return notes.parse(self._moved.get(revision, b"") + self._notes.get(revision, b""))
 
+    def noted(self) -> tuple[str, ...]:
+        """Return the revisions that have a note."""
+        return tuple(self._notes)
+
     def note(self, revision: str) -> str:
         """Return a note as people see it."""
         return self._notes.get(revision, b"").decode()

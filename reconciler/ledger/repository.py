@@ -75,6 +75,19 @@ class RepositoryLedger:
                 raise failure.error() from failure
             return notes.parse(moved + note)
 
+    def noted(self) -> tuple[str, ...]:
+        """Return the revisions that have a note, in no order."""
+        with self._lock:
+            self.read()
+            if not self._noted:
+                return ()
+            try:
+                listing = self._mirror.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", self._noted)
+            except faults.Failed as failure:
+                raise failure.error() from failure
+            names = (path.replace("/", "") for path in listing.decode(errors="replace").split("\0"))
+            return tuple(dict.fromkeys(name for name in names if address.is_object_id(name)))
+
     def _read(self) -> Snapshot:
         server = self._mirror.listing(self._state, self._notes).refs
         head, noted = server.get(self._state, ""), server.get(self._notes, "")
@@ -97,7 +110,7 @@ class RepositoryLedger:
         try:
             self._mirror.fetch(refspecs, shallow=not known, partial=False)
         except faults.Failed as failure:
-            if failure.kind is faults.Kind.REJECTED:
+            if failure.kind is faults.Kind.REJECTED and "non-fast-forward" in failure.text:
                 raise self._vanished(known) from failure
             raise
         here = self._mirror.refs(self._state, self._notes)
@@ -228,7 +241,7 @@ class RepositoryLedger:
         return errors.Damaged(
             "the ledger was removed or rewound on the server: it no longer contains what was written last",
             where=f"{self._mirror.where} {self._state}",
-            remedy=f"Put it back: git --git-dir={self._mirror.directory} push --force {self._mirror.where} {known}:{self._state}",
+            remedy=f"Put it back: git --git-dir={self._mirror.directory} push {self._mirror.where} +{known}:{self._state}",
         )
 
 
