@@ -1,0 +1,76 @@
+"""Each text that git and the forges are known to say means what the table says."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler import errors
+from reconciler.seams.git import faults
+from reconciler.seams.git.faults import Kind
+
+SAID = [
+    ("! [rejected] main -> main (fetch first)", Kind.REJECTED),
+    ("! [rejected] main -> main (non-fast-forward)", Kind.REJECTED),
+    ("error: cannot lock ref 'refs/notes/x': is at 1 but expected 2", Kind.REJECTED),
+    ("! [remote rejected] a -> a (incorrect old value provided)", Kind.REJECTED),
+    ("! [remote rejected] a -> a (reference already exists)", Kind.REJECTED),
+    ("! [remote rejected] a -> a (failed to update ref)", Kind.REJECTED),
+    ("! [remote rejected] a -> a (atomic transaction failed)", Kind.REJECTED),
+    ("! [remote rejected] a -> a (failed to lock)", Kind.REJECTED),
+    ("remote: error: refusing to update checked out branch: refs/heads/main", Kind.CHECKED_OUT),
+    ("! [remote rejected] main -> main (pre-receive hook declined)", Kind.DECLINED),
+    ("remote: error: GH006: Protected branch update failed for refs/heads/main.", Kind.DECLINED),
+    ("remote: GitLab: You are not allowed to push code to protected branches on this project.", Kind.DECLINED),
+    ("! [remote rejected] a -> a (deny updating a hidden ref)", Kind.DECLINED),
+    ("Host key verification failed.", Kind.HOST_KEY),
+    ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", Kind.HOST_KEY),
+    ("git@host: Permission denied (publickey).", Kind.UNAUTHORIZED),
+    ("fatal: could not read Username for 'https://host': terminal prompts disabled", Kind.UNAUTHORIZED),
+    ("fatal: Authentication failed for 'https://host/jobs/'", Kind.UNAUTHORIZED),
+    ("fatal: unable to access 'https://host/': The requested URL returned error: 403", Kind.UNAUTHORIZED),
+    ("fatal: detected dubious ownership in repository at '/srv/jobs'", Kind.FOREIGN),
+    ("fatal: Server does not support --shallow-since", Kind.UNSUPPORTED),
+    ("fatal: dumb http transport does not support shallow capabilities", Kind.UNSUPPORTED),
+    ("fatal: couldn't find remote ref refs/heads/main", Kind.MISSING),
+    ("fatal: remote error: upload-pack: not our ref 1234", Kind.MISSING),
+    ("error: file write error: No space left on device", Kind.FULL),
+    ("fatal: unable to access 'https://host/': server certificate verification failed", Kind.CERTIFICATE),
+    ("fatal: unable to access 'https://host/': Could not resolve host: host", Kind.UNREACHABLE),
+    ("ssh: connect to host h port 22: Connection refused", Kind.UNREACHABLE),
+    ("fatal: '/srv/x' does not appear to be a git repository", Kind.UNREACHABLE),
+    ("error: object file ./objects/12/34 is empty", Kind.DAMAGED),
+    ("fatal: loose object 1234 (stored in x) is corrupt", Kind.DAMAGED),
+    ("something nobody has seen", Kind.UNREACHABLE),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), SAID)
+def test_what_a_text_means(text: str, kind: Kind) -> None:
+    assert faults.classify(text, 128, remote=True).kind is kind
+
+
+def test_an_unknown_failure_without_a_server_is_not_the_servers() -> None:
+    assert faults.classify("something nobody has seen", 128, remote=False).kind is Kind.OTHER
+
+
+def test_a_killed_process_has_said_nothing() -> None:
+    assert faults.classify("fetch first", -9, remote=True).kind is Kind.KILLED
+
+
+def test_every_row_has_a_message_and_a_remedy() -> None:
+    assert all(row.message and row.remedy for row in (*faults.TABLE, faults.LOCAL, faults.LATE, faults.KILLED))
+    assert {row.kind for row in (*faults.TABLE, faults.LOCAL, faults.LATE, faults.KILLED)} == set(Kind)
+
+
+def test_what_git_said_is_readable_and_harmless() -> None:
+    raw = b"remote: fatal: no\rremote: no\nhint: try\nTo https://me:pw@h/x\nsee https://me:pw@h/x \x1b[2J"
+    assert faults.readable(raw) == "no; see https://***@h/x �[2J"
+
+
+def test_a_failure_becomes_an_error_with_its_remedy() -> None:
+    failed = faults.Failed(faults.classify("Permission denied (publickey)", 128, remote=True), "text", "ssh://h/x")
+    error = failed.error()
+    assert isinstance(error, errors.Refused)
+    assert error.where == "ssh://h/x"
+    assert "token file" in error.remedy
+    assert "text" in failed.detail
