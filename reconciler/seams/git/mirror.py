@@ -225,6 +225,7 @@ class Mirror:
         """Return blob, tree, commit or tag for each object that is here."""
         if not oids:
             return {}
+        self.prepare()
         answer = self.git(
             "cat-file", "--batch-check=%(objectname) %(objecttype)", feed="".join(f"{oid}\n" for oid in oids).encode()
         )
@@ -263,6 +264,11 @@ class Mirror:
             self._writes += 1
             if self._writes % TIDY_EVERY == 0:
                 self.tidy()
+
+    def rehearse(self, ref: str, oid: str) -> None:
+        """Ask the server whether it would let us push `oid` to a new `ref`, as far as it tells without a push."""
+        if self.access is not None:
+            self._talk(["push", "--dry-run", "--no-verify", "--porcelain", "origin", f"{oid}:{ref}"], self._network, 1)
 
     def remember(self, ref: str, oid: str) -> None:
         """Set a ref that exists only here."""
