@@ -21,7 +21,7 @@ setup: .venv/.development ## make .venv from the hash-pinned locks
 	@touch .venv/.runtime
 
 demo: .venv/.runtime ## two minutes on one machine: run, lose a host, restore, finish (KEEP=1 leaves it running)
-	@KEEP="$(KEEP)" scripts/demo
+	@KEEP="$(KEEP)" $(PY) scripts/demo
 
 test: setup lint ## style, types, then every test
 	@$(PY) -m pytest

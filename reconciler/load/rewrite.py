@@ -88,6 +88,12 @@ def remove_field(text: str, document: int, path: Path) -> str:
     return _checked(text, edited, document, path, None)
 
 
+def document_at(text: str, line: int) -> int:
+    """Return which document of `text`, from 0, holds the 1-based `line`."""
+    begun = [number for number, root in enumerate(_documents(text)) if text.count("\n", 0, root.start) < line]
+    return begun[-1] if begun else 0
+
+
 def _documents(text: str) -> list[_Node]:
     """Return the root of each document. No recursion: events are read into a stack."""
     offsets = [0, *(match.end() for match in _LINE.finditer(text))]

@@ -1,0 +1,216 @@
+"""The demo's machines: a temporary folder with a Git server's repository, the loop, and three hosts as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import console
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "first-steps"
+BIN = pathlib.Path(sys.executable).parent
+HOSTS = ("amsterdam", "berlin", "cairo")
+LOST_AFTER, LOST_TRIES = 6, 4
+STORE_IN_EXAMPLE = "/srv/perdure/checkpoints"
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+class Site:
+    """Everything the demo makes. `close` ends every process it started and, unless asked otherwise, removes the folder."""
+
+    def __init__(self, stage: console.Stage) -> None:
+        self._stage = stage
+        self.root = pathlib.Path(tempfile.gettempdir()) / f"perdure-demo-{os.getuid()}"
+        self.remote = self.root / "desired.git"
+        self.clone = self.root / "desired"
+        self.store = self.root / "checkpoints"
+        self.config = self.root / "perdure.yaml"
+        self.logs = self.root / "logs"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def prepare(self) -> None:
+        """Make the folder, the repository from the example, and start loop and agents."""
+        self._clear()
+        self.root.mkdir(mode=0o755)
+        self.logs.mkdir()
+        self.store.mkdir(mode=0o700)
+        self._repository()
+        address = f"127.0.0.1:{_free_port()}"
+        self.config.write_text(
+            f"instance: demo\n"
+            f"data: {self.root}/reconciler\n"
+            f"source:\n  repository: {self.remote}\n  ref: main\n"
+            f"loop: {{poll: 1s, lostAfter: {LOST_AFTER}s, lostTries: {LOST_TRIES}, backoff: 1s}}\n"
+            f"agents: {{embedded: false, listen: '{address}'}}\n"
+        )
+
+    def _repository(self) -> None:
+        shutil.copytree(EXAMPLE, self.clone, ignore=shutil.ignore_patterns("__pycache__"))
+        platform = self.clone / "platform.yaml"
+        platform.write_text(platform.read_text().replace(STORE_IN_EXAMPLE, str(self.store)))
+        run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote)])
+        run(["git", "init", "--quiet", "--initial-branch=main", str(self.clone)])
+        self.git("remote", "add", "origin", str(self.remote))
+        self.git("config", "--add", "remote.origin.fetch", "+refs/notes/perdure/*:refs/notes/perdure/*")
+        self.commit("Declare the first jobs")
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the clone, as the person at the desk."""
+        who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+        return run(["git", "-C", str(self.clone), *who, *arguments])
+
+    def commit(self, message: str) -> str:
+        """Commit everything in the clone and push it; return the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "-m", message)
+        self.git("push", "--quiet", "origin", "HEAD:main")
+        return self.git("rev-parse", "HEAD").strip()
+
+    def start_loop(self) -> None:
+        """Start the reconciler."""
+        self._start("reconciler", [str(BIN / "perdure"), "reconcile", "--config", str(self.config)])
+
+    def start_host(self, name: str) -> None:
+        """Let one host join with a one-time token, and start its agent."""
+        made = json.loads(self.perdure("token", "create", name, "-o", "json"))
+        data = str(self.root / name)
+        run([str(BIN / "perdure-agent"), "join", "--data", data, "--name", name, "-"], given=made["token"])
+        self._start(name, [str(BIN / "perdure-agent"), "run", "--data", data, "--cpu", "1", "--memory", "2Gi"])
+
+    def lose_host(self, name: str) -> int:
+        """End a host as a power cut does: SIGKILL for agent, supervisors and jobs at once, its data gone. Return how many."""
+        agent = self._processes.pop(name)
+        doomed = {agent.pid, *of_folder(str(self.root / name))}
+        doomed |= set(descendants(doomed))
+        for pid in doomed:
+            _kill(pid, signal.SIGKILL)
+        agent.wait()
+        shutil.rmtree(self.root / name, ignore_errors=True)
+        return len(doomed)
+
+    def perdure(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> str:
+        """Run `perdure` as a person would and return what it printed."""
+        return run([str(BIN / "perdure"), *arguments, "--config", str(self.config)], expect=expect)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return where every job stands, and show it."""
+        found: list[dict[str, Any]] = json.loads(self.perdure("status", "-o", "json"))["jobs"]
+        self._stage.show(found)
+        return found
+
+    def history(self, job: str) -> dict[str, Any]:
+        """Return the newest run of a job with its attempts and checkpoints."""
+        runs = json.loads(self.perdure("history", job, "-o", "json"))["runs"]
+        return dict(runs[-1]) if runs else {"phase": "pending", "attempts": [], "checkpoints": []}
+
+    def until(self, what: str, true: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait for a condition, showing the jobs meanwhile. Raises TimeoutError."""
+        end = time.monotonic() + seconds
+        while True:
+            self._alive()
+            self.jobs()
+            if true():
+                return
+            if time.monotonic() > end:
+                raise TimeoutError(f"{what}: not within {seconds:g} s")
+            time.sleep(0.3)
+
+    def _alive(self) -> None:
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                tail = (self.logs / f"{name}.log").read_text(errors="replace")[-800:]
+                raise DemoError(f"{name} ended with status {process.returncode}:\n{tail}")
+
+    def _start(self, name: str, command: list[str]) -> None:
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.root, start_new_session=True
+            )
+        with (self.root / "pids").open("a") as pids:
+            pids.write(f"{self._processes[name].pid}\n")
+
+    def close(self, *, forget: bool) -> None:
+        """End every process; remove the folder unless something is to be looked at."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+        self._sweep()
+        if forget:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def _clear(self) -> None:
+        """Take away what an earlier demo left running (KEEP=1, or a kill)."""
+        if self.root.exists():
+            if self.root.stat().st_uid != os.getuid():
+                raise DemoError(f"{self.root} belongs to someone else; set TMPDIR to another folder")
+            self._sweep()
+            shutil.rmtree(self.root)
+
+    def _sweep(self) -> None:
+        """End whatever still runs out of the demo's folder: supervisors outlive their agents on purpose."""
+        left = of_folder(str(self.root))
+        for pid in {*left, *descendants(left)}:
+            _kill(pid, signal.SIGKILL)
+
+
+def run(command: list[str], *, given: str = "", expect: tuple[int, ...] = (0,)) -> str:
+    """Run a command and return its output. Raises `DemoError` with what it said."""
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if done.returncode not in expect:
+        name = " ".join(pathlib.Path(part).name if part.startswith("/") else part for part in command[:4])
+        raise DemoError(f"`{name}` ended with status {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def of_folder(folder: str) -> set[int]:
+    """Return the processes started with a path below `folder` in their arguments, this one and its parents aside."""
+    return {pid for pid, _, arguments in _processes() if f"{folder}/" in arguments and pid not in (os.getpid(), os.getppid())}
+
+
+def descendants(roots: set[int]) -> set[int]:
+    """Return the children, grandchildren, … of some processes."""
+    found: set[int] = set()
+    table = list(_processes())
+    while more := {pid for pid, parent, _ in table if parent in roots | found} - found:
+        found |= more
+    return found
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    for line in run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]).splitlines():
+        pid, parent, arguments = line.split(None, 2) if len(line.split(None, 2)) == 3 else (*line.split(None, 2), "")
+        yield int(pid), int(parent), arguments
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

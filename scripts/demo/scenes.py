@@ -1,0 +1,180 @@
+"""The scenes of the demo, in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import console
+import machines
+from machines import DemoError, Site
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Story:
+    """What was seen, for the claims to be checked against."""
+
+    reference: str = ""
+    """Digest of the weights of a run that nothing interrupted."""
+    train: dict[str, Any] = dataclasses.field(default_factory=dict)
+    flaky: dict[str, Any] = dataclasses.field(default_factory=dict)
+    logs: str = ""
+    notes: str = ""
+    lost_host: str = ""
+    silence: str = ""
+    suspended_with: int | None = None
+    jobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def play(site: Site, stage: console.Stage) -> Story:
+    """Play all scenes and return what was seen."""
+    story = Story()
+    with _reference(site) as uninterrupted:
+        _begin(site, stage)
+        _work(site, stage)
+        _lose(site, stage, story)
+        _change(site, stage)
+        _suspend(site, stage, story)
+        _finish(site, stage, story)
+        output, _ = uninterrupted.communicate()
+        story.reference = output.split("weights ")[-1].strip()
+    return story
+
+
+def _reference(site: Site) -> subprocess.Popen[str]:
+    """Train the same model with the same seed and nothing in the way, beside the demo."""
+    code = site.clone / "code" / "train.py"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
+    return subprocess.Popen(
+        ["nice", "-n", "10", sys.executable, str(code)], env={**plain, "SEED": "7"}, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _begin(site: Site, stage: console.Stage) -> None:
+    stage.scene(1, "Jobs are declared in Git, a loop reads them, three hosts join")
+    stage.say(f"the repository: {site.remote}, made from examples/first-steps and pushed")
+    site.start_loop()
+    site.until("the loop's first pass", lambda: bool(site.jobs()))
+    for name in machines.HOSTS:
+        site.start_host(name)
+        stage.say(f"host {name} joined with a one-time token and dials in over mutual TLS; it listens on no port")
+
+
+def _work(site: Site, stage: console.Stage) -> None:
+    stage.scene(2, "They run: a chain (prepare, train, report), and a job that fails twice")
+    site.until("flaky finishes in its third attempt", lambda: site.history("flaky")["phase"] == "finished")
+    for attempt in site.history("flaky")["attempts"]:
+        stage.say(f"flaky, attempt {attempt['number']} on {attempt['host']}: {attempt['detail'] or attempt['ending']}")
+    site.until("train has two checkpoints", lambda: len(site.history("train")["checkpoints"]) >= 2)
+    for saved in site.history("train")["checkpoints"]:
+        stage.say(f"train saved a checkpoint at step {saved['step']}: complete, read back, verified")
+
+
+def _lose(site: Site, stage: console.Stage, story: Story) -> None:
+    stage.scene(3, "A host is lost: SIGKILL for its agent, supervisors and jobs, its data removed")
+    host = str(site.history("train")["attempts"][-1]["host"])
+    story.lost_host = host
+    count = site.lose_host(host)
+    stage.say(f"{host} is gone, with {count} processes and everything on its disk", style="red")
+    stage.say("a closed connection is not evidence: two budgets decide, shortened for the demo")
+    stage.say(f"  time: {machines.LOST_AFTER} s of silence; tries: {machines.LOST_TRIES} observations in silence")
+    told: set[str] = set()
+
+    def restored() -> bool:
+        found = json.loads(site.perdure("why", "train", "-o", "json"))["jobs"][0]
+        silence = found.get("silence")
+        text = found["sentence"] if found["reason"] in ("HostSilent", "HostGivenUp") else ""
+        if silence and text and text not in told and len(told) < 6:
+            told.add(text)
+            story.silence = text
+            stage.say(f"  why train: {text}")
+        return _events(site, "restored") != []
+
+    site.until("train is restored on another host", restored)
+    for what in ("lost", "restored"):
+        stage.say(str(_events(site, what)[-1]["say"]), style="green" if what == "restored" else "red")
+
+
+def _change(site: Site, stage: console.Stage) -> None:
+    stage.scene(4, "A change is a plan to review, then a push")
+    manifest = site.clone / "jobs" / "train.yaml"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("memory: 256Mi", "memory: 384Mi"))
+    site.git("commit", "--quiet", "--all", "-m", "Give train more memory")
+    attempts = len(site.history("train")["attempts"])
+    shown = site.perdure("diff", "--repo", str(site.clone), "--revision", "HEAD", expect=(1,))
+    stage.command("perdure diff --revision HEAD", shown)
+    site.git("push", "--quiet", "origin", "HEAD:main")
+    stage.say("pushed: the loop checkpoints train, ends it, and starts it with the new limit from that checkpoint")
+
+    def recreated() -> bool:
+        run = site.history("train")
+        return len(run["attempts"]) > attempts and run["attempts"][-1]["startedAt"] is not None
+
+    site.until("train runs with the new limit", recreated)
+    stage.say(str(_events(site, "restored")[-1]["say"]), style="green")
+
+
+def _suspend(site: Site, stage: console.Stage, story: Story) -> None:
+    stage.scene(5, "Suspend by a commit, with a checkpoint; then resume")
+    stage.command("perdure suspend train --reason 'the GPU is needed elsewhere'")
+    site.perdure("suspend", "train", "--reason", "the GPU is needed elsewhere")
+    site.until("train is suspended", lambda: site.history("train")["phase"] == "suspended")
+    story.suspended_with = site.history("train")["checkpoints"][-1]["step"]
+    stage.say(str(_events(site, "suspended")[-1]["say"]), style="yellow")
+    attempts = len(site.history("train")["attempts"])
+    stage.command("perdure resume train")
+    site.perdure("resume", "train")
+    site.until(
+        "train runs again",
+        lambda: (
+            len(site.history("train")["attempts"]) > attempts and site.history("train")["attempts"][-1]["startedAt"] is not None
+        ),
+    )
+    stage.say(str(_events(site, "restored")[-1]["say"]), style="green")
+
+
+def _finish(site: Site, stage: console.Stage, story: Story) -> None:
+    stage.scene(6, "It finishes, once, and the commits carry the story")
+    site.until("every job has finished", lambda: all(job["phase"] == "finished" for job in site.jobs()), seconds=120.0)
+    story.jobs = site.jobs()
+    story.train, story.flaky = site.history("train"), site.history("flaky")
+    story.logs = site.perdure("logs", "train")
+    stage.close()
+    site.git("fetch", "--quiet", "origin")
+    story.notes = site.git("log", "--notes=perdure/demo", "--format=%C(auto)%h %s%n%N", "origin/main")
+    stage.command("git fetch && git log --notes=perdure/demo", _sentences(story.notes))
+    stage.command("perdure checkpoints train", site.perdure("checkpoints", "train"))
+
+
+def encore(site: Site, stage: console.Stage) -> None:
+    """Say what can be tried while everything goes on running."""
+    stage.say("KEEP=1: the loop and the hosts go on running. Try:")
+    for line in (
+        f"perdure status --config {site.config}",
+        f"perdure rerun train --config {site.config}",
+        f"perdure top --config {site.config}",
+        f"perdure-agent notice --in 30s --data {site.root}/{machines.HOSTS[0]}",
+    ):
+        stage.command(f"{machines.BIN}/{line}")
+    stage.say("`make demo` begins anew and ends this one first")
+
+
+def _events(site: Site, what: str) -> list[dict[str, Any]]:
+    lines = site.perdure("events", "--job", "train", "-o", "json").splitlines()
+    return [found for line in lines if (found := json.loads(line))["what"] == what]
+
+
+def _sentences(notes: str) -> str:
+    """Return the notes with each JSON line as its sentence: the whole lines are for machines."""
+    shown = []
+    for line in notes.splitlines():
+        try:
+            shown.append("    " + str(json.loads(line)["say"]) if line.startswith("{") else line)
+        except (ValueError, KeyError) as error:
+            raise DemoError(f"a note's line is not JSON with a sentence first: {line}") from error
+    return "\n".join(line for line in shown if line)
