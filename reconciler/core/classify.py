@@ -108,7 +108,7 @@ class FieldChange:
 
 def changes(before: model.Job, after: model.Job) -> tuple[FieldChange, ...]:
     """Return what differs between two versions of a Job, in the table's order."""
-    if before is after:
+    if before is after or before == after:
         return ()
     return tuple(
         FieldChange(path=row.path, before=_show(old), after=_show(new), field_class=row.hosts)

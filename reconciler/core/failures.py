@@ -53,7 +53,7 @@ TABLE = (
     ),
     Failure(
         name="StartFailed",
-        fault=Fault.PROGRAM,
+        fault=Fault.MACHINE,
         matches=_is(observed.ExitKind.NOT_STARTED),
         tell=lambda exit: f"could not be started{_detail(exit)}",
     ),
@@ -93,7 +93,8 @@ LOST = "HostLost"
 """Its host was given up after both budgets."""
 VANISHED = "Vanished"
 """Its host is well and does not know it any more."""
-NAMES = (*(row.name for row in TABLE), LOST, VANISHED)
+MACHINE = frozenset({*(row.name for row in TABLE if row.fault is Fault.MACHINE), LOST, VANISHED})
+"""Ends that are not the program's fault."""
 
 
 def classify(exit: observed.Exit) -> Failure:

@@ -4,57 +4,61 @@ from __future__ import annotations
 
 import dataclasses
 
-from reconciler.core import action, model, observed, record, ruling, spec, transition, work
+from reconciler.core import action, classify, model, observed, record, ruling, spec, transition, work
 
 Intended = tuple[record.Record, action.Action, tuple[record.Line, ...]]
 
 
 def plain(case: ruling.Case, decision: ruling.Decision) -> Intended:
     """Return the intent of a decision that needs no host: everything but the start of a further attempt."""
-    run, lines = _phase(case.run, decision, case.now)
     match decision.verb:
         case action.Verb.CHECKPOINT | action.Verb.STOP:
-            return _ask(case, run, decision, lines)
-        case action.Verb.UPDATE if case.job is not None:
-            run = dataclasses.replace(run, applied=case.job, pending=None, condition="")
-            return run, _action(run, decision, assignment=spec.Assignment(spec=attempt_spec(run, case.job))), lines
+            return _ask(case, decision)
+        case action.Verb.UPDATE:
+            run = dataclasses.replace(case.run, applied=case.manifest, pending=None, condition="")
         case action.Verb.START | action.Verb.RESTORE:
-            assignment = spec.Assignment(spec=attempt_spec(run, run.applied))
-            return run, _action(run, decision, assignment=assignment), lines
-    return run, _action(run, decision), lines
+            run = case.run
+        case _:
+            run, lines = _phase(case.run, decision, case.now)
+            return run, _action(run, decision), lines
+    return run, _action(run, decision, spec.Assignment(spec=attempt_spec(run, run.applied))), ()
 
 
-def launch(case: ruling.Case, decision: ruling.Decision, job: model.Job, host: str) -> Intended:
+def launch(case: ruling.Case, decision: ruling.Decision, host: str) -> Intended:
     """Return the intent of a further attempt on `host`: recorded first, started after the push."""
-    run = case.run
-    number = len(run.attempts) + 1
+    run, job, before = case.run, case.manifest, case.run.newest
     restored = decision.restore.digest if decision.restore else ""
-    before = run.newest
-    attempt = record.Attempt(number=number, target=job.target, host=host, intended_at=case.now, restored_from=restored)
+    attempt = record.Attempt(
+        number=before.number + 1 if before else 1,
+        target=job.target,
+        host=host,
+        intended_at=case.now,
+        restored_from=restored,
+    )
     saved = run.checkpoints
     if decision.restore and restored not in {each.taken.digest for each in saved}:
         saved = (*saved, record.Saved(taken=decision.restore))
-    lines: tuple[record.Line, ...] = ()
     lost, kept = work.on_launch(run, decision.restore)
     after = dataclasses.replace(
         run,
         attempts=(*run.attempts, attempt),
         checkpoints=saved,
         applied=job,
+        store=case.keeps,
         phase=record.Phase.RUNNING,
         reason="Starting",
         not_before=None,
         pending=None,
         condition="",
     )
+    lines: tuple[record.Line, ...] = ()
     if before is not None:
         what = "retried" if before.ending in (record.Ending.FAILED, record.Ending.LOST) else "resumed"
         source = f"checkpoint {restored[:19]}{transition.at_step(decision.restore)}" if restored else "the beginning"
-        text = f"{transition.name(after)} is {what} as attempt {number} on {host} from {source}."
+        text = f"{transition.name(after)} is {what} as attempt {attempt.number} on {host or job.target} from {source}."
         lines = (transition.line(after, what, text, case.now, host=host, checkpoint=restored, stepsLost=lost.steps),)
-    act = _action(after, decision, assignment=spec.Assignment(spec=attempt_spec(after, job)))
-    digests = (restored,) if restored else ()
-    return after, dataclasses.replace(act, host=host, attempt=number, digests=digests, lost=lost, saved=kept), lines
+    act = _action(after, decision, spec.Assignment(spec=attempt_spec(after, job)))
+    return after, dataclasses.replace(act, digests=(restored,) if restored else (), lost=lost, saved=kept), lines
 
 
 def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:
@@ -79,22 +83,22 @@ def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:
     )
 
 
-def _ask(case: ruling.Case, run: record.Record, decision: ruling.Decision, lines: tuple[record.Line, ...]) -> Intended:
+def _ask(case: ruling.Case, decision: ruling.Decision) -> Intended:
     """Record the request, or carry on with the one recorded: the same request keeps its id however often it is planned."""
-    pending, attempt = run.pending, run.attempts[-1]
-    job = case.job or run.applied
-    purpose = decision.purpose or spec.Purpose.DEMAND
+    run, attempt, pending = case.run, case.run.attempts[-1], case.run.pending
     if pending is None or pending.base != decision.base or pending.failed_at is not None:
         tries = pending.tries + 1 if pending is not None and pending.base == decision.base else 1
         request = spec.Request(
             id=f"{decision.base}.{attempt.number}.{tries}",
-            purpose=purpose,
+            purpose=decision.purpose or spec.Purpose.DEMAND,
             reason=decision.sentence,
-            deadline=job.checkpoint.deadline,
+            deadline=case.manifest.checkpoint.deadline,
             then_stop=decision.then_stop,
         )
         pending = record.Pending(request=request, base=decision.base, asked_at=case.now, tries=tries)
         run = dataclasses.replace(run, pending=pending, reason=decision.reason)
+        if case.job is not None and all(change.field_class is classify.FieldClass.IN_PLACE for change in case.changes):
+            run = dataclasses.replace(run, applied=case.job)
     stops_at_once = decision.verb is action.Verb.STOP
     assignment = spec.Assignment(
         spec=attempt_spec(run, run.applied),
@@ -103,7 +107,7 @@ def _ask(case: ruling.Case, run: record.Record, decision: ruling.Decision, lines
     )
     item = getattr(case.sighting, "item", None)
     lost, kept = _stake(run, item, case.now, decision)
-    return run, dataclasses.replace(_action(run, decision, assignment=assignment), lost=lost, saved=kept), lines
+    return run, dataclasses.replace(_action(run, decision, assignment), lost=lost, saved=kept), ()
 
 
 def _stake(

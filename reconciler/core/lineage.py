@@ -14,49 +14,35 @@ from reconciler.core import observed, record
 def latest(run: record.Record, offered: Iterable[observed.Taken]) -> observed.Taken | None:
     """Return the newest checkpoint in the lineage among `offered` (what the store holds complete and verified), or None.
 
-    A checkpoint that a restore found damaged is passed over for the one before it.
+    The walk goes from the newest attempt to the one whose checkpoint it was restored from, and so on: of that one only the
+    checkpoint restored and those before it count. One that a restore found damaged is passed over for the one before it.
     """
-    newest = run.newest
-    if newest is None:
-        return None
     damaged = {saved.taken.digest for saved in run.checkpoints if saved.damaged}
     damaged |= {attempt.exit.damaged for attempt in run.attempts if attempt.exit and attempt.exit.damaged}
     usable = {taken.digest: taken for taken in offered if taken.digest not in damaged}
-    for attempt in reversed(chain(run, usable.values())):
-        own = head(taken for taken in usable.values() if taken.attempt == attempt.number and _counts(taken, attempt, run))
-        if own is not None:
-            return own
-    return usable.get(newest.restored_from)
+    known = {saved.taken.digest: saved.taken for saved in run.checkpoints} | usable
+    by_number = {attempt.number: attempt for attempt in run.attempts}
+    attempt = run.newest
+    best = head(taken for taken in usable.values() if attempt is not None and taken.attempt == attempt.number)
+    while attempt is not None and best is None:
+        until = attempt.restored_from
+        author = known.get(until)
+        # An author that is not older would be a circle, and a checkpoint of another run has no author here.
+        older = by_number.get(author.attempt) if author is not None and author.attempt < attempt.number else None
+        if older is None:
+            return usable.get(until)
+        own = [saved.taken.digest for saved in run.checkpoints if saved.taken.attempt == older.number]
+        counting = own[: own.index(until) + 1] if until in own else [until]
+        best = next((usable[digest] for digest in reversed(counting) if digest in usable), None)
+        attempt = older
+    return best
 
 
 def head(checkpoints: Iterable[observed.Taken]) -> observed.Taken | None:
     """Return the last of one attempt's checkpoints: the one that is no other's parent, whatever the host's clock said."""
     taken = tuple(checkpoints)
+    if len(taken) < 2:
+        return taken[0] if taken else None
     parents = {each.parent for each in taken}
     ends = [each for each in taken if each.digest not in parents]
-    return max(ends or taken, key=lambda each: (each.taken_at, each.step or 0, each.digest), default=None)
-
-
-def chain(run: record.Record, offered: Iterable[observed.Taken] = ()) -> tuple[record.Attempt, ...]:
-    """Return the attempts whose work the newest one builds on, oldest first, the newest included."""
-    author = {taken.digest: taken.attempt for taken in offered}
-    author |= {saved.taken.digest: saved.taken.attempt for saved in run.checkpoints}
-    by_number = {attempt.number: attempt for attempt in run.attempts}
-    links: list[record.Attempt] = []
-    attempt = run.newest
-    while attempt is not None and attempt not in links:
-        links.append(attempt)
-        attempt = by_number.get(author.get(attempt.restored_from, -1))
-    return tuple(reversed(links))
-
-
-def _counts(taken: observed.Taken, attempt: record.Attempt, run: record.Record) -> bool:
-    """Whether the lineage builds on `taken`: an earlier attempt's checkpoints after the one restored are orphans."""
-    successor = next((each for each in run.attempts if each.number > attempt.number and each.restored_from), None)
-    if attempt is run.newest or successor is None:
-        return True
-    known = [saved.taken for saved in run.checkpoints if saved.taken.attempt == attempt.number]
-    order = [each.digest for each in known]
-    if successor.restored_from in order:
-        return taken.digest in order[: order.index(successor.restored_from) + 1]
-    return taken.digest == successor.restored_from
+    return max(ends or taken, key=lambda each: (each.taken_at, each.step or 0, each.digest))

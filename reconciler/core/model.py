@@ -211,7 +211,8 @@ class Job:
     """Any text; a new text is a new run of an otherwise unchanged Job."""
     written: str = "{}"
     """Canonical JSON of the identity's fields as written, before defaulting (see `identity`)."""
-    origin: Origin = field(default_factory=lambda: Origin(file=""))
+    origin: Origin = field(default_factory=lambda: Origin(file=""), compare=False)
+    """Where it is declared; a manifest that only moved says the same."""
 
     @property
     def ref(self) -> ObjectRef:
@@ -306,5 +307,11 @@ class Desired:
     frozen: Mapping[ObjectRef, str] = field(default_factory=dict)
     """Objects that are invalid at this revision, each with the first problem's text. Never pruned."""
     problems: tuple[Problem, ...] = ()
+    unread: tuple[str, ...] = ()
+    """Files that could not be read, so that nobody knows all they declare. While there is one, an object that is missing here
+    is unknown, not absent: nothing is pruned."""
+    refused: str = ""
+    """Why this revision is not applied at all (an invalid Target, Store or perdure.yaml): the objects are those of the last
+    good revision. Empty: it is applied."""
     allow_empty: bool = False
     """The commit carries the trailer `Perdure-Allow-Empty: true`."""

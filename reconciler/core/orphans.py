@@ -7,34 +7,30 @@ from collections.abc import Iterator, Mapping
 from reconciler.core import action, observed, record, spec
 
 
-def find(
-    instance: str, records: Mapping[str, record.Record], world: observed.World, known: Mapping[str, record.Record]
-) -> Iterator[action.Action]:
+def find(instance: str, records: Mapping[str, record.Record], world: observed.World) -> Iterator[action.Action]:
     """Yield what to do with each item that is not a live attempt of the ledger.
 
-    `records` is the ledger after this pass's absorption, `known` as it was read: a host may forget an ended attempt only when
-    its outcome is in the ledger on the server, which the push before applying sees to. Items of other instances and items
-    without a record are left alone.
+    `records` is the ledger after this pass's absorption: a host may forget an ended attempt only when its outcome is in the
+    ledger on the server, which the push before applying sees to. Items of other instances are not spoken of, and what the
+    ledger does not know is left alone: attempts are recorded before they start, so that this ledger would be an old one.
     """
     for name, target in world.targets.items():
         if not target.known:
             continue
         for ref, item in target.items.items():
-            if item.want is spec.Want.REMOVE:
+            if item.want is spec.Want.REMOVE or (item.spec is not None and item.spec.instance != instance):
+                continue
+            run = records.get(ref.run)
+            newest = run.newest if run is not None else None
+            if newest is not None and newest.number == ref.attempt and newest.live:
                 continue
             view = target.hosts.get(item.host)
             if view is not None and view.silent_since is not None:
                 continue
-            run = records.get(ref.run)
-            if item.spec is not None and item.spec.instance != instance:
-                continue
-            if run is None:
+            if run is None or all(each.number != ref.attempt for each in run.attempts):
                 yield _unclaimed(name, item)
-                continue
-            attempt = next((each for each in run.attempts if each.number == ref.attempt), None)
-            if attempt is not None and attempt.live:
-                continue
-            yield _leftover(name, item, run, ref.run in known)
+            else:
+                yield _leftover(name, item, run)
 
 
 def _unclaimed(target: str, item: observed.Item) -> action.Action:
@@ -49,23 +45,21 @@ def _unclaimed(target: str, item: observed.Item) -> action.Action:
         target=target,
         host=item.host,
         reason="Unclaimed",
-        sentence=f"attempt {item.ref.attempt} of run {item.ref.run[:12]} is on {item.host} and not in the ledger; it is left alone",
+        sentence=f"attempt {item.ref.attempt} on {item.host} is not in the ledger; it is left alone",
     )
 
 
-def _leftover(target: str, item: observed.Item, run: record.Record, recorded: bool) -> action.Action:
+def _leftover(target: str, item: observed.Item, run: record.Record) -> action.Action:
+    """Forget an attempt that is over; end one that was given up and still runs."""
     ended = item.state is observed.ItemState.ENDED
+    text = "is over and recorded" if ended else "was given up and still runs"
     verb = action.Verb.REMOVE if ended else action.Verb.STOP
-    if ended and not recorded:
-        verb = action.Verb.KEEP
-    assignment = spec.Assignment(spec=item.spec, want=spec.Want.REMOVE if ended else spec.Want.STOP) if item.spec else None
-    text = (
-        f"attempt {item.ref.attempt} is over and recorded"
-        if ended
-        else f"attempt {item.ref.attempt} was given up and still runs"
-    )
+    if not ended and (item.spec is None or item.want is spec.Want.STOP):
+        verb, text = action.Verb.WAIT, "was given up and is being ended"
+    want = spec.Want.REMOVE if ended else spec.Want.STOP
     return action.Action(
-        verb=verb if assignment is not None or ended else action.Verb.KEEP,
+        verb=verb,
+        effect=action.Effect.DELETE if verb is action.Verb.STOP else action.Effect.UNCHANGED,
         tenant=run.tenant,
         job=run.job,
         replica=run.replica,
@@ -74,6 +68,6 @@ def _leftover(target: str, item: observed.Item, run: record.Record, recorded: bo
         target=target,
         host=item.host,
         reason="Recorded" if ended else "Outdated",
-        sentence=f"{text} on {item.host}",
-        assignment=assignment,
+        sentence=f"attempt {item.ref.attempt} {text} on {item.host}",
+        assignment=spec.Assignment(spec=item.spec, want=want) if item.spec else None,
     )

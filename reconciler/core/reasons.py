@@ -27,10 +27,11 @@ _ROWS = (
     Reason(name="Replacing", text="started again after its host was lost"),
     Reason(name="Continuing", text="started again after it was checkpointed"),
     Reason(name="BackingOff", text="waiting before the next attempt"),
+    Reason(name="WaitingForPredecessor", text="waiting for an earlier run of the same Job to end"),
     Reason(name="WaitingForDependency", text="waiting for the jobs in `dependsOn`"),
     Reason(name="DependencyFailed", text="waiting for a job that failed", remedy="mend or rerun the job it depends on"),
     Reason(name="WaitingForCapacity", text="waiting for a host with room", remedy="add a host or lower `resources`"),
-    Reason(name="LaunchLimit", text="waiting because this pass began enough attempts"),
+    Reason(name="LaunchLimit", text="waiting because enough attempts have begun lately"),
     Reason(name="Suspending", text="being checkpointed, then suspended"),
     Reason(name="Suspended", text="suspended", remedy="`perdure resume`"),
     Reason(name="Stopping", text="being checkpointed, then stopped"),
@@ -50,6 +51,7 @@ _ROWS = (
         name="CheckpointFailed", text="running on after a checkpoint failed; it is tried again", remedy="see `perdure history`"
     ),
     Reason(name="HostSilent", text="on a host that is not heard; silence is not evidence"),
+    Reason(name="HostOutdated", text="on a host whose newest state is older than what is known; nothing is concluded"),
     Reason(
         name="HostGivenUp",
         text="on a silent host whose budgets are spent, and `onLost` is `wait`",
@@ -59,7 +61,11 @@ _ROWS = (
     Reason(name="TargetUnknown", text="on a target that cannot be listed now; nothing is concluded"),
     Reason(name="TargetUndeclared", text="on a target that is not declared any more", remedy="declare the Target again"),
     Reason(name="StoreUnavailable", text="waiting for its store", remedy="mount or free the store"),
-    Reason(name="CheckpointMissing", text="waiting for a checkpoint that no store offers", remedy="correct `restore.from`"),
+    Reason(
+        name="CheckpointMissing",
+        text="waiting for a checkpoint that no store offers",
+        remedy="correct `restore.from`, or begin anew with `none`",
+    ),
     Reason(
         name="Invalid", text="kept at its last valid version", remedy="mend the manifest; `perdure validate` shows the problems"
     ),

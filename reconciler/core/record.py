@@ -22,7 +22,7 @@ class Phase(enum.Enum):
     FAILED = "failed"
 
 
-TERMINAL = frozenset({Phase.FINISHED, Phase.FAILED})
+TERMINAL = (Phase.FINISHED, Phase.FAILED)
 
 
 class Ending(enum.Enum):

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
-from reconciler.core import action, lineage, model, record
+from reconciler.core import action, lineage, record
 
 GRACE = 3600.0
 """Seconds between tombstone and deletion: longer than the longest restore."""
 
 
-def excess(run: record.Record, store: model.StoreSpec | None, pins: Container[str], now: float) -> tuple[record.Saved, ...]:
+def excess(run: record.Record, pins: Container[str] | None, now: float) -> tuple[record.Saved, ...]:
     """Return the checkpoints of a run that its policy does not keep, oldest first.
 
-    Kept: the newest `keep`, what a Checkpoint manifest in `pins` holds, what the newest attempt was restored from, and the last
-    verified one. Once a run is over and the store's retention has passed, only pinned ones and the last one stay.
+    Kept: the newest `keep`, besides what a Checkpoint manifest in `pins` holds (None: it is not known which exist, so whatever
+    was ever pinned), what the newest attempt was restored from, and the last one of the lineage. Once a run is over and the
+    store's retention has passed, only pinned ones and the last one stay. A checkpoint of another run is not ours to delete.
     """
-    if store is None or len(run.checkpoints) <= 1:
+    count = 1 if _aged(run, now) else max(run.applied.checkpoint.keep, 1)
+    if len(run.checkpoints) <= count:
         return ()
-    over = run.phase in record.TERMINAL and run.ended_at is not None
-    aged = over and store.retention is not None and now - (run.ended_at or now) >= store.retention
-    count = 1 if aged else max(run.applied.checkpoint.keep, 1)
-    newest = {saved.taken.digest for saved in run.checkpoints[-count:]}
+    loose = [saved for saved in run.checkpoints if saved.taken.attempt > 0 and not _pinned(saved, pins)]
+    going = loose[:-count]
+    if not going:
+        return ()
     last = lineage.latest(run, (saved.taken for saved in run.checkpoints))
-    if last is not None:
-        newest.add(last.digest)
+    needed = {last.digest} if last is not None else set()
     if run.newest is not None and run.phase not in record.TERMINAL:
-        newest.add(run.newest.restored_from)
-    loose = (saved for saved in run.checkpoints if saved.taken.digest not in newest)
-    return tuple(saved for saved in loose if not any(pin in pins for pin in saved.pinned_by))
+        needed.add(run.newest.restored_from)
+    return tuple(saved for saved in going if saved.taken.digest not in needed)
 
 
-def due(saved: record.Saved, now: float) -> bool:
-    """Return whether a phase of its deletion is due: the tombstone, or the deletion after the grace."""
-    return saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE
+def _aged(run: record.Record, now: float) -> bool:
+    retention = run.store.retention if run.store else None
+    over = run.phase in record.TERMINAL and run.ended_at is not None
+    return over and retention is not None and now - (run.ended_at or now) >= retention
 
 
-def prune(run: record.Record, store: model.StoreSpec | None, pins: Container[str], now: float) -> action.Action | None:
-    """Return the PRUNE action of a run, or None when nothing is due."""
-    going = tuple(saved.taken.digest for saved in excess(run, store, pins, now) if due(saved, now))
-    if not going or store is None:
+def _pinned(saved: record.Saved, pins: Container[str] | None) -> bool:
+    return any(pins is None or pin in pins for pin in saved.pinned_by)
+
+
+def prune(run: record.Record, pins: Container[str] | None, now: float) -> action.Action | None:
+    """Return the action that takes what is due one step further: to its tombstone, or after the grace to its deletion."""
+    going = [saved for saved in excess(run, pins, now) if saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE]
+    if not going or run.store is None:
         return None
+    kept = "its run is over" if _aged(run, now) else f"`keep` is {run.applied.checkpoint.keep}"
     return action.Action(
         verb=action.Verb.PRUNE,
         tenant=run.tenant,
@@ -48,7 +54,16 @@ def prune(run: record.Record, store: model.StoreSpec | None, pins: Container[str
         replica=run.replica,
         run=run.run,
         reason="Retention",
-        sentence=f"{len(going)} of {len(run.checkpoints)} checkpoints are more than `keep: {run.applied.checkpoint.keep}` asks for",
-        digests=going,
-        store=store.name,
+        sentence=f"{len(going)} of {len(run.checkpoints)} checkpoints can go: {kept}",
+        digests=tuple(saved.taken.digest for saved in going),
+        store=run.store.name,
     )
+
+
+def moments(run: record.Record) -> Iterator[float]:
+    """Yield when a further step of a deletion is due."""
+    for saved in run.checkpoints:
+        if saved.tombstoned_at is not None:
+            yield saved.tombstoned_at + GRACE
+    if run.phase in record.TERMINAL and run.ended_at is not None and run.store is not None and run.store.retention is not None:
+        yield run.ended_at + run.store.retention

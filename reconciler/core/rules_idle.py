@@ -1,4 +1,4 @@
-"""Rules for runs without a live attempt, first match decides: over, unwanted, waiting, or the next attempt."""
+"""Rules for runs without a live attempt, first match decides: over, unwanted, held, waiting, or the next attempt."""
 
 from __future__ import annotations
 
@@ -7,79 +7,133 @@ from reconciler.core import action, lineage, model, observed, record, ruling, si
 
 def _over(case: ruling.Case) -> ruling.Decision | None:
     run = case.run
+    number = run.attempts[-1].number if run.attempts else 0
     if run.phase is record.Phase.FINISHED:
-        return ruling.keep("Finished", f"finished in attempt {run.attempts[-1].number if run.attempts else 0}")
+        again = "; a later run of this Job exists: set `rerun` to a new text to run it once more" if case.followed else ""
+        return ruling.keep("Finished", f"finished in attempt {number}{again}")
     if run.phase is record.Phase.FAILED:
         detail = run.attempts[-1].detail if run.attempts else ""
-        return ruling.keep("Failed", f"attempt {len(run.attempts)} {detail}" if detail else "failed")
+        return ruling.keep("Failed", f"attempt {number} {detail}" if detail else "failed")
     return None
 
 
-def _idle_unwanted(case: ruling.Case) -> ruling.Decision | None:
-    run, job = case.run, case.job
-    if case.empty:
-        return ruling.empty_refused(case)
-    if job is None and case.successor is not None:
-        stopped = run.phase is record.Phase.STOPPED or not run.attempts or case.successor.on_change is model.OnChange.RESTART
-        return (
-            ruling.keep("Superseded", "the manifest asks for another run now", record.Phase.STOPPED)
-            if stopped
-            else ruling.changed_run_refused(case)
-        )
-    if job is None and not case.frozen:
-        return ruling.keep("Removed", "it is not declared any more", record.Phase.STOPPED)
-    if job is None:
+def _superseded(case: ruling.Case) -> ruling.Decision | None:
+    """The manifest asks for another run: this one gives way if it has nothing to lose or the manifest says so."""
+    if case.job is not None or case.successor is None:
+        return None
+    gives_way = case.run.phase is record.Phase.STOPPED or not case.run.attempts
+    if gives_way or case.successor.on_change is model.OnChange.RESTART:
+        return ruling.keep("Superseded", "the manifest asks for another run now", record.Phase.STOPPED)
+    return None
+
+
+def _removed(case: ruling.Case) -> ruling.Decision | None:
+    if case.declared is not None:
+        return None
+    if case.frozen:
         return ruling.keep("Invalid", case.frozen)
-    if job.state is model.JobState.STOPPED:
+    return ruling.keep("Removed", ruling.unwanted(case), record.Phase.STOPPED)
+
+
+def _stopped(case: ruling.Case) -> ruling.Decision | None:
+    if case.declared is not None and case.declared.state is model.JobState.STOPPED:
         return ruling.keep("Stopped", "`state` is `Stopped`", record.Phase.STOPPED)
-    if situation.suspended(job, case.now):
-        return ruling.keep("Suspended", "`state` is `Suspended`", record.Phase.SUSPENDED)
-    if any(manifest.stop for _, manifest in case.requests) and run.phase is record.Phase.STOPPED:
-        return ruling.keep("Stopped", "a Checkpoint manifest with `stop` holds it stopped")
     return None
+
+
+def _suspended(case: ruling.Case) -> ruling.Decision | None:
+    job = case.declared
+    if job is None or not situation.suspended(job, case.now):
+        return None
+    why = f": {job.suspend.reason}" if job.suspend.reason else ""
+    return ruling.keep("Suspended", f"`state` is `Suspended`{why}", record.Phase.SUSPENDED)
+
+
+def _held(case: ruling.Case) -> ruling.Decision | None:
+    """A Checkpoint manifest with `stop` holds the run it has stopped for as long as it exists."""
+    holding = next((manifest.name for _, manifest in case.requests if manifest.stop), None)
+    if holding is None or case.run.phase is not record.Phase.STOPPED:
+        return None
+    return ruling.keep("Stopped", f"Checkpoint {holding} with `stop` holds it stopped")
+
+
+def _halted(case: ruling.Case) -> ruling.Decision | None:
+    """A halted run whose manifest has turned into another run is not taken up again by itself."""
+    if case.run.phase is not record.Phase.SUSPENDED:
+        return None
+    return ruling.changed_run_refused(case)
+
+
+def _one_at_a_time(case: ruling.Case) -> ruling.Decision | None:
+    """Two runs of one Job and replica never run at once."""
+    if case.before is None:
+        return None
+    return ruling.wait("WaitingForPredecessor", f"waits for run {case.before.run[:12]} of the same Job to end")
 
 
 def _dependencies(case: ruling.Case) -> ruling.Decision | None:
     if not case.waits_for or case.run.attempts:
         return None
-    failed = any("failed" in each for each in case.waits_for)
-    return ruling.wait("DependencyFailed" if failed else "WaitingForDependency", f"waits for {', '.join(case.waits_for)}")
+    failed = any(held.phase is record.Phase.FAILED for held in case.waits_for)
+    names = ", ".join(str(held) for held in case.waits_for)
+    return ruling.wait("DependencyFailed" if failed else "WaitingForDependency", f"waits for {names}")
 
 
 def _backing_off(case: ruling.Case) -> ruling.Decision | None:
     until = case.run.not_before
     if until is None or case.now >= until or until - case.now > case.budgets.backoff_cap:
         return None
-    return ruling.wait("BackingOff", f"attempt {len(case.run.attempts) + 1} follows in {transition.duration(until - case.now)}")
+    last = case.run.newest
+    why = f"; attempt {last.number} {last.detail}" if last is not None and last.detail else ""
+    return ruling.wait("BackingOff", f"another attempt follows in {transition.duration(until - case.now)}{why}")
 
 
-def _launch(case: ruling.Case) -> ruling.Decision | None:
-    """Begin the next attempt, from the right checkpoint or not at all: an unreadable store is not an empty one."""
-    run, job = case.run, case.job
-    if job is None:
+def _named(case: ruling.Case) -> ruling.Decision | None:
+    """`restore.from` names a checkpoint: it is restored once, and what follows continues from there."""
+    wanted = case.manifest.restore_from
+    if not wanted.startswith("sha256:") or (case.run.attempts and case.run.applied.restore_from == wanted):
         return None
-    number = len(run.attempts) + 1
-    wanted = job.restore_from
-    begun = any(attempt.restored_from == wanted for attempt in run.attempts)
-    if wanted == "none" or job.checkpoint.engine is model.EngineName.NONE:
-        return _start(case, number, None)
-    if not run.attempts and wanted == "latest":
-        return _start(case, number, None)
-    if case.offered is None:
-        return ruling.wait(
-            "StoreUnavailable", f"store {job.checkpoint.store} cannot be listed now, and attempt {number} may have work there"
-        )
-    if wanted.startswith("sha256:") and not begun:
-        if case.named is None:
-            return ruling.wait("CheckpointMissing", f"store {job.checkpoint.store} does not offer {wanted}")
-        taken = case.named
-        return _start(case, number, taken)
-    return _start(case, number, lineage.latest(run, case.offered))
+    if case.store is None or not case.store.known:
+        return _store_unavailable(case)
+    own = next((taken for taken in case.offered or () if taken.digest == wanted), None)
+    taken = own or case.store.named.get(wanted)
+    if taken is None:
+        return ruling.wait("CheckpointMissing", f"store {case.store.name} does not offer {wanted}")
+    return _start(case, taken)
 
 
-def _start(case: ruling.Case, number: int, taken: observed.Taken | None) -> ruling.Decision:
+def _anew(case: ruling.Case) -> ruling.Decision | None:
+    """Nothing to continue from: the first attempt, or a manifest that says so."""
+    job = case.manifest
+    if not case.run.attempts or job.restore_from == "none" or job.checkpoint.engine is model.EngineName.NONE:
+        return _start(case, None)
+    return _start(case, None) if case.keeps is None else None
+
+
+def _continued(case: ruling.Case) -> ruling.Decision | None:
+    """The next attempt, from the newest checkpoint of the lineage. An unreadable or oddly empty store is not an empty one."""
     run = case.run
-    newest = run.newest
+    if case.store is None or case.offered is None:
+        return _store_unavailable(case)
+    taken = lineage.latest(run, (*case.store.named.values(), *case.offered))
+    if taken is not None:
+        return _start(case, taken)
+    if case.manifest.restore_from.startswith("sha256:"):
+        return ruling.wait("CheckpointMissing", f"{case.manifest.restore_from} could not be restored, and nothing follows it")
+    if lineage.latest(run, (saved.taken for saved in run.checkpoints)) is not None:
+        text = f"store {case.store.name} offers none of the {len(run.checkpoints)} checkpoints that the ledger has of it"
+        return ruling.wait("CheckpointMissing", text)
+    return _start(case, None)
+
+
+def _store_unavailable(case: ruling.Case) -> ruling.Decision:
+    name = case.keeps.name if case.keeps else case.manifest.checkpoint.store
+    why = f": {case.store.error}" if case.store is not None and case.store.error else ""
+    return ruling.wait("StoreUnavailable", f"store {name} cannot be listed now{why}; there may be work to continue from")
+
+
+def _start(case: ruling.Case, taken: observed.Taken | None) -> ruling.Decision:
+    newest = case.run.newest
     if newest is None:
         reason, because = "New", "it is wanted for the first time"
     elif newest.ending is record.Ending.LOST:
@@ -88,16 +142,31 @@ def _start(case: ruling.Case, number: int, taken: observed.Taken | None) -> ruli
         reason, because = "Retrying", f"attempt {newest.number} {newest.detail}"
     else:
         reason, because = "Continuing", f"attempt {newest.number} was ended by a checkpoint or a stop"
-    source = f" from checkpoint {taken.digest[:19]}{transition.at_step(taken)}" if taken else " from the beginning"
+    source = f"from checkpoint {taken.digest[:19]}{transition.at_step(taken)}" if taken else "from the beginning"
     return ruling.Decision(
         verb=action.Verb.RESTORE if taken else action.Verb.START,
         effect=action.Effect.CREATE,
         reason=reason,
-        sentence=f"attempt {number}{source}: {because}",
+        sentence=f"attempt {newest.number + 1 if newest else 1} {source}: {because}",
         restore=taken,
         phase=record.Phase.RUNNING,
     )
 
 
-TABLE: tuple[ruling.Rule, ...] = (_over, _idle_unwanted, _dependencies, _backing_off, _launch)
-"""In the order in which they are asked."""
+TABLE: tuple[ruling.Rule, ...] = (
+    _over,
+    ruling.empty_refused,
+    _superseded,
+    _removed,
+    _stopped,
+    _suspended,
+    _held,
+    _halted,
+    _one_at_a_time,
+    _dependencies,
+    _backing_off,
+    _named,
+    _anew,
+    _continued,
+)
+"""In the order in which they are asked; the last one always decides."""

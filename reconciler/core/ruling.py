@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler.core import action, classify, model, observed, record, situation, spec
+from reconciler.core import action, classify, model, observed, order, record, situation, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,22 +17,45 @@ class Case:
     """The manifest that asks for this very run; None when none does."""
     successor: model.Job | None = None
     """The manifest of the same name and replica when it asks for another run."""
+    replicas: int | None = None
+    """How many runs the Job of this name asks for; None when it is not declared."""
     frozen: str = ""
     """Why the manifest stands at its last valid version; empty: it is valid."""
+    changes: tuple[classify.FieldChange, ...] = ()
+    """What the declared manifest says otherwise than the one the run was last started with."""
     requests: tuple[tuple[str, model.CheckpointRequest], ...] = ()
-    """Checkpoint manifests for this Job with their request ids."""
+    """Checkpoint manifests for this run with their request ids."""
     sighting: situation.Sighting | None = None
     """For runs with a live attempt."""
-    offered: tuple[observed.Taken, ...] | None = None
-    """What the run's store offers; None: not known now."""
-    named: observed.Taken | None = None
-    """The checkpoint that `restore.from` names, where the store offers it."""
-    waits_for: tuple[str, ...] = ()
-    """Dependencies that have not finished, each as "name (why)"."""
+    keeps: model.StoreSpec | None = None
+    """The run's store as it is declared now."""
+    store: observed.StoreView | None = None
+    """What that store says; None: it was not asked."""
+    waits_for: tuple[order.Held, ...] = ()
+    """Dependencies that have not finished."""
+    before: record.Record | None = None
+    """Another unfinished run of the same Job and replica, which ends first."""
+    followed: bool = False
+    """A later run of the same Job and replica is recorded."""
     empty: bool = False
     """The revision declares no Job and does not say that this is meant."""
     now: float
     budgets: situation.Budgets
+
+    @property
+    def declared(self) -> model.Job | None:
+        """The manifest of this name and replica, whichever run it asks for: what it says of `state` holds for this one too."""
+        return self.job or self.successor
+
+    @property
+    def manifest(self) -> model.Job:
+        """The manifest this run lives by: the one that asks for it, else the one it was last started with."""
+        return self.job or self.run.applied
+
+    @property
+    def offered(self) -> tuple[observed.Taken, ...] | None:
+        """The run's checkpoints in the store; None: not known now."""
+        return self.store.checkpoints.get(self.run.run) if self.store is not None and self.store.known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +96,13 @@ def refuse(reason: str, sentence: str, changes: tuple[classify.FieldChange, ...]
     return Decision(verb=action.Verb.REFUSE, effect=action.Effect.REFUSE, reason=reason, sentence=sentence, changes=changes)
 
 
+def unwanted(case: Case) -> str:
+    """Return why nothing asks for this run any more."""
+    if case.replicas is None:
+        return "it is not declared any more"
+    return f"`replicas` is {case.replicas} now, so replica {case.run.replica} is not wanted any more"
+
+
 def new_run_paths(changes: tuple[classify.FieldChange, ...]) -> str:
     """Return the changed fields that mean a new run, as text."""
     return ", ".join(each.path for each in changes if each.field_class is classify.FieldClass.NEW_RUN) or "the manifest"
@@ -80,9 +110,9 @@ def new_run_paths(changes: tuple[classify.FieldChange, ...]) -> str:
 
 def changed_run_refused(case: Case) -> Decision | None:
     """A change that means a new run leaves the unfinished old one as it is, unless the manifest says otherwise."""
-    if case.job is not None or case.successor is None:
+    if case.job is not None or case.successor is None or case.successor.on_change is model.OnChange.RESTART:
         return None
-    changes = classify.changes(case.run.applied, case.successor)
+    changes = case.changes
     text = f"{new_run_paths(changes)} changed, which means a new run, and `onChange` is `refuse`"
     return refuse("ChangeRefused", text, changes)
 

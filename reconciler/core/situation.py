@@ -1,4 +1,4 @@
-"""What one pass knows about one run, gathered so that each rule reads like a sentence."""
+"""What one pass knows about one live attempt: seen, not there, or unknown. Unknown is a value and never means absent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ class Budgets:
 
     lost_after: float = 300.0
     lost_tries: int = 5
+    """Observations in a row."""
     backoff: float = 10.0
     backoff_cap: float = 900.0
     launches: int = 100
+    """Attempts that may begin within `launch_window`, counted in the ledger: a restart does not begin to count anew."""
+    launch_window: float = 10.0
 
     def delay(self, times: int) -> float:
         """Return the seconds to wait after the `times`-th failure in a row: doubling, capped."""
@@ -32,9 +35,8 @@ class Here:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent:
-    """The host is heard and does not list it. `proven`: the state is newer than one in which it was listed."""
+    """The host is heard and does not list it. An attempt that was seen started is only absent by a newer state than that."""
 
-    proven: bool
     view: observed.HostView | None = None
 
 
@@ -45,6 +47,8 @@ class Unknown:
     reason: str
     detail: str
     silence: observed.Silence | None = None
+    last: observed.Item | None = None
+    """What its host said last."""
 
 
 Sighting = Here | Absent | Unknown
@@ -63,22 +67,31 @@ def locate(run: str, attempt: record.Attempt, world: observed.World) -> Sighting
         return Here(item=item, view=view)
     if view is None and attempt.host:
         silence = world.unheard.get((attempt.target, attempt.host))
-        return Unknown(reason="HostSilent", detail=f"host {attempt.host} has not been heard since this start", silence=silence)
+        text = f"host {attempt.host} has not been heard since this start"
+        return Unknown(reason="HostSilent", detail=text, silence=silence, last=item)
     if view is not None and view.silent_since is not None:
-        return Unknown(
-            reason="HostSilent",
-            detail=f"host {attempt.host} is not heard",
-            silence=observed.Silence(since=view.silent_since, tries=view.silent_tries),
-        )
+        silence = observed.Silence(since=view.silent_since, tries=view.silent_tries)
+        return Unknown(reason="HostSilent", detail=f"host {attempt.host} is not heard", silence=silence, last=item)
     if item is not None:
         return Here(item=item, view=view)
-    newer = view is None or (view.state.session, view.state.generation) > attempt.seen
-    return Absent(proven=newer, view=view)
+    if attempt.started_at is not None and view is not None and (view.state.session, view.state.generation) <= attempt.seen:
+        text = f"the newest state of host {attempt.host} is older than the one in which it was seen"
+        return Unknown(reason="HostOutdated", detail=text)
+    return Absent(view=view)
 
 
 def spent(silence: observed.Silence | None, now: float, budgets: Budgets) -> bool:
     """Return whether both budgets of a silent host are used up. A clock that jumped back spends nothing."""
     return silence is not None and now - silence.since >= budgets.lost_after and silence.tries >= budgets.lost_tries
+
+
+def next_look(silence: observed.Silence, now: float, budgets: Budgets) -> float | None:
+    """Return when a silent host is to be looked at again, so that its tries are spent by the time its time is; None: never."""
+    if spent(silence, now, budgets):
+        return None
+    pace = budgets.lost_after / max(budgets.lost_tries, 1)
+    left = silence.since + budgets.lost_after - now
+    return now + (min(left, pace) if left > 0 else pace)
 
 
 def suspended(job: model.Job, now: float) -> bool:

@@ -14,7 +14,7 @@ def at_stake(run: record.Record, item: observed.Item | None, now: float) -> tupl
     step = item.progress.step if item and item.progress else attempt.last_step
     started = attempt.started_at if attempt.started_at is not None else attempt.intended_at
     since = max(started, last.taken_at if last is not None and last.attempt == attempt.number else started)
-    lost = action.Work(steps=_beyond(step, last.step if last else 0), seconds=max(now - since, 0.0))
+    lost = action.Work(steps=beyond(step, last.step if last else 0), seconds=max(now - since, 0.0))
     return lost, action.Work(steps=last.step if last else 0)
 
 
@@ -23,9 +23,10 @@ def on_launch(run: record.Record, taken: observed.Taken | None) -> tuple[action.
     newest = run.newest
     if newest is None:
         return action.Work(), action.Work()
-    lost = _beyond(newest.last_step, taken.step if taken else 0)
+    lost = beyond(newest.last_step, taken.step if taken else 0)
     return action.Work(steps=lost), action.Work(steps=taken.step if taken else 0)
 
 
-def _beyond(step: int | None, saved: int | None) -> int | None:
+def beyond(step: int | None, saved: int | None) -> int | None:
+    """Return how many steps lie between the saved one and the one reached; None where either is not known."""
     return None if step is None or saved is None else max(step - saved, 0)

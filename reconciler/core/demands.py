@@ -1,0 +1,46 @@
+"""Checkpoint manifests: which runs each one still asks something of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from reconciler.core import codec, facts, model, record
+
+Demands = tuple[tuple[str, model.CheckpointRequest], ...]
+
+
+def request_id(manifest: model.CheckpointRequest) -> str:
+    """Return the id under which a Checkpoint manifest is served: another job, reason or `stop` is another request."""
+    text = codec.digest([manifest.tenant, manifest.name, manifest.job, manifest.reason, manifest.stop])
+    return f"{manifest.name}-{text.removeprefix('sha256:')[:12]}"
+
+
+def by_run(desired: model.Desired, records: Iterable[record.Record]) -> Mapping[str, Demands]:
+    """Return the Checkpoint manifests by run; one that another run of the same Job has served asks nothing of this one."""
+    if not desired.checkpoints:
+        return {}
+    by_job: dict[tuple[str, str], list[tuple[str, model.CheckpointRequest]]] = {}
+    for _, manifest in sorted(desired.checkpoints.items()):
+        by_job.setdefault((manifest.tenant, manifest.job), []).append((request_id(manifest), manifest))
+    concerned = [run for run in records if (run.tenant, run.job) in by_job]
+    served: dict[facts.Key, set[str]] = {}
+    for run in concerned:
+        served.setdefault(run.key, set()).update(run.served)
+    return {
+        run.run: tuple(
+            (name, manifest)
+            for name, manifest in by_job[run.tenant, run.job]
+            if name in run.served or name not in served[run.key]
+        )
+        for run in concerned
+    }
+
+
+def forgotten(desired: model.Desired, run: record.Record) -> record.Record:
+    """Return the run without requests whose manifests are gone: declared again, such a manifest asks again."""
+    if not run.served or any(ref.kind == "Checkpoint" for ref in desired.frozen):
+        return run
+    known = {request_id(manifest) for manifest in desired.checkpoints.values()}
+    served = tuple(name for name in run.served if name in known)
+    return run if served == run.served else dataclasses.replace(run, served=served)

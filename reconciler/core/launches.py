@@ -1,0 +1,52 @@
+"""Which of the runs that may begin an attempt do so in this pass, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from reconciler.core import facts, intend, place, record, ruling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """How many attempts may still begin, and when that number may grow."""
+
+    left: int
+    opens_at: float | None
+
+
+def window(given: facts.Facts, records: Iterable[record.Record]) -> Window:
+    """Return what the ledger leaves of the cap on launches. Attempts dated after now, by another clock, do not count."""
+    since = given.now - given.budgets.launch_window
+    recent = [attempt.intended_at for run in records if (attempt := run.newest) and since < attempt.intended_at <= given.now]
+    opens_at = min(recent) + given.budgets.launch_window if recent else None
+    return Window(left=max(given.budgets.launches - len(recent), 0), opens_at=opens_at)
+
+
+def place_all(
+    given: facts.Facts,
+    records: Iterable[record.Record],
+    waiting: list[tuple[ruling.Case, ruling.Decision]],
+    left: int,
+) -> Iterator[intend.Intended]:
+    """Place the runs that may begin an attempt: higher priority first, then the one planned first."""
+    rooms = place.rooms(given.world, records)
+    waiting.sort(key=lambda pair: (-pair[0].manifest.priority, pair[0].run.created_at, pair[0].run.key))
+    for case, decision in waiting:
+        job = case.manifest
+        target = given.world.targets.get(job.target)
+        if target is None or not target.known:
+            why = target.error if target else "it is not declared or has not been observed"
+            yield intend.plain(case, ruling.wait("TargetUnknown", f"target {job.target} cannot be listed now: {why}"))
+            continue
+        if left <= 0:
+            within = f"{given.budgets.launches} attempts may begin within {given.budgets.launch_window:g} s"
+            yield intend.plain(case, ruling.wait("LaunchLimit", f"{within}, and have begun"))
+            continue
+        host = rooms.choose(job)
+        if isinstance(host, place.Refusal):
+            yield intend.plain(case, ruling.wait("WaitingForCapacity", host.text))
+            continue
+        left -= 1
+        yield intend.launch(case, decision, host)
