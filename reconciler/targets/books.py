@@ -55,6 +55,7 @@ class _Book:
     first: int = 0
     """Generation of the first set sent by this process; what was sent before it is refused once it is accepted."""
     newest: int = 0
+    sent_at: float = 0.0
     accepted: int = 0
 
 
@@ -102,6 +103,7 @@ class Books:
             if now is not None and now.want is spec.Want.REMOVE is not assignment.want:
                 return settle.Outcome(result=Result.REFUSED, detail=f"attempt {ref} is being removed from host {host}")
             if now == assignment:
+                self._insist(host, book, sight.state)
                 return _told(Result.UNCHANGED, host, sight)
             return self._book(host, book, sight, assignment, Result.CREATED if now is None else Result.CHANGED)
 
@@ -116,6 +118,7 @@ class Books:
             if now is None:
                 return settle.Outcome(result=Result.UNCHANGED, detail=f"host {host} does not have it")
             if now.want is spec.Want.REMOVE:
+                self._insist(host, book, sight.state)
                 return _told(Result.DELETED, host, sight)
             return self._book(host, book, sight, spec.Assignment(spec=now.spec, want=spec.Want.REMOVE), Result.DELETED)
 
@@ -183,6 +186,11 @@ class Books:
             return settle.Outcome(result=Result.REFUSED, detail=str(error))
         return _told(result, host, sight)
 
+    def _insist(self, host: str, book: _Book, state: observed.HostState) -> None:
+        """Send again what a host that is heard has not accepted for as long as it takes to be called silent."""
+        if state.accepted < book.newest and self._clock.monotonic() - book.sent_at > self._silence:
+            self._refresh(host, book, state)
+
     def _refresh(self, host: str, book: _Book, state: observed.HostState) -> None:
         """Send what the book holds now. It has only become shorter; if it is too long even so, the host keeps the last."""
         with contextlib.suppress(errors.Refused):
@@ -194,6 +202,7 @@ class Books:
         items = tuple(entry.assignment for _, entry in sorted(book.entries.items()))
         self._link.send(spec.Assignments(host=host, generation=generation, items=items))
         book.newest = generation
+        book.sent_at = self._clock.monotonic()
         book.first = book.first or generation
         return generation
 

@@ -214,6 +214,24 @@ def test_a_rivals_higher_set_does_not_silence_this_process(here: Reconciler) -> 
     assert host.state.items[0].want is spec.Want.STOP
 
 
+def test_a_set_that_a_heard_host_does_not_accept_is_sent_again(clock: Clock, here: Reconciler) -> None:
+    host = join(here)
+    here.target.apply(run())
+    clock.pass_(10.0)
+    host.report()
+    assert here.target.apply(run()).result is Result.UNCHANGED
+    assert len(here.link.sent) == 1
+    clock.pass_(10.0)
+    host.report()
+    assert here.target.apply(run()).result is Result.UNCHANGED
+    assert [sent.items for sent in here.link.sent] == [(run(),), (run(),)]
+    host.obey()
+    clock.pass_(20.0)
+    host.report()
+    assert here.target.apply(run()).result is Result.UNCHANGED
+    assert len(here.link.sent) == 2
+
+
 def test_a_set_that_is_too_long_is_refused_and_not_booked(here: Reconciler) -> None:
     join(here)
     here.target.apply(run("r1"))
