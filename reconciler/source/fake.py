@@ -6,19 +6,19 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from reconciler import errors
 from reconciler.contracts.source import Edit, Entry, Protected, Pushed, Rejected, Revision, Stale
 from reconciler.source import propose
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FakeTree:
     """`contracts.source.Tree` over a mapping of paths to contents."""
 
-    revision: str
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    def __init__(self, revision: str, files: Mapping[str, bytes]) -> None:
+        self.revision = revision
+        self.files = files
 
     def entries(self) -> Iterable[Entry]:
         """Return every file in path order."""

@@ -52,6 +52,8 @@ class RepositorySource:
         self._poll = poll
         self._author = author or propose.Author()
         self._last: Revision | None = None
+        self._described_at = ""
+        """What the server had when `_last` was read."""
 
     def fetch(self) -> Revision | Stale:
         """Bring the newest revision here, or say why that cannot be."""
@@ -103,9 +105,11 @@ class RepositorySource:
         notice = ""
         if here.get(fetched) != listing.refs[full]:
             notice = self._bring(full, fetched, fresh=fetched not in here)
-        elif self._last is not None:
+        elif self._last is not None and self._described_at == listing.refs[full]:
             return replace(self._last, notice="")
-        return self._judged(replace(self._described(fetched), notice=notice), seen, here.get(seen, ""))
+        found = self._judged(replace(self._described(fetched), notice=notice), seen, here.get(seen, ""))
+        self._described_at = listing.refs[full]
+        return found
 
     def _bring(self, full: str, fetched: str, *, fresh: bool) -> str:
         refspec = f"+{full}:{fetched}"
