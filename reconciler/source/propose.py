@@ -88,6 +88,7 @@ def _unanswered(mirror: Mirror, edit: Edit, commit: str, failure: faults.Failed)
 _OUTCOMES: dict[faults.Kind, Callable[[Mirror, Edit, str, faults.Failed], Pushed | Rejected | Protected]] = {
     faults.Kind.REJECTED: _rejected,
     faults.Kind.DECLINED: _declined,
+    faults.Kind.UNREACHABLE: _unanswered,
     faults.Kind.TIMEOUT: _unanswered,
     faults.Kind.KILLED: _unanswered,
 }
