@@ -1,0 +1,91 @@
+"""`.perdureignore`: files that are not read, in the syntax of gitignore(5), from the root of the repository only.
+
+Understood are comments, `!` (read again; as in Git not below a folder that is itself ignored), a leading or inner `/` (from
+the root), a trailing `/` (folders only), `*`, `?`, `[…]`, `**` and `\\` before a special character.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+FILE = ".perdureignore"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    pattern: re.Pattern[str]
+    only_folders: bool
+    read_again: bool
+
+
+class Ignore:
+    """The rules of one file. `hides(path)` is their verdict."""
+
+    def __init__(self, text: str = "") -> None:
+        self._rows = tuple(row for line in text.splitlines() if (row := _row(line)) is not None)
+        self._folders: dict[str, bool] = {"": False}
+
+    def hides(self, path: str) -> bool:
+        """Return whether the file at `path` is not read."""
+        return bool(self._rows) and (self._hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=False))
+
+    def _hides_folder(self, path: str) -> bool:
+        known = self._folders.get(path)
+        if known is None:
+            known = self._hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=True)
+            self._folders[path] = known
+        return known
+
+    def _matches(self, path: str, *, folder: bool) -> bool:
+        for row in reversed(self._rows):  # the last row that matches decides
+            if (folder or not row.only_folders) and row.pattern.fullmatch(path):
+                return not row.read_again
+        return False
+
+
+def _row(line: str) -> _Row | None:
+    text = re.sub(r"(?<!\\) +$", "", line)
+    if not text or text.startswith("#"):
+        return None
+    read_again = text.startswith("!")
+    text = text.removeprefix("!")
+    only_folders = text.endswith("/")
+    text = text.removesuffix("/")
+    rooted = "/" in text
+    try:
+        pattern = re.compile(("" if rooted else "(?:.*/)?") + _regex(text.removeprefix("/")), re.DOTALL)
+    except re.error:
+        return None  # like Git: a pattern that is not one matches nothing
+    return _Row(pattern=pattern, only_folders=only_folders, read_again=read_again)
+
+
+_TOKEN = re.compile(
+    r"""(?P<up>^\*\*/|(?<=/)\*\*/)
+    |(?P<rest>(?<=/)\*\*$)
+    |(?P<star>\*+)
+    |(?P<one>\?)
+    |(?P<set>\[[!^]?\]?[^]]*\])
+    |\\(?P<plain>.)
+    |(?P<other>.)""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def _regex(text: str) -> str:
+    return "".join(_part(found) for found in _TOKEN.finditer(text))
+
+
+def _part(found: re.Match[str]) -> str:
+    kind = found.lastgroup or "other"
+    fixed = {"up": "(?:.*/)?", "rest": ".+", "star": "[^/]*", "one": "[^/]"}.get(kind)
+    if fixed is not None:
+        return fixed
+    return _set(found[kind]) if kind == "set" else re.escape(found[kind])
+
+
+def _set(text: str) -> str:
+    inner = text[1:-1]
+    negated = inner[:1] in ("!", "^")
+    inner = (inner[1:] if negated else inner).replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+    return f"(?!/)[{'^' if negated else ''}{inner}]"

@@ -1,0 +1,199 @@
+"""Which files of a tree are manifests, and which entries of it cannot be read safely."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from reconciler.contracts.source import Entry, Tree
+from reconciler.core import model
+from reconciler.load import documents, ignore, nodes, places, schemas, text, violations
+from reconciler.load.finding import Finding
+from reconciler.load.ignore import Ignore
+from reconciler.load.suggest import closest
+
+FILE = "perdure.yaml"
+"""May hold only `paths`."""
+
+_MISNAMED = "perdure.yml"
+
+FILE_BYTES = 64 << 20
+"""Largest file that is read: some sixty thousand manifests."""
+
+_SUFFIXES = (".yaml", ".yml")
+_LINK, _SUBMODULE = "120000", "160000"
+_NOT_FILES = (_LINK, _SUBMODULE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What of a tree is read."""
+
+    entries: tuple[Entry, ...] = ()
+    unread: tuple[model.Problem, ...] = ()
+    """Entries that would be read and cannot be: links, submodules, names that mislead."""
+    problems: tuple[model.Problem, ...] = ()
+    """What is wrong with `perdure.yaml`: then nothing is known about what the revision means."""
+    links: frozenset[str] = frozenset()
+    """Every link and submodule of the tree, read or not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One reason not to read a file by its name."""
+
+    applies: Callable[[str], bool]
+    message: str
+
+
+_ORDINARY = re.compile(r"(?:[\w.][\w.-]*/)*[\w.][\w.-]*", re.ASCII)
+"""Paths that need no closer look."""
+
+_HOSTILE = (
+    _Row(
+        applies=lambda path: any("\ud800" <= char <= "\udfff" for char in path),
+        message="the file's name is not UTF-8",
+    ),
+    _Row(
+        applies=lambda path: any(unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") for char in path),
+        message="the file's name contains characters that are not shown",
+    ),
+    _Row(
+        applies=lambda path: any(part.startswith("-") for part in path.split("/")),
+        message="the file's name, or its folder's, begins with a hyphen: programs take it for an option",
+    ),
+    _Row(applies=lambda path: "\\" in path, message="the file's name contains a backslash"),
+)
+
+
+def select(tree: Tree) -> Selection:
+    """Return the manifests of a tree in path order, without reading them."""
+    entries = list(tree.entries())
+    special = {entry.path: entry for entry in entries if entry.path in (FILE, ignore.FILE)}
+    links = frozenset(entry.path for entry in entries if entry.mode in _NOT_FILES)
+    if any(entry.path == _MISNAMED for entry in entries):
+        return Selection(
+            problems=(_problem(_MISNAMED, "the file is not read under this name", f"rename it {FILE}"),), links=links
+        )
+    if linked := sorted(links & special.keys()):
+        return Selection(problems=(_problem(linked[0], "a link is not followed", "write the file itself"),), links=links)
+    contents = tree.read([entry.oid for entry in special.values()]) if special else {}
+    paths, problems = _paths(contents[special[FILE].oid]) if FILE in special else ((), ())
+    if problems:
+        return Selection(problems=problems, links=links)
+    hidden = Ignore(contents[special[ignore.FILE].oid].decode(errors="replace") if ignore.FILE in special else "")
+    chosen = [entry for entry in entries if _chosen(entry, paths, hidden)]
+    folders = _folders_with_manifests(entries) if links else frozenset()
+    refused = tuple(problem for entry in chosen if (problem := _refusal(entry, tree, folders)))
+    wrong = {problem.file for problem in refused}
+    return Selection(
+        entries=tuple(
+            entry for entry in chosen if entry.mode not in _NOT_FILES and (not wrong or _printable(entry.path) not in wrong)
+        ),
+        unread=refused,
+        problems=tuple(_absent(paths, entries)),
+        links=links,
+    )
+
+
+def _chosen(entry: Entry, paths: tuple[str, ...], hidden: Ignore) -> bool:
+    path = entry.path
+    if not (path.lower().endswith(_SUFFIXES) or entry.mode in _NOT_FILES) or path == FILE:
+        return False
+    if paths and not any(path == one or path.startswith(f"{one}/") or one.startswith(f"{path}/") for one in paths):
+        return False
+    return not hidden.hides(path)
+
+
+def _is_manifest(entry: Entry) -> bool:
+    return entry.mode not in _NOT_FILES and entry.path.lower().endswith(_SUFFIXES)
+
+
+def _refusal(entry: Entry, tree: Tree, folders: frozenset[str]) -> model.Problem | None:
+    if entry.mode == _SUBMODULE:
+        return _problem(entry.path, "a submodule is not read", f"commit its files, or name it in {ignore.FILE}")
+    if entry.mode == _LINK:
+        target = tree.read([entry.oid]).get(entry.oid, b"").decode(errors="replace").strip("/")
+        if entry.path.lower().endswith(_SUFFIXES) or _resolved(entry.path, target) in folders:
+            return _problem(entry.path, "a link is not followed", f"commit the file itself, or name it in {ignore.FILE}")
+        return None
+    if not _ORDINARY.fullmatch(entry.path):
+        for row in _HOSTILE:
+            if row.applies(entry.path):
+                return _problem(entry.path, row.message, f"rename it, or name its folder in {ignore.FILE}")
+    if entry.size is not None and entry.size > FILE_BYTES:
+        return _problem(entry.path, "the file is larger than 64 MiB", "split it")
+    return None
+
+
+def _resolved(path: str, target: str) -> str:
+    """Where a link inside the tree leads, "" when it leads out of it."""
+    parts = path.split("/")[:-1]
+    for part in target.split("/"):
+        if part == ".." and not parts:
+            return ""
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _folders_with_manifests(entries: Iterable[Entry]) -> frozenset[str]:
+    found: set[str] = set()
+    for entry in entries:
+        if _is_manifest(entry):
+            folder = entry.path.rpartition("/")[0]
+            while folder and folder not in found:
+                found.add(folder)
+                folder = folder.rpartition("/")[0]
+    return frozenset(found)
+
+
+def _paths(data: bytes) -> tuple[tuple[str, ...], tuple[model.Problem, ...]]:
+    """Return what `perdure.yaml` says, and what is wrong with it."""
+    try:
+        pieces = text.split(text.decode(data))
+    except text.UnreadableError as error:
+        return (), (documents.problem(FILE, error.finding),)
+    if len(pieces) > 1:
+        return (), (_problem(FILE, "more than one document", "keep one"),)
+    if not pieces:
+        return (), ()
+    reading = nodes.read(pieces[0].text)
+    findings = list(reading.findings)
+    if reading.complete and (not schemas.check(schemas.LAYOUT)(reading.root) or violations.has_doubts(schemas.LAYOUT, reading)):
+        findings += [finding for _, finding in violations.find(schemas.LAYOUT, reading)]
+    if findings:
+        return (), tuple(documents.problem(FILE, one, pieces[0].line) for one in sorted(set(findings)))
+    paths = tuple(path.removeprefix("./").rstrip("/") for path in places.value(reading.root, ("paths",)) or ())
+    return () if "." in paths else paths, ()
+
+
+def _absent(paths: Iterable[str], entries: Iterable[Entry]) -> Iterable[model.Problem]:
+    """A path that leads nowhere: a folder that was renamed must not look like one that was emptied."""
+    wanted = set(paths)
+    if not wanted:
+        return
+    present: set[str] = set()
+    for entry in entries:
+        path = entry.path
+        while path and path not in present:
+            present.add(path)
+            path = path.rpartition("/")[0]
+    for path in sorted(wanted - present):
+        near = closest(path, present)
+        fix = f"did you mean {near}?" if near else "correct it, or remove it"
+        yield documents.problem(
+            FILE, Finding(line=1, column=1, message=f"paths: there is no {path} in the repository", fix=fix)
+        )
+
+
+def _problem(path: str, message: str, fix: str) -> model.Problem:
+    return documents.problem(_printable(path), Finding(line=1, column=1, message=message, fix=fix))
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else ascii(path)[1:-1]

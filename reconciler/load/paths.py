@@ -1,0 +1,121 @@
+"""Plain files on disk as a tree: what `perdure validate` reads. Links are listed and never followed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler import errors
+from reconciler.contracts.source import Entry
+from reconciler.core import model
+from reconciler.load import layout
+
+_MARKERS = (layout.FILE, ".git")
+"""What the root of a repository contains."""
+
+_FILE, _LINK = "100644", "120000"
+
+
+class PathTree:
+    """The files below one folder, of which some were asked for."""
+
+    revision = ""
+
+    def __init__(self, root: Path, asked: Sequence[Path], *, whole: bool = True) -> None:
+        self.root = root
+        self._asked = tuple(asked)
+        self._whole = whole
+
+    def entries(self) -> Iterable[Entry]:
+        """Return every file in path order; of a folder that belongs to no repository, only what was asked for."""
+        found: list[Entry] = []
+        if self._whole:
+            self._walk("", found)
+        else:
+            for path in self._asked:
+                mode = _LINK if path.is_symlink() else _FILE
+                found.append(Entry(path=path.name, mode=mode, oid=path.name, size=path.lstat().st_size))
+        return sorted(found, key=lambda entry: entry.path)
+
+    def read(self, oids: Iterable[str]) -> Mapping[str, bytes]:
+        """Return contents by the ids that `entries` gave: paths. Raises `errors.Unavailable` for what cannot be read."""
+        return {oid: self._content(oid) for oid in oids}
+
+    def tree_id(self, path: str) -> str | None:
+        """Return an id of the names below `path` (contents play no part), or None where there is nothing."""
+        place = self.root / path
+        if not os.path.lexists(place):
+            return None
+        names = sorted(str(file) for file in place.rglob("*")) if place.is_dir() and not place.is_symlink() else [path]
+        return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+
+    def shown(self, problems: Iterable[model.Problem]) -> list[model.Problem]:
+        """Return the problems of what was asked for, with paths that lead there from the current folder."""
+        here = Path.cwd()
+        return [
+            replace(problem, file=_from_here(place, here))
+            for problem in problems
+            if any((place := self.root / problem.file) == one or one in place.parents for one in self._asked)
+        ]
+
+    def _walk(self, folder: str, found: list[Entry]) -> None:
+        try:
+            with os.scandir(self.root / folder) as children:
+                for child in children:
+                    name = f"{folder}/{child.name}" if folder else child.name
+                    if child.is_dir(follow_symlinks=False):
+                        if child.name != ".git":
+                            self._walk(name, found)
+                    elif child.is_symlink() or child.is_file():
+                        mode = _LINK if child.is_symlink() else _FILE
+                        found.append(Entry(path=name, mode=mode, oid=name, size=child.stat(follow_symlinks=False).st_size))
+        except OSError as error:
+            raise _unreadable(str(self.root / folder), error) from error
+
+    def _content(self, oid: str) -> bytes:
+        path = os.path.join(self.root, oid)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return os.fsencode(os.readlink(path))
+            raise _unreadable(path, error) from error
+        with open(handle, "rb") as file:
+            return file.read()
+
+
+def trees(paths: Sequence[Path]) -> list[PathTree]:
+    """Return one tree for each repository that the paths lie in; a path in none stands for itself.
+
+    Names in a manifest mean objects and files of its whole repository, so that all of it is read, whatever was asked for.
+    Raises `errors.InvalidInput` for a path where nothing is.
+    """
+    groups: dict[tuple[Path, bool], list[Path]] = {}
+    for path in paths:
+        if not os.path.lexists(path):
+            raise errors.InvalidInput("there is no such file or folder", where=str(path), remedy="Correct the path.")
+        place = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
+        root = _root(place)
+        if root is not None:
+            groups.setdefault((root, True), []).append(place)
+        elif place.is_dir() and not place.is_symlink():
+            groups.setdefault((place, True), []).append(place)
+        else:
+            groups.setdefault((place.parent, False), []).append(place)
+    return [PathTree(root, asked, whole=whole) for (root, whole), asked in groups.items()]
+
+
+def _root(place: Path) -> Path | None:
+    return next((folder for folder in (place, *place.parents) if any((folder / name).exists() for name in _MARKERS)), None)
+
+
+def _from_here(place: Path, here: Path) -> str:
+    return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)
+
+
+def _unreadable(path: str, error: OSError) -> errors.Unavailable:
+    return errors.Unavailable(f"cannot be read: {error.strerror}", where=path, remedy="Give this user the right to read it.")

@@ -1,0 +1,228 @@
+"""What a document says about others: names that lead nowhere, files that are not there, circles, secrets without a lock."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable
+
+from reconciler.core import model
+from reconciler.load import objects, suggest, world
+from reconciler.load.documents import Document
+from reconciler.load.finding import show
+from reconciler.load.uses import Use
+from reconciler.load.world import World
+
+_Answer = tuple[str, str] | None
+"""Message and fix, or None when all is well."""
+
+
+def check(everything: World) -> None:
+    """Look up every use of every document; what is wrong goes into `everything.problems`."""
+    fine: set[tuple[str, str, str]] = set()  # what was found before: thousands of Jobs name the same Target and program
+    for ref, document in everything.documents.items():
+        code = ""
+        for use in document.uses:
+            role, text, _, _ = use
+            scope = ""
+            if role == "code":
+                code, scope = text, document.origin.file.rpartition("/")[0]
+            elif role in _BELOW_CODE:
+                scope = code
+            if (role, text, scope) in fine:
+                continue
+            answer = _TABLE[role](everything, ref, document, use)
+            if answer is not None:
+                everything.blame(ref, _problem(ref, document, use, answer))
+            elif role not in _OWN:
+                fine.add((role, text, scope))
+
+
+def default_store(everything: World) -> str:
+    """Return the Store of Jobs that name none: the only one that is declared, or ""."""
+    stores = everything.names.get("Store", set())
+    return next(iter(stores)) if len(stores) == 1 else ""
+
+
+def store_of(everything: World, document: Document) -> str:
+    """Return the Store that a Job's document names or gets."""
+    return next((use.text for use in document.uses if use.role == "store"), "") or default_store(everything)
+
+
+def engine_of(document: Document) -> str:
+    """Return the engine that a Job's document names, or ""."""
+    return next((use.text for use in document.uses if use.role == "engine"), "")
+
+
+def _named(kind: str) -> Callable[[World, model.ObjectRef, Document, Use], _Answer]:
+    def look_up(everything: World, _ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
+        known = everything.names.get(kind, ())
+        if use.text in known:
+            return None
+        field = "checkpoint.store" if kind == "Store" else kind.lower()
+        fix = suggest.fix(use.text, sorted(known)) or f"declare a {kind} of this name"
+        return f"spec.{field}: there is no {kind} {show(use.text)}", fix
+
+    return look_up
+
+
+def _depends_on(everything: World, ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
+    known = everything.jobs.get(ref.tenant, set())
+    if use.text in known:
+        return None
+    elsewhere = sorted(tenant for tenant, names in everything.jobs.items() if use.text in names)
+    fix = (
+        f"it belongs to tenant {elsewhere[0]}, and dependsOn stays within a tenant"
+        if elsewhere
+        else suggest.fix(use.text, sorted(known - {ref.name}))
+    )
+    return f"spec.dependsOn: tenant {ref.tenant} has no Job {show(use.text)}", fix
+
+
+def _job(everything: World, _ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
+    tenant, name = objects.job_of(use.text)
+    if name in everything.jobs.get(tenant, ()):
+        return None
+    elsewhere = [f"{other}/{name}" for other, names in sorted(everything.jobs.items()) if name in names]
+    fix = f"did you mean {elsewhere[0]}?" if elsewhere else suggest.fix(use.text, sorted(world.all_names(everything.jobs)))
+    return f"spec.job: tenant {tenant} has no Job {show(name)}", fix
+
+
+def _engine(everything: World, _ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
+    if use.text == "application" and not everything.names.get("Store"):
+        return (
+            "spec.checkpoint.engine: application needs a Store, and none is declared",
+            "declare a Store, or write engine: none",
+        )
+    return None
+
+
+def _secret(everything: World, _ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
+    store = everything.stores.get(store_of(everything, document))
+    if store is None or store.encryption or engine_of(document) == "none" or use is not _first(document, "secrets"):
+        return None
+    return (
+        f"spec.workload.secrets: checkpoints of a Job with secrets contain them, and the Store {store.name} is not encrypted",
+        f"add encryption to Store {store.name} ({store.origin}), or name another Store",
+    )
+
+
+def _code(everything: World, _ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
+    path = posixpath.normpath(use.text)
+    if link := everything.through_link(path):
+        return (
+            f"spec.workload.code.path: {show(link)} is a link or a submodule, which is not followed",
+            "commit the files themselves",
+        )
+    if path in (".", document.origin.file) or document.origin.file.startswith(f"{path}/"):
+        reason = "every change of it would be another program"
+        return f"spec.workload.code.path: {show(use.text)} contains this manifest: {reason}", "move the manifest or the program"
+    if everything.tree_id(path) is not None:
+        return None
+    return f"spec.workload.code.path: there is no {show(use.text)} in the repository", _near(everything, path)
+
+
+def _below_code(everything: World, _ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
+    code = _first(document, "code")
+    if code is None or everything.tree_id(posixpath.normpath(code.text)) is None:
+        return None
+    path = posixpath.normpath(f"{code.text}/{use.text}")
+    if link := everything.through_link(path):
+        return f"spec.workload.code.{use.role}: {show(link)} is a link, which is not followed", "commit the file itself"
+    if everything.tree_id(path) is not None:
+        return None
+    return f"spec.workload.code.{use.role}: there is no {show(use.text)} in {show(code.text)}", _near(everything, path)
+
+
+def _near(everything: World, path: str) -> str:
+    near = suggest.closest(path, everything.paths())
+    return f"did you mean {near}?" if near else "commit it, or correct the path"
+
+
+def _first(document: Document, role: str) -> Use | None:
+    return next((use for use in document.uses if use.role == role), None)
+
+
+def _problem(ref: model.ObjectRef, document: Document, use: Use, answer: tuple[str, str]) -> model.Problem:
+    return model.Problem(
+        file=document.origin.file,
+        line=use.line,
+        column=use.column,
+        message=answer[0],
+        kind=ref.kind,
+        name=ref.name,
+        tenant=ref.tenant,
+        fix=answer[1],
+    )
+
+
+_TABLE: dict[str, Callable[[World, model.ObjectRef, Document, Use], _Answer]] = {
+    "target": _named("Target"),
+    "pool": _named("Pool"),
+    "store": _named("Store"),
+    "engine": _engine,
+    "secrets": _secret,
+    "code": _code,
+    "entrypoint": _below_code,
+    "requirements": _below_code,
+    "dependsOn": _depends_on,
+    "job": _job,
+}
+"""Role of a use → what is asked about it."""
+
+_BELOW_CODE = frozenset({"entrypoint", "requirements"})
+"""Roles whose answer depends on the code's path too."""
+
+_OWN = frozenset({"secrets", "dependsOn", "job"})
+"""Roles whose answer depends on the document."""
+
+
+def unnamed_store(everything: World) -> None:
+    """Blame Jobs that must name a Store, because several are declared, and do not."""
+    stores = sorted(everything.names.get("Store", ()))
+    if len(stores) < 2:
+        return
+    for ref, document in everything.documents.items():
+        if ref.kind == "Job" and engine_of(document) != "none" and _first(document, "store") is None:
+            at = _first(document, "engine") or _first(document, "target")
+            line, column = (at.line, at.column) if at else (document.origin.line, document.origin.column)
+            answer = ("spec.checkpoint.store is missing, and several Stores are declared", suggest.fix("", stores))
+            everything.blame(ref, _problem(ref, document, Use("store", "", line, column), answer))
+
+
+def circles(everything: World, jobs: Iterable[model.Job]) -> None:
+    """Blame the Jobs of each circle of dependsOn: none of them could ever start."""
+    following = {
+        job.ref: [model.ObjectRef(kind="Job", tenant=job.tenant, name=name) for name in job.depends_on]
+        for job in jobs
+        if job.depends_on
+    }
+    state: dict[model.ObjectRef, bool] = {}  # False: on the present path; True: done
+    for start in following:
+        path: list[model.ObjectRef] = []
+        waiting = [(start, False)]
+        while waiting:
+            ref, leaving = waiting.pop()
+            if leaving:
+                state[ref] = True
+                path.pop()
+            elif state.get(ref) is False:
+                _blame_circle(everything, path[path.index(ref) :])
+            elif ref not in state:
+                state[ref] = False
+                path.append(ref)
+                waiting.append((ref, True))
+                waiting.extend((other, False) for other in following.get(ref, ()))
+
+
+def _blame_circle(everything: World, circle: list[model.ObjectRef]) -> None:
+    least = circle.index(min(circle))
+    circle = circle[least:] + circle[:least]
+    shown = " → ".join(ref.name for ref in [*circle, circle[0]])
+    declared = [(ref, everything.documents[ref]) for ref in circle if ref in everything.documents]
+    for ref, document in declared:
+        names = {other.name for other in circle}
+        use = next((use for use in document.uses if use.role == "dependsOn" and use.text in names), None)
+        if use is not None:
+            everything.blame(
+                ref, _problem(ref, document, use, (f"spec.dependsOn goes in a circle: {shown}", "remove one of its links"))
+            )

@@ -1,0 +1,146 @@
+"""What a schema cannot say: one row a rule, each looking at one document of any form and naming what breaks it.
+
+A rule reads with `places.value`, which answers None for whatever is not there or has another form: the schema's own
+verdict on that is reported beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from reconciler.load import places, quantities
+from reconciler.load.finding import show
+from reconciler.load.places import Path
+from reconciler.load.violations import Violation
+
+Rule = Callable[[Any], Iterator[Violation]]
+
+WORKLOAD: Path = ("spec", "workload")
+
+NOT_YET_ON_HOSTS: tuple[tuple[Path, str, str], ...] = (
+    ((*WORKLOAD, "image"), "", "use workload.code: on hosts a Job is a process"),
+    (("spec", "resources", "gpu"), "", "remove it"),
+    (("spec", "checkpoint", "engine"), "criu", "use application or none"),
+    (("spec", "checkpoint", "engine"), "kubelet", "use application or none"),
+)
+"""Fields (and values) of a Job that the only targets of this version cannot honour, and what to use instead."""
+
+NOT_YET: dict[str, tuple[tuple[Path, str, str], ...]] = {
+    "Job": (),
+    "Checkpoint": (),
+    "Store": tuple((("spec", name), "", "use spec.path") for name in ("s3", "gcs")),
+    "Target": tuple((("spec", name), "", "use spec.hosts") for name in ("kubernetes", "swarm")),
+    "Pool": (
+        *((("spec", "provider"), name, "use static") for name in ("gcp", "aws", "vast")),
+        *(
+            (("spec", name), "", "remove it: the machines of a static Pool exist already")
+            for name in ("machine", "gpu", "image", "spot", "min", "max", "join", "startup", "priceLimit")
+        ),
+    ),
+}
+"""Fields (and values) that are designed and not part of this version."""
+
+KINDS_NOT_YET = ("Policy",)
+
+
+def not_yet(kind: str, root: Any) -> Iterator[Violation]:
+    """Yield what a later version will accept."""
+    for path, value, fix in NOT_YET[kind]:
+        yield from _not_yet(root, path, value, "not yet in this version", fix)
+    for path, value, fix in NOT_YET_ON_HOSTS if kind == "Job" else ():
+        yield from _not_yet(root, path, value, "not yet on hosts", fix)
+
+
+def _not_yet(root: Any, path: Path, value: str, reason: str, fix: str) -> Iterator[Violation]:
+    parent = places.value(root, path[:-1])
+    if isinstance(parent, dict) and path[-1] in parent and value in ("", parent[path[-1]]):
+        name = f"{places.dotted(path)}: {value}" if value else places.dotted(path)
+        yield Violation(path=path, at_key=not value, message=f"{name} is {reason}", fix=fix)
+
+
+def _something_to_run(root: Any) -> Iterator[Violation]:
+    workload = places.value(root, WORKLOAD)
+    if not isinstance(workload, dict) or workload.keys() & {"command", "image"}:
+        return
+    code = workload.get("code")
+    if code is None:
+        yield Violation(
+            path=WORKLOAD,
+            at_key=True,
+            message="spec.workload names nothing to run",
+            fix="add code with an entrypoint, or a command",
+        )
+    elif isinstance(code, dict) and "entrypoint" not in code:
+        yield Violation(
+            path=(*WORKLOAD, "code"),
+            at_key=True,
+            message="spec.workload.code does not say what to run",
+            fix="add entrypoint, or workload.command",
+        )
+
+
+def _movable_volumes(root: Any) -> Iterator[Violation]:
+    targets: set[str] = set()
+    for index, volume in enumerate(_items(root, (*WORKLOAD, "volumes"))):
+        if not isinstance(volume, dict):
+            continue
+        path: Path = (*WORKLOAD, "volumes", index)
+        if volume.get("readOnly", False) is False and volume.get("shared", False) is False:
+            yield Violation(
+                path=path,
+                message=f"{places.dotted(path)} forbids moving: what the program writes there exists on one host only",
+                fix="add readOnly: true, or shared: true where every host reaches the same content",
+            )
+        target = volume.get("target")
+        if isinstance(target, str) and target in targets:
+            yield Violation(
+                path=(*path, "target"), message=f"two volumes are seen at {show(target)}", fix="give one another target"
+            )
+        if isinstance(target, str):
+            targets.add(target)
+
+
+def _one_source_of_a_variable(root: Any) -> Iterator[Violation]:
+    env = places.value(root, (*WORKLOAD, "env"))
+    for index, name in enumerate(_items(root, (*WORKLOAD, "secrets"))):
+        if isinstance(env, dict) and isinstance(name, str) and name in env:
+            yield Violation(
+                path=(*WORKLOAD, "secrets", index),
+                message=f"{show(name)} is both a secret and a variable in env",
+                fix="remove one of them",
+            )
+
+
+def _real_moment(root: Any) -> Iterator[Violation]:
+    path: Path = ("spec", "suspend", "until")
+    text = places.value(root, path)
+    if not isinstance(text, str):
+        return
+    try:
+        quantities.moment(text)
+    except (ValueError, OverflowError):
+        if len(text) >= 20 and text[10:11] in "Tt":  # the pattern's own violation tells about any other form
+            yield Violation(path=path, message=f"spec.suspend.until: no calendar has {show(text)}", fix="correct the day")
+
+
+def _not_its_own_dependency(root: Any) -> Iterator[Violation]:
+    name = places.value(root, ("metadata", "name"))
+    for index, other in enumerate(_items(root, ("spec", "dependsOn"))):
+        if other == name:
+            yield Violation(path=("spec", "dependsOn", index), message=f"{show(name)} depends on itself", fix="remove it")
+
+
+def _items(root: Any, path: Path) -> list[Any]:
+    found = places.value(root, path)
+    return found if isinstance(found, list) else []
+
+
+TABLE: dict[str, tuple[Rule, ...]] = {
+    "Job": (_something_to_run, _movable_volumes, _one_source_of_a_variable, _real_moment, _not_its_own_dependency),
+    "Checkpoint": (),
+    "Store": (),
+    "Target": (),
+    "Pool": (),
+}
+"""Kind → its rules, in the order of the fields they read."""
