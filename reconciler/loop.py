@@ -40,6 +40,8 @@ class Standing(enum.Enum):
     DONE = "done"
     SUPERSEDED = "superseded"
     """Another process wrote to the ledger first: read again and plan again."""
+    MOVED = "moved"
+    """The plan is not the one that was expected: nothing was recorded or done."""
     BLOCKED = "blocked"
     """There is nothing to act on: no revision, an invalid one, or no ledger. Everything stays as it is."""
 
@@ -70,8 +72,11 @@ class Loop:
         self._desired: model.Desired | None = None
         self._published_at: float | None = None
 
-    def once(self) -> Pass:
-        """Make one pass. Never raises for anything that a server, a host or a manifest does."""
+    def once(self, expected: str = "") -> Pass:
+        """Make one pass. Never raises for anything that a server, a host or a manifest does.
+
+        With `expected` only a plan of that digest is recorded and carried out.
+        """
         parts, now = self._parts, self._parts.clock.now()
         fetched = parts.source.fetch()
         desired, notice = self._load(fetched)
@@ -86,6 +91,8 @@ class Loop:
             instance=parts.instance, desired=desired, records=snapshot.records, world=world, now=now, budgets=parts.budgets
         )
         planned = plan.compute(facts)
+        if expected and planned.digest != expected:
+            return Pass(standing=Standing.MOVED, at=now, desired=desired, plan=planned, world=world, notice=notice)
         recorded = self._record(snapshot, facts, planned.records, planned.lines, notice)
         if isinstance(recorded, ledger.Conflict):
             return Pass(standing=Standing.SUPERSEDED, at=now, desired=desired, plan=planned, notice=recorded.detail)
