@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from reconciler import errors
-from reconciler.cli import compose, selection
+from reconciler.cli import looking, selection
 from reconciler.contracts import source
 from reconciler.core import codec, model
 
@@ -51,7 +51,7 @@ class Done:
     detail: str = ""
 
 
-def propose(looker: compose.Looker, name: str, verb: str, change: Change, *, dry_run: bool) -> Done:
+def propose(looker: looking.Looker, name: str, verb: str, change: Change, *, dry_run: bool) -> Done:
     """Make `change` to the manifest of the Job called `name` and push it.
 
     Raises `errors.UsageError` for an unknown job, `errors.Refused` for what the server or the manifest's shape does not allow,
@@ -94,7 +94,7 @@ def _protected(patch: str, branch: str, detail: str, topic: str, commit: str) ->
     return Done(patch=patch, commit=commit, branch=branch, topic=topic, detail=detail)
 
 
-def _fresh(looker: compose.Looker) -> source.Revision:
+def _fresh(looker: looking.Looker) -> source.Revision:
     fetched = looker.source.fetch()
     if isinstance(fetched, source.Stale):
         raise errors.Unavailable(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from reconciler import config, errors
-from reconciler.cli import compose, options, output, view
+from reconciler.cli import compose, looking, options, output, view
 from reconciler.contracts import ledger
 from reconciler.core import codec, observed, record, transition
 from reconciler.seams import clock
@@ -103,7 +103,7 @@ def host() -> None:
 @click.pass_obj
 def list_hosts(flags: options.Flags) -> None:
     """List the hosts that were heard, may join, or are revoked."""
-    seen = compose.look(compose.settings(flags))
+    seen = looking.look(compose.settings(flags))
     rows = _rows(seen)
     document = {
         "instance": seen.instance,
@@ -179,7 +179,7 @@ def _cells(row: Row, seen: view.View) -> tuple[str, ...]:
 def revoke(flags: options.Flags, *, name: str) -> None:
     """Refuse a host from now on: its session ends, and its certificate is not renewed. What it runs is given up as lost."""
     given = compose.settings(flags)
-    seen = compose.look(given)
+    seen = looking.look(given)
     if name not in {row[0] for row in _rows(seen)}:
         raise errors.UsageError(f"there is no host {name!r}", where="HOST", remedy="`perdure host list` lists them.")
     book = compose.repository(given, clock.System()).ledger

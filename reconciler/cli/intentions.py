@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from reconciler import errors
-from reconciler.cli import complete, compose, editing, options, output
+from reconciler.cli import complete, compose, editing, looking, options, output
 
 STATE = ("spec", "state")
 SUSPEND = ("spec", "suspend")
@@ -32,8 +32,8 @@ def _command(verb: str, *examples: str) -> Callable[[Command], click.Command]:
 
 
 def _propose(flags: options.Flags, verb: str, job: str, change: editing.Change, *, dry_run: bool) -> None:
-    with compose.looking(compose.settings(flags)) as looker:
-        done = editing.propose(looker, job, verb, change, dry_run=dry_run)
+    looker = looking.Looker(compose.settings(flags))
+    done = editing.propose(looker, job, verb, change, dry_run=dry_run)
     output.show(flags.output, _machine(verb, job, done), lambda: _told(job, done, dry_run=dry_run))
 
 
@@ -165,7 +165,7 @@ def _completed(flags: options.Flags, job: str, start: str) -> str:
     """Return the one digest of the job's checkpoints that begins as given."""
     from reconciler.cli import selection
 
-    seen = compose.look(compose.settings(flags))
+    seen = looking.look(compose.settings(flags))
     subjects = selection.one(job, seen.subjects())
     runs = [run for each in subjects for run in (*each.earlier, *((each.recorded,) if each.recorded else ()))]
     wanted = start.removeprefix("sha256:")

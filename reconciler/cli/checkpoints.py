@@ -1,0 +1,181 @@
+"""`perdure checkpoints` and `perdure verify`: what is saved, what builds on what, and whether it is still good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import complete, compose, history, looking, options, output, selection, status, view
+from reconciler.contracts import store
+from reconciler.core import model, record, transition
+
+BAD = 1
+"""Exit code when a checkpoint is not good."""
+
+
+@click.command(
+    epilog=options.examples(
+        "perdure checkpoints                 of every job",
+        "perdure checkpoints train           with the attempt that took each, and what it builds on",
+        "perdure checkpoints train -o json | jq -r '.runs[].checkpoints[-1].digest'",
+    )
+)
+@click.argument("job", metavar="[JOB]", required=False, shell_complete=complete.jobs)
+@options.common("text", "wide", "json", "yaml")
+@click.pass_obj
+def checkpoints(flags: options.Flags, *, job: str | None) -> None:
+    """List checkpoints with their lineage: each attempt, what it continued from, and what it saved."""
+    seen = looking.look(compose.settings(flags))
+    runs = _runs(seen, job)
+    document = {**status.heading(seen), "runs": [_machine(run) for run in runs]}
+    output.show(flags.output, document, lambda: _trees(runs, wide=flags.output == "wide"))
+    status.remark(seen)
+
+
+def _runs(seen: view.View, job: str | None) -> list[record.Record]:
+    """Return the runs of a job, or every run that has saved something."""
+    if job is None:
+        every = sorted(seen.snapshot.records.values(), key=lambda run: (run.key, run.created_at))
+        return [run for run in every if run.checkpoints]
+    found = selection.one(job, seen.subjects())
+    return [run for each in found for run in (*each.earlier, *((each.recorded,) if each.recorded else ()))]
+
+
+def _machine(run: record.Record) -> dict[str, Any]:
+    return {
+        "run": run.run,
+        "tenant": run.tenant,
+        "job": run.job,
+        "replica": run.replica,
+        "phase": run.phase.value,
+        "store": run.store.name if run.store else None,
+        "attempts": [{"number": attempt.number, "restoredFrom": attempt.restored_from or None} for attempt in run.attempts],
+        "checkpoints": [history.saved(each) for each in run.checkpoints],
+    }
+
+
+def _trees(runs: Sequence[record.Record], *, wide: bool) -> str:
+    if not runs:
+        return "No checkpoint has been taken."
+    return "\n\n".join("\n".join(_tree(run, wide=wide)) for run in runs)
+
+
+def _tree(run: record.Record, *, wide: bool) -> Iterator[str]:
+    where = f" in store {run.store.name}" if run.store else ""
+    yield f"{transition.name(run)}: run {run.run[:12]}, {run.phase.value}{where}"
+    for attempt in run.attempts:
+        last = attempt is run.attempts[-1]
+        origin = f" from {status.short(attempt.restored_from)}" if attempt.restored_from else " from the beginning"
+        yield f"{'└' if last else '├'}─ attempt {attempt.number}{origin}"
+        own = [each for each in run.checkpoints if each.taken.attempt == attempt.number]
+        for each in own:
+            corner = "└" if each is own[-1] else "├"
+            yield f"{' ' if last else '│'}  {corner}─ {_leaf(each, wide=wide)}"
+
+
+def _leaf(each: record.Saved, *, wide: bool) -> str:
+    taken = each.taken
+    digest = taken.digest if wide else status.short(taken.digest)
+    step = f"step {taken.step}, " if taken.step is not None else ""
+    sizes = f"{output.size(taken.logical_bytes)} ({output.size(taken.stored_bytes)} stored)"
+    text = f"{digest}  {step}{output.clock(taken.taken_at)}, {taken.purpose.value}, {sizes}"
+    marks = [f"pinned by {name}" for name in each.pinned_by]
+    marks += ["to be deleted"] if each.tombstoned_at is not None else []
+    marks += ["damaged"] if each.damaged else []
+    return f"{text} [{', '.join(marks)}]" if marks else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A checkpoint and where it is kept."""
+
+    digest: str
+    job: str
+    store: model.StoreSpec
+
+
+@click.command(
+    epilog=options.examples(
+        "perdure verify                     every checkpoint that the ledger knows",
+        "perdure verify 3f2a9c              those whose digest begins like this",
+        "perdure verify --job train -o json",
+    )
+)
+@click.argument("digests", nargs=-1, metavar="[DIGEST]...")
+@click.option("--job", metavar="JOB", default=None, help="Those of this job.", shell_complete=complete.jobs)
+@options.common("text", "json", "yaml")
+@click.pass_obj
+def verify(flags: options.Flags, *, digests: tuple[str, ...], job: str | None) -> int:
+    """Read every byte of checkpoints again and compare with their digests. Exits with 1 when one is not good."""
+    settings = compose.settings(flags)
+    seen = looking.look(settings)
+    places = _chosen(list(_places(_runs(seen, job))), digests)
+    open_store = compose.stores(settings)
+    results = [(place, _verified(open_store(place.store), place)) for place in places]
+    document = {**status.heading(seen), "checkpoints": [_verdict(place, result) for place, result in results]}
+    output.show(flags.output, document, lambda: _verdicts(results))
+    return 0 if all(result.ok for _, result in results) else BAD
+
+
+def _places(runs: Iterable[record.Record]) -> Iterator[Place]:
+    for run in runs:
+        if run.store is not None:
+            for each in run.checkpoints:
+                yield Place(digest=each.taken.digest, job=transition.name(run), store=run.store)
+
+
+def _chosen(places: list[Place], digests: tuple[str, ...]) -> list[Place]:
+    """Return the places that `digests` (or their beginnings) mean, all for none. Raises `errors.UsageError`."""
+    if not digests:
+        return places
+    chosen: dict[str, Place] = {}
+    for digest in digests:
+        wanted = digest.removeprefix("sha256:").lower()
+        matching = [place for place in places if place.digest.removeprefix("sha256:").startswith(wanted)]
+        if not wanted or not matching:
+            raise errors.UsageError(
+                f"the ledger knows no checkpoint {digest!r}", remedy="`perdure checkpoints -o wide` lists their digests."
+            )
+        chosen |= {place.digest: place for place in matching}
+    return list(chosen.values())
+
+
+def _verified(opened: store.Store, place: Place) -> store.Verified:
+    """Return the store's verdict; a store that cannot say anything is told from a checkpoint that is bad by its text."""
+    try:
+        return opened.verify(place.digest)
+    except errors.PerdureError as error:
+        return store.Verified(digest=place.digest, ok=False, problems=(error.message,))
+
+
+def _verdict(place: Place, result: store.Verified) -> dict[str, Any]:
+    return {
+        "digest": place.digest,
+        "job": place.job,
+        "store": place.store.name,
+        "ok": result.ok,
+        "problems": list(result.problems),
+        "logicalBytes": result.logical_bytes,
+        "storedBytes": result.stored_bytes,
+    }
+
+
+def _verdicts(results: Sequence[tuple[Place, store.Verified]]) -> str:
+    if not results:
+        return "There is no checkpoint to verify."
+    rows = [
+        (
+            "good" if result.ok else "bad",
+            status.short(place.digest),
+            place.job,
+            place.store.name,
+            output.size(result.logical_bytes),
+            "; ".join(result.problems),
+        )
+        for place, result in results
+    ]
+    return output.columns(("STATE", "DIGEST", "JOB", "STORE", "SIZE", "PROBLEM"), rows, output.width())

@@ -1,0 +1,306 @@
+"""The checks of `perdure doctor`: a table; each row looks at one thing and says how it is mended."""
+
+from __future__ import annotations
+
+import enum
+import os
+import platform
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email import utils
+from pathlib import Path
+from urllib import error as urlerror
+from urllib import request
+
+import git
+
+from reconciler import config, errors
+from reconciler.cli import compose, looking, output, view
+from reconciler.contracts import store
+from reconciler.core import model, observed, transition
+from reconciler.ledger import wire
+from reconciler.seams import durable
+from reconciler.seams.git import address, faults, process
+
+LOW = 1 << 30
+"""Bytes of free space below which a warning is worth it."""
+
+SKEW = 5.0
+"""Seconds by which clocks may differ before certificates, deadlines and notes become confusing."""
+
+
+class State(enum.Enum):
+    """How a thing stands."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was found about one thing."""
+
+    subject: str = ""
+    state: State
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Everything a check may look at."""
+
+    settings: config.Settings
+    data: Path
+    target: str = ""
+    host: str = ""
+    looker: looking.Looker | None = None
+    seen: view.View | None = None
+    """None: the repository or the ledger cannot be read, and `broken` says why."""
+    broken: errors.PerdureError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One row."""
+
+    subject: str
+    look: Callable[[Surroundings], Iterator[Finding]]
+
+
+def _ok(text: str) -> Finding:
+    return Finding(state=State.OK, text=text)
+
+
+def _warn(text: str, remedy: str = "") -> Finding:
+    return Finding(state=State.WARN, text=text, remedy=remedy)
+
+
+def _fail(text: str, remedy: str = "") -> Finding:
+    return Finding(state=State.FAIL, text=text, remedy=remedy)
+
+
+def _git(_: Surroundings) -> Iterator[Finding]:
+    process.require()
+    yield _ok(f"git is recent enough; Python {platform.python_version()}")
+
+
+def _repository(about: Surroundings) -> Iterator[Finding]:
+    where = address.shown(about.settings.source.repository)
+    if about.broken is not None:
+        yield _fail(
+            f"{where}: {about.broken.message}", about.broken.remedy or "Check source.repository (--repo) and the network."
+        )
+        return
+    seen = about.seen
+    if seen is None or seen.desired is None:
+        notice = seen.notice if seen else "it was not read"
+        yield _fail(f"{where}: {notice}", "Check source.repository (--repo) and source.ref (--ref).")
+        return
+    if seen.notice:
+        yield _warn(f"{where}: {seen.notice}")
+    yield _ok(f"{where} is read; {about.settings.source.ref} is at {seen.desired.revision[:12]}")
+
+
+def _manifests(about: Surroundings) -> Iterator[Finding]:
+    desired = about.seen.desired if about.seen else None
+    if desired is None:
+        return
+    if desired.problems:
+        first = desired.problems[0]
+        yield _fail(f"{len(desired.problems)} problems; the first: {first}", "`perdure validate` shows every one.")
+    elif not desired.jobs:
+        yield _warn("no Job is declared", "`perdure init` makes a repository to begin with.")
+    else:
+        count = len(desired.jobs)
+        yield _ok(f"{count} job{'s' if count > 1 else ''}, no problem")
+
+
+def _push(about: Surroundings) -> Iterator[Finding]:
+    desired = about.seen.desired if about.seen else None
+    if about.looker is None or desired is None:
+        return
+    ref = wire.state_ref(about.settings.instance)
+    mirrored = about.looker.mirror
+    try:
+        mirrored.rehearse(f"{ref}-rehearsal", desired.revision)
+    except faults.Failed as failure:
+        yield _fail(
+            f"the ledger cannot be pushed to {ref}: {failure.detail}", "Let this user push to refs/perdure/* and refs/notes/*."
+        )
+        return
+    path = mirrored.access.address.path if mirrored.access else mirrored.directory
+    if path is not None and not os.access(address.git_directory(path), os.W_OK):
+        yield _fail(f"{path} cannot be written by this user", f"Give this user the right: chown -R $(id -un) {path}")
+        return
+    yield _ok(f"{ref} may be pushed, as far as the server tells without a push")
+
+
+def _notes(about: Surroundings) -> Iterator[Finding]:
+    """Whether a person's own clone brings the notes; looked at without running git in it."""
+    wanted = f"refs/notes/perdure/{about.settings.instance}"
+    try:
+        clone = git.Repo(Path.cwd(), search_parent_directories=True)
+    except git.exc.GitError:
+        return
+    with clone, clone.config_reader() as reader:
+        if not reader.has_section('remote "origin"'):
+            return
+        fetched = reader.get_values('remote "origin"', "fetch", default="")
+    if any("refs/notes/" in str(each) for each in fetched):
+        yield _ok("this clone fetches the notes")
+    else:
+        yield _warn(
+            f"this clone does not fetch {wanted}",
+            "git config --add remote.origin.fetch '+refs/notes/perdure/*:refs/notes/perdure/*'",
+        )
+
+
+def _data(about: Surroundings) -> Iterator[Finding]:
+    folder = about.data
+    if not folder.exists():
+        above = next(each for each in folder.parents if each.exists())
+        if os.access(above, os.W_OK):
+            yield _ok(f"{folder} will be made")
+        else:
+            yield _fail(f"{folder} cannot be made", f"mkdir -p {folder}, or name another one with --data")
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield _fail(f"{folder} cannot be written", f"chown $(id -un) {folder}, or name another one with --data")
+        return
+    if stat.S_IMODE(folder.stat().st_mode) & 0o066:
+        yield _warn(f"{folder} can be read by others", f"chmod go-rw {folder}")
+    yield _space(folder, shutil.disk_usage(folder).free)
+    lock = durable.DirectoryLock(folder)
+    try:
+        with lock:
+            yield (
+                _warn("no loop runs here", "`perdure reconcile` starts it.") if about.settings.agents.embedded else _ok("free")
+            )
+    except errors.Busy as busy:
+        yield _ok(busy.message.replace("the data directory", str(folder)))
+
+
+def _space(where: Path | str, free: int) -> Finding:
+    if free < LOW:
+        return _warn(f"{where} has only {output.size(free)} left", "Free some space.")
+    return _ok(f"{where} has {output.size(free)} free")
+
+
+def _keys(about: Surroundings) -> Iterator[Finding]:
+    for name, given in (("keys", about.settings.keys.directory), ("secrets", about.settings.keys.secrets)):
+        folder = Path(given) if given else about.data / name
+        if not folder.is_dir():
+            if given:
+                yield _fail(f"{folder} is no folder", f"mkdir -m 700 {folder}, or correct keys.directory and keys.secrets")
+            continue
+        loose = [path for path in sorted(folder.rglob("*")) if _loose(path)]
+        for path in loose:
+            yield _fail(f"{path} can be read by others", f"chmod 600 {path}")
+        if not loose:
+            yield _ok(f"{folder}: only this user can read the secret files")
+
+
+def _loose(path: Path) -> bool:
+    """Whether a secret file is readable by others; public halves and certificates may be."""
+    public = path.suffix in (".pub", ".crt")
+    return path.is_file() and not public and bool(path.stat().st_mode & 0o077)
+
+
+def _stores(about: Surroundings) -> Iterator[Finding]:
+    desired = about.seen.desired if about.seen else None
+    opened = compose.stores(about.settings)
+    for declared in desired.stores.values() if desired else ():
+        yield _store(declared, opened)
+
+
+def _store(declared: model.StoreSpec, opened: Callable[[model.StoreSpec], store.Store]) -> Finding:
+    try:
+        health = opened(declared).health()
+    except errors.PerdureError as error:
+        return _fail(f"{declared.name} ({declared.root}): {error.message}", error.remedy)
+    if not health.ok:
+        remedy = (
+            f"mount {declared.root}" if declared.must_be_mounted else f"mkdir -p {declared.root}; check its owner and space"
+        )
+        return _fail(f"{declared.name} ({declared.root}): {health.detail}", remedy)
+    mounted = ", mounted" if declared.must_be_mounted else ""
+    used = f", {output.size(health.used_bytes)} used" if health.used_bytes is not None else ""
+    return _ok(f"{declared.name} ({declared.root}) can be written{mounted}, {output.size(health.free_bytes)} free{used}")
+
+
+def _hosts(about: Surroundings) -> Iterator[Finding]:
+    seen = about.seen
+    if seen is None or seen.desired is None:
+        return
+    if about.target and about.target not in seen.desired.targets:
+        names = ", ".join(seen.desired.targets) or "none"
+        yield _fail(f"target {about.target} is not declared", f"Declared are: {names}.")
+        return
+    if seen.age is None:
+        yield _warn("nothing was observed yet", "`perdure reconcile` observes.")
+        return
+    found = False
+    for name, target in seen.world.targets.items():
+        if about.target in ("", name):
+            for host in target.hosts.values():
+                if about.host in ("", host.state.host):
+                    found = True
+                    yield from _host(host, seen)
+    if about.host and not found:
+        yield _fail(f"host {about.host} was not heard", f"perdure token create {about.host}; then `perdure-agent join` there")
+    elif not found:
+        yield _fail("no host was heard", "Set agents.embedded, or let hosts join: `perdure token create HOST`.")
+
+
+def _host(host: observed.HostView, seen: view.View) -> Iterator[Finding]:
+    state = host.state
+    if host.silent_since is not None:
+        gap = transition.duration(seen.now - host.silent_since)
+        yield _fail(f"{state.host} has not been heard for {gap}", "Is its agent running? `perdure-agent status` there.")
+        return
+    offer = f"{state.cpu / 1000:g} cores, {output.size(state.memory)}"
+    age = transition.duration(seen.age)
+    yield _ok(f"{state.host} offers {offer}; {len(state.items)} attempts (seen {age} ago)")
+    for text in state.conditions:
+        yield _warn(f"{state.host}: {text}")
+
+
+def _clock(about: Surroundings) -> Iterator[Finding]:
+    """Compare with the date that a web server gives; other servers tell none."""
+    where = about.settings.source.repository
+    if not where.startswith("https://"):
+        return
+    site = "/".join(where.split("/")[:3])
+    try:
+        with request.urlopen(request.Request(site, method="HEAD"), timeout=5) as answer:
+            told = answer.headers.get("Date")
+    except urlerror.HTTPError as answer:
+        told = answer.headers.get("Date")
+    except OSError:
+        return
+    if told:
+        skew = time.time() - utils.parsedate_to_datetime(told).timestamp()
+        if abs(skew) > SKEW:
+            yield _warn(f"this clock differs from {site}'s by {skew:+.0f} s", "timedatectl set-ntp true")
+        else:
+            yield _ok(f"this clock agrees with {site}'s")
+
+
+TABLE = (
+    Check(subject="git", look=_git),
+    Check(subject="repository", look=_repository),
+    Check(subject="manifests", look=_manifests),
+    Check(subject="ledger", look=_push),
+    Check(subject="notes", look=_notes),
+    Check(subject="data", look=_data),
+    Check(subject="keys", look=_keys),
+    Check(subject="store", look=_stores),
+    Check(subject="hosts", look=_hosts),
+    Check(subject="clock", look=_clock),
+)
+"""In the order in which one thing needs the other."""

@@ -1,0 +1,96 @@
+"""Settings become parts. `looking` and `running` put them together; nothing here fetches, locks or starts anything."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler import config, load, loop
+from reconciler.cli import options
+from reconciler.contracts import source, store
+from reconciler.core import model, situation
+from reconciler.ledger.repository import RepositoryLedger
+from reconciler.load import cache
+from reconciler.load import settings as reading
+from reconciler.seams import clock
+from reconciler.seams.git import address, mirror
+from reconciler.source.folder import FolderSource
+from reconciler.source.repository import RepositorySource
+from reconciler.storage import keys
+from reconciler.storage.path import PathStore
+
+ALLOW_EMPTY = "perdure-allow-empty"
+"""Trailer by which a commit says that declaring no Job at all is meant."""
+
+
+def settings(flags: options.Flags) -> config.Settings:
+    """Return the effective configuration. Raises `errors.PerdureError` naming the value and where it comes from."""
+    return reading.effective(flags.config, os.environ, flags.settings())
+
+
+def data(given: config.Settings) -> Path:
+    """Return the data directory."""
+    if given.data:
+        return Path(given.data).expanduser().absolute()
+    return Path.home() / ".local" / "share" / "perdure" / given.instance
+
+
+def budgets(given: config.LoopSettings) -> situation.Budgets:
+    """Return the limits that the plan obeys."""
+    return situation.Budgets(
+        lost_after=given.lost_after,
+        lost_tries=given.lost_tries,
+        backoff=given.backoff,
+        backoff_cap=given.backoff_cap,
+        launches=given.launches,
+    )
+
+
+def key_folder(given: config.Settings) -> Path:
+    """Return the folder of this installation's keys."""
+    return Path(given.keys.directory) if given.keys.directory else data(given) / "keys"
+
+
+def stores(given: config.Settings) -> Callable[[model.StoreSpec], store.Store]:
+    """Return what opens stores with the keys of this installation."""
+    folder = str(key_folder(given))
+    return functools.cache(lambda spec: PathStore(spec, keys.read_keys(folder)))
+
+
+def loader() -> loop.Load:
+    """Return what reads revisions, each at the cost of what has changed since the one before."""
+    parsed = cache.Cache()
+
+    def read(tree: source.Tree, revision: source.Revision, previous: model.Desired | None) -> model.Desired:
+        allowed = revision.trailers.get(ALLOW_EMPTY, "").lower() == "true"
+        return load.revision(tree, previous=previous, cache=parsed, allow_empty=allowed)
+
+    return read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """The repository's two sides: what it desires and what it records."""
+
+    mirror: mirror.Mirror
+    source: source.Source
+    ledger: RepositoryLedger
+    local: bool
+    """Whether it is on this machine."""
+
+
+def repository(given: config.Settings, time: clock.System) -> Repository:
+    """Return the repository that the settings name; nothing is fetched yet."""
+    folder = Path.cwd()
+    mirrored = mirror.of(given.source, data(given), folder)
+    poll = given.loop.poll
+    if mirrored.access is None:
+        place = address.parse_address(given.source.repository, folder)
+        read: source.Source = FolderSource(mirrored, place.path or folder, time, poll)
+    else:
+        read = RepositorySource(mirrored, given.source.ref, time, poll)
+    local = mirrored.access is None or mirrored.access.address.path is not None
+    return Repository(mirror=mirrored, source=read, ledger=RepositoryLedger(mirrored, given.instance, time), local=local)

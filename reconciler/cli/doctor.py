@@ -1,0 +1,79 @@
+"""`perdure doctor`: what works here, what does not, why, and the command that mends it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import checks, compose, looking, options, output, view
+
+State = checks.State
+
+
+@click.command(
+    epilog=options.examples(
+        "perdure doctor --repo ssh://git@example.org/jobs.git",
+        "perdure doctor --target machines       only what this target needs, host by host",
+        "perdure doctor -o json | jq '.findings[] | select(.state != \"ok\")'",
+    )
+)
+@click.option("--target", metavar="TARGET", default=None, help="Look at the hosts of this target only.")
+@click.option("--host", metavar="HOST", default=None, help="Look at this host only.")
+@options.common("text", "json", "yaml")
+@click.pass_obj
+def doctor(flags: options.Flags, *, target: str | None, host: str | None) -> int:
+    """Check what works here. Each finding says what does not, why, and the command that mends it. Exits with 1 if one fails."""
+    settings = compose.settings(flags)
+    surroundings = checks.Surroundings(settings=settings, data=compose.data(settings), target=target or "", host=host or "")
+    found = list(examine(surroundings, checks.TABLE))
+    failed = any(finding.state is State.FAIL for finding in found)
+    document = {"ok": not failed, "findings": [_machine(finding) for finding in found]}
+    output.show(flags.output, document, lambda: "\n".join(_told(finding) for finding in found))
+    return 1 if failed else 0
+
+
+def examine(surroundings: checks.Surroundings, table: tuple[checks.Check, ...]) -> Iterator[checks.Finding]:
+    """Make each check of the table; one that stumbles is a finding itself, and those that need its answer are passed over."""
+    seen: view.View | None = None
+    try:
+        looker = looking.Looker(surroundings.settings)
+        surroundings = dataclasses.replace(surroundings, looker=looker)
+        seen = looker.look()
+    except errors.PerdureError as error:
+        broken: errors.PerdureError | None = error
+    else:
+        broken = None
+    surroundings = dataclasses.replace(surroundings, seen=seen, broken=broken)
+    for check in table:
+        try:
+            yield from (dataclasses.replace(finding, subject=check.subject) for finding in check.look(surroundings))
+        except (errors.PerdureError, OSError) as error:
+            remedy = error.remedy if isinstance(error, errors.PerdureError) else ""
+            text = error.message if isinstance(error, errors.PerdureError) else str(error)
+            yield checks.Finding(subject=check.subject, state=State.FAIL, text=text, remedy=remedy)
+
+
+def _machine(finding: checks.Finding) -> dict[str, Any]:
+    return {
+        "subject": finding.subject,
+        "state": finding.state.value,
+        "text": finding.text,
+        "remedy": finding.remedy or None,
+    }
+
+
+SIGNS: dict[checks.State, tuple[str, Callable[[str], str]]] = {
+    State.OK: ("ok  ", lambda text: click.style(text, fg="green")),
+    State.WARN: ("warn", lambda text: click.style(text, fg="yellow")),
+    State.FAIL: ("FAIL", lambda text: click.style(text, fg="red")),
+}
+
+
+def _told(finding: checks.Finding) -> str:
+    sign, paint = SIGNS[finding.state]
+    line = f"{paint(sign)}  {finding.subject}: {output.clean(finding.text)}"
+    return f"{line}\n      {output.clean(finding.remedy)}" if finding.remedy else line

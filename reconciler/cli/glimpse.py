@@ -1,0 +1,90 @@
+"""What the loop of this machine sees, in a file of its data directory, so that commands beside it need no server.
+
+The ledger's published observation is as old as the last write; this one is a second old. It is replaced by rename and not
+flushed: a file that a power cut takes is written again by the next pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler import annotate, errors
+from reconciler.contracts import link
+from reconciler.core import observed, spec
+from reconciler.seams import durable
+
+NAME = "observed.json"
+
+EVERY = 1.0
+"""Least seconds between two writes."""
+
+SHARE = 20
+"""A write is followed by a pause of this many times its own duration: ten thousand jobs must not keep a core busy."""
+
+
+class Glimpse:
+    """Writes the file, seldom enough."""
+
+    def __init__(self, data: Path, hosts: link.AgentLink) -> None:
+        self._path = data / NAME
+        self._hosts = hosts
+        self._world: observed.World | None = None
+        self._due = 0.0
+        self._written: object = None
+
+    def of(self, world: observed.World | None) -> None:
+        """Take the observation of a pass."""
+        if world is not None:
+            self._world = world
+            self._written = None
+
+    def refresh(self, now: float) -> None:
+        """Write what is known now, unless it was written a moment ago or nothing has changed."""
+        began = time.monotonic()
+        if self._world is None or began < self._due:
+            return
+        heard = self._hosts.hosts()
+        marks = {name: (each.state.session, each.state.generation) for name, each in heard.items()}
+        if marks == self._written:
+            return
+        try:
+            self._write(annotate.published(dataclasses.replace(newer(self._world, heard), at=now)))
+        except OSError:
+            return  # a full disk: the loop has more important things to say about that
+        self._written = marks
+        self._due = began + max(EVERY, SHARE * (time.monotonic() - began))
+
+    def _write(self, data: bytes) -> None:
+        aside = self._path.with_name(f"{durable.PARTIAL}{NAME}")
+        aside.write_bytes(data)
+        os.replace(aside, self._path)
+
+
+def newer(world: observed.World, heard: Mapping[str, link.Heard]) -> observed.World:
+    """Return `world` with the newest states of its hosts."""
+    targets = {}
+    for name, target in world.targets.items():
+        states = {host: heard[host].state for host in target.hosts if host in heard}
+        items: dict[spec.AttemptRef, observed.Item] = {
+            ref: item for ref, item in target.items.items() if item.host not in states
+        }
+        items |= {item.ref: item for state in states.values() for item in state.items}
+        hosts = {
+            host: dataclasses.replace(view, state=states[host]) if host in states else view
+            for host, view in target.hosts.items()
+        }
+        targets[name] = dataclasses.replace(target, hosts=hosts, items=items)
+    return dataclasses.replace(world, targets=targets)
+
+
+def read(data: Path) -> observed.World | None:
+    """Return what the loop of this data directory saw last; None when there is nothing that can be read."""
+    try:
+        found = durable.read(data / NAME)
+        return annotate.read(found) if found else None
+    except errors.PerdureError:
+        return None

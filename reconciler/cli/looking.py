@@ -1,0 +1,76 @@
+"""Looking: the repository's refs, the ledger's observation and the loop's own. No server but the repository's is asked."""
+
+from __future__ import annotations
+
+from reconciler import config, errors, loop
+from reconciler.cli import complete, compose, glimpse, selection, view
+from reconciler.contracts.source import Revision, Source, Stale
+from reconciler.core import model, record
+from reconciler.seams import clock
+from reconciler.seams.git.mirror import Mirror
+
+
+class Looker:
+    """Looks as often as it is asked, each time at the cost of what has changed."""
+
+    def __init__(self, given: config.Settings) -> None:
+        self._settings = given
+        self._clock = clock.System()
+        self._data = compose.data(given)
+        self._repository = compose.repository(given, self._clock)
+        self._load: loop.Load = compose.loader()
+        self._desired: model.Desired | None = None
+        self._problem = ""
+
+    @property
+    def local(self) -> bool:
+        """Whether a look asks nobody but this machine."""
+        return self._repository.local
+
+    @property
+    def mirror(self) -> Mirror:
+        """Our copy of the repository."""
+        return self._repository.mirror
+
+    @property
+    def source(self) -> Source:
+        """The repository as a source."""
+        return self._repository.source
+
+    def look(self) -> view.View:
+        """Return what is seen now, planned. Raises `errors.PerdureError` when the ledger cannot be read."""
+        fetched = self._repository.source.fetch()
+        last = fetched.last if isinstance(fetched, Stale) else fetched
+        notice = f"{fetched.reason}: {fetched.detail}" if isinstance(fetched, Stale) else fetched.notice
+        if last is not None and (self._desired is None or self._desired.revision != last.id):
+            self._read(last)
+        snapshot = self._repository.ledger.read()
+        world = view.published(snapshot)
+        nearer = glimpse.read(self._data)
+        seen = view.View(
+            instance=self._settings.instance,
+            now=self._clock.now(),
+            desired=self._desired,
+            notice=notice or self._problem,
+            snapshot=snapshot,
+            world=nearer if nearer is not None and nearer.at > world.at else world,
+        )
+        complete.remember(self._data, (selection.text(each.key) for each in seen.subjects()))
+        return view.planned(seen, compose.budgets(self._settings.loop))
+
+    def lines(self) -> tuple[record.Line, ...]:
+        """Return every line of every note."""
+        ledger = self._repository.ledger
+        return tuple(line for noted in ledger.noted() for line in ledger.notes(noted))
+
+    def _read(self, last: Revision) -> None:
+        try:
+            self._desired = self._load(self._repository.source.tree(last.id), last, self._desired)
+            self._problem = ""
+        except errors.PerdureError as error:
+            self._problem = str(error)
+
+
+def look(given: config.Settings) -> view.View:
+    """Look once."""
+    return Looker(given).look()

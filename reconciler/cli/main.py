@@ -1,0 +1,212 @@
+"""`perdure`: the table of commands, and the one edge where errors become a message and an exit code.
+
+A command is one row. Its module is imported when the command runs, so that `perdure --help` imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from reconciler import __version__, errors
+from reconciler.cli import options
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the signal's number, as shells count."""
+
+CLOSED_PIPE = 141
+"""Exit code when the reader of our output has gone: what every program killed by SIGPIPE gives, so that pipefail can tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One command: where it is and what the list of commands says about it."""
+
+    name: str
+    where: str
+    """module:attribute below `reconciler.cli`."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Commands that belong together in the list."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+SECTIONS = (
+    Section(
+        title="Review and run",
+        rows=(
+            Row(name="diff", where="review:diff", text="Show what a pass would do, and why."),
+            Row(name="apply", where="review:apply", text="Make one pass, or carry out a saved plan."),
+            Row(name="reconcile", where="reconcile:reconcile", text="Run the loop."),
+        ),
+    ),
+    Section(
+        title="Look",
+        rows=(
+            Row(name="status", where="status:status", text="Show where jobs stand."),
+            Row(name="why", where="status:why", text="Explain why a job stands where it stands."),
+            Row(name="history", where="history:history", text="Show runs, attempts and checkpoints of a job."),
+            Row(name="events", where="history:events", text="Show what has happened, oldest first."),
+            Row(name="logs", where="logs:logs", text="Print what a job has written, over all its attempts."),
+            Row(name="top", where="top:top", text="Watch jobs in a live table."),
+            Row(name="wait", where="waiting:wait", text="Wait until a job is finished, running or checkpointed."),
+        ),
+    ),
+    Section(
+        title="Change what is wanted, by a commit",
+        rows=(
+            Row(name="run", where="intentions:run", text="Let a stopped or suspended job go on."),
+            Row(name="suspend", where="intentions:suspend", text="Checkpoint a job and suspend it."),
+            Row(name="resume", where="intentions:resume", text="Resume a suspended job."),
+            Row(name="stop", where="intentions:stop", text="Checkpoint a job and stop it."),
+            Row(name="rerun", where="intentions:rerun", text="Ask for one more run of a job."),
+            Row(name="checkpoint", where="intentions:checkpoint", text="Take a checkpoint now and pin it."),
+            Row(name="restore", where="intentions:restore", text="Continue a job from a chosen checkpoint."),
+            Row(name="move", where="intentions:move", text="Move a job with its work to another host."),
+        ),
+    ),
+    Section(
+        title="Hosts",
+        rows=(
+            Row(name="token", where="hosts:token", text="Create one-time tokens with which hosts join."),
+            Row(name="host", where="hosts:host", text="List hosts, and revoke them."),
+        ),
+    ),
+    Section(
+        title="Checkpoints",
+        rows=(
+            Row(name="checkpoints", where="checkpoints:checkpoints", text="List checkpoints with their lineage."),
+            Row(name="verify", where="checkpoints:verify", text="Re-hash checkpoints and say which are good."),
+        ),
+    ),
+    Section(
+        title="This installation",
+        rows=(
+            Row(name="doctor", where="doctor:doctor", text="Check what works here, and what mends the rest."),
+            Row(name="config", where="installation:config", text="Show the effective configuration and where it comes from."),
+            Row(name="completion", where="installation:completion", text="Print the completion script of a shell."),
+            Row(name="version", where="installation:version", text="Show the version."),
+        ),
+    ),
+)
+
+
+class Commands(click.Group):
+    """The group: lists the table, imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name."""
+        return [row.name for section in SECTIONS for row in section.rows]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, importing its module."""
+        row = next((row for section in SECTIONS for row in section.rows if row.name == cmd_name), None)
+        if row is None:
+            return None
+        module, _, attribute = row.where.partition(":")
+        command = getattr(importlib.import_module(f"reconciler.cli.{module}"), attribute)
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a misspelt one is answered with the nearest."""
+        command = self.get_command(ctx, args[0])
+        if command is None and not args[0].startswith("-"):
+            from reconciler.load import suggest
+
+            near = suggest.closest(args[0], self.list_commands(ctx))
+            raise errors.UsageError(
+                f"there is no command {args[0]!r}",
+                remedy=f"Did you mean `perdure {near}`?" if near else "`perdure --help` lists every command.",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table, section by section."""
+        for section in SECTIONS:
+            with formatter.section(section.title):
+                formatter.write_dl([(row.name, row.text) for row in section.rows])
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=options.examples(
+        "perdure reconcile --repo ./jobs       keep the jobs of that repository running",
+        "perdure diff --repo ./jobs            show what would change, and why",
+        "perdure why train                     explain where one job stands",
+    ),
+)
+@click.option("--trace", is_flag=True, help="Show a stack trace when something unexpected happens.")
+@click.version_option(__version__, "-V", "--version", message="perdure %(version)s")
+@options.common()
+@click.pass_context
+def cli(ctx: click.Context, *, trace: bool) -> None:
+    """Keep jobs that are declared in Git running to their end, once, losing no work that could have been saved."""
+    ctx.find_root().meta[options.TRACE] = trace
+
+
+def main() -> None:
+    """Run `perdure` with the process's own arguments; never returns."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code. Every error becomes one message on stderr; none shows a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
+    try:
+        code = cli.main(list(arguments), prog_name="perdure", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _silenced()
+    except errors.PerdureError as error:
+        return _said(str(error), error.exit_code)
+    except click.ClickException as error:
+        return _said(_usage(error), 2)
+    except OSError as error:
+        return _said(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except Exception as error:  # noqa: BLE001 - the one edge: whatever is left over is a defect of ours, told in one line
+        if "--trace" in arguments:
+            traceback.print_exc()
+        kind = type(error).__name__
+        return _said(f"internal error: {kind}: {error}\n  This is a defect of perdure; `perdure --trace …` shows where.", 2)
+    return code if isinstance(code, int) else 0
+
+
+def _said(message: str, code: int) -> int:
+    try:
+        click.echo(f"perdure: {message}", err=True)
+    except BrokenPipeError:
+        return _silenced()
+    return code
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return click's complaint in our form: what, then what to do next."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "perdure"
+    message = error.format_message().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}\n  `{path} --help` shows how it is used."
+
+
+def _silenced() -> int:
+    """Let nothing be written any more: the interpreter would complain about the closed pipe on its way out."""
+    with open(os.devnull, "wb") as nothing:
+        for descriptor in (1, 2):
+            os.dup2(nothing.fileno(), descriptor)
+    return CLOSED_PIPE

@@ -1,0 +1,77 @@
+"""The flags every command takes, before or after the command's name, and what every help page ends with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("text", "wide", "json", "yaml", "markdown")
+
+TRACE = "perdure.trace"
+"""Key of the root context's `meta`: whether a stack trace is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the command line says about the configuration; None: nothing."""
+
+    config: str | None = None
+    repo: str | None = None
+    ref: str | None = None
+    instance: str | None = None
+    data: str | None = None
+    output: str = "text"
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings that flags give, by dotted path."""
+        given = {"source.repository": self.repo, "source.ref": self.ref, "instance": self.instance, "data": self.data}
+        return {path: value for path, value in given.items() if value is not None}
+
+
+NAMES = {"source.repository": "--repo", "source.ref": "--ref", "instance": "--instance", "data": "--data"}
+"""The flag that gives a setting, by dotted path."""
+
+
+def common(*formats: str) -> Callable[[F], F]:
+    """Give a command the common flags, which arrive as the context's object (`click.pass_obj`), and `-o` with `formats`."""
+
+    def decorate(function: F) -> F:
+        if formats:
+            function = _option("-o", "--output", type=click.Choice(formats), help=f"How to print it. [default: {formats[0]}]")(
+                function
+            )
+        for names, metavar, text in reversed(_COMMON):
+            function = _option(*names, metavar=metavar, help=text)(function)
+        return function
+
+    return decorate
+
+
+_COMMON = (
+    (("--config",), "FILE", "Configuration of the reconciler. [env: PERDURE_CONFIG]"),
+    (("--repo",), "WHERE", "Repository: a path, or a file://, ssh:// or https:// URL."),
+    (("--ref",), "REF", "Branch, tag or commit."),
+    (("--instance",), "NAME", "Name of the reconciler, where there are several."),
+    (("--data",), "DIR", "Data directory."),
+)
+
+
+def _option(*names: str, metavar: str | None = None, type: click.ParamType[Any] | None = None, help: str) -> Callable[[F], F]:
+    return click.option(*names, metavar=metavar, type=type, help=help, expose_value=False, callback=_keep)
+
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Put a given flag into the context's flags; one given after the command's name overrides one before it."""
+    flags = ctx.obj if isinstance(ctx.obj, Flags) else Flags()
+    ctx.obj = dataclasses.replace(flags, **{parameter.name: value}) if value is not None and parameter.name else flags
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help page: lines to try."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,86 @@
+"""When the next pass is due, and how often the server is asked: a pass is wanted often, a fetch is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler import config, loop
+from reconciler.contracts import clock, source
+from reconciler.core import settle
+
+GAP = 0.25
+"""Least seconds from the beginning of one pass to the next: wake-ups that come faster are served together."""
+
+AGAIN = (settle.Result.UNKNOWN, settle.Result.REFUSED, settle.Result.SKIPPED)
+
+
+class Paced:
+    """`contracts.source.Source` that asks its server at most every `poll` seconds, or when it was nudged."""
+
+    def __init__(self, inner: source.Source, poll: float, time: clock.Clock) -> None:
+        self._inner = inner
+        self._poll = poll
+        self._clock = time
+        self._last: source.Revision | source.Stale | None = None
+        self._asked = 0.0
+        self._nudged = False
+
+    def fetch(self) -> source.Revision | source.Stale:
+        """Return the last answer while it is young enough, else the server's."""
+        if self._last is None or self._nudged or self.due() <= 0:
+            self._nudged = False
+            self._last = self._inner.fetch()
+            self._asked = self._clock.monotonic()
+        return self._last
+
+    def due(self) -> float:
+        """Return the seconds until the server is to be asked again."""
+        return self._asked + self._poll - self._clock.monotonic()
+
+    def moved(self) -> bool:
+        """Ask the server if it is time to; return whether the answer differs from the last one."""
+        before = self._last
+        return self.fetch() != before
+
+    def tree(self, revision: str) -> source.Tree:
+        """Return the files of a revision fetched before."""
+        return self._inner.tree(revision)
+
+    def archive(self, tree: str) -> Iterator[bytes]:
+        """Yield a tar archive of a Git object."""
+        return self._inner.archive(tree)
+
+    def propose(self, edit: source.Edit, base: str) -> source.Pushed | source.Rejected | source.Protected:
+        """Commit and push an edit."""
+        return self._inner.propose(edit, base)
+
+    def wakeups(self) -> Iterator[None]:
+        """Yield whenever something may have changed; the next fetch then asks the server."""
+        for _ in self._inner.wakeups():
+            self._nudged = True
+            yield
+
+
+def seconds(done: loop.Pass, settings: config.LoopSettings, now: float, jitter: float) -> float:
+    """Return the seconds until the next pass is due although nothing wakes the loop; `jitter` is a number in [0, 1).
+
+    A silent host is looked at as often as its budget of tries wants; what was not answered is tried after the first back-off.
+    """
+    due = [settings.drift * (0.9 + 0.2 * jitter)]
+    if done.standing is loop.Standing.BLOCKED:
+        due.append(settings.poll)
+    if done.wake_at is not None:
+        due.append(done.wake_at - now)
+    if any(outcome.result in AGAIN for _, outcome in done.outcomes):
+        due.append(settings.backoff)
+    if _silent(done):
+        due.append(settings.lost_after / max(settings.lost_tries, 1))
+    return max(min(due), GAP)
+
+
+def _silent(done: loop.Pass) -> bool:
+    """Whether some host is not heard: its budgets are only spent by looking."""
+    if done.world is None:
+        return False
+    views = (view for target in done.world.targets.values() for view in target.hosts.values())
+    return bool(done.world.unheard) or any(view.silent_since is not None for view in views)

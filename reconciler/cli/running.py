@@ -1,0 +1,108 @@
+"""Running: the loop's parts, the agents that are connected to them, and the data directory that they have for themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+from reconciler import apply, config, loop, observe, registry
+from reconciler.cli import bell, compose, pacing
+from reconciler.contracts import link
+from reconciler.ledger import joins
+from reconciler.link import authority, switchboard
+from reconciler.seams import clock, durable
+from reconciler.targets.books import Books
+from reconciler.targets.hosts import HostsTarget
+
+OBSERVE_SECONDS = 20.0
+"""Deadline of one look at targets and stores."""
+
+SILENCE = 15.0
+"""Seconds without a word after which a host counts as silent."""
+
+
+class Running:
+    """The loop's parts with what feeds them, for as long as the process has the data directory."""
+
+    def __init__(self, given: config.Settings, time: clock.System, ring: bell.Bell) -> None:
+        self.settings = given
+        self.data = compose.data(given)
+        self.notes: list[str] = []
+        """What is to be said at the start."""
+        self._ring = ring
+        self._clock = time
+        self._changed = threading.Event()
+        self._silent: frozenset[str] = frozenset()
+        self.board = switchboard.Switchboard(time)
+        self.board.listen(self._heard)
+        place = compose.repository(given, time)
+        self.ledger = place.ledger
+        self.source = pacing.Paced(place.source, given.loop.poll, time)
+        limits = compose.budgets(given.loop)
+        shared = Books(self.board, time, SILENCE)
+        adapters = registry.Registry(lambda spec: HostsTarget(spec, shared), compose.stores(given))
+        self.parts = loop.Parts(
+            instance=given.instance,
+            clock=time,
+            source=self.source,
+            load=compose.loader(),
+            ledger=place.ledger,
+            observer=observe.Observer(adapters, observe.Parallel(OBSERVE_SECONDS)),
+            applier=apply.Applier(adapters, limits),
+            budgets=limits,
+            jitter=random.random,
+        )
+
+    @property
+    def hosts(self) -> link.AgentLink:
+        """The link to the agents."""
+        return self.board
+
+    def hosts_changed(self) -> bool:
+        """Return whether a host has something new to say, or has fallen silent or been heard again, since the last call."""
+        heard = self._changed.is_set()
+        self._changed.clear()
+        silent = silent_hosts(self.board.hosts(), self._clock.monotonic())
+        moved = silent != self._silent
+        self._silent = silent
+        return heard or moved
+
+    def _heard(self) -> None:
+        self._changed.set()
+        self._ring.ring()
+
+
+def silent_hosts(heard: Mapping[str, link.Heard], now: float) -> frozenset[str]:
+    """Return the hosts that are not heard at the monotonic time `now`."""
+    return frozenset(name for name, each in heard.items() if not each.connected or now - each.at > SILENCE)
+
+
+@contextlib.contextmanager
+def running(given: config.Settings, ring: bell.Bell) -> Iterator[Running]:
+    """Give the loop's parts, with the agents connected; the data directory is this process's alone meanwhile."""
+    from reconciler.cli import embedded
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(durable.DirectoryLock(compose.data(given)))
+        parts = Running(given, clock.System(), ring)
+        if given.agents.listen:
+            stack.callback(_served(parts, given))
+        if given.agents.embedded:
+            stack.enter_context(embedded.agent(parts.board, parts.source, given, compose.data(given)))
+        ring.follow(parts.source.wakeups())
+        yield parts
+
+
+def _served(parts: Running, given: config.Settings) -> Callable[[], None]:
+    """Serve agents over gRPC; return what ends it."""
+    from reconciler.link.server import AgentServer
+
+    time = clock.System()
+    own = authority.create(compose.key_folder(given), given.instance, time)
+    book = joins.LedgerJoinBook(parts.ledger, time)
+    server = AgentServer(parts.board, own, book, parts.source, time)
+    addresses = server.start(given.agents.listen)
+    parts.notes.append(f"agents may dial {addresses.agents}, and join at {addresses.joining}")
+    return server.stop

@@ -1,0 +1,76 @@
+"""What a running loop says: transitions on stdout as they happen, warnings on stderr once and again when they change."""
+
+from __future__ import annotations
+
+import json
+
+from reconciler import loop
+from reconciler.cli import output, running
+from reconciler.core import record, settle
+
+FAILED = (settle.Result.UNKNOWN, settle.Result.REFUSED)
+
+
+class Teller:
+    """Prints passes. Remembers what it has warned about."""
+
+    def __init__(self, form: str) -> None:
+        self._form = form
+        self._said: dict[str, frozenset[str]] = {}
+
+    def begins(self, here: running.Running) -> None:
+        """Say what is reconciled, and where."""
+        settings = here.settings
+        output.note(f"reconciling {settings.source.repository} at {settings.source.ref} as instance {settings.instance}")
+        for line in here.notes:
+            output.note(line)
+
+    def ends(self) -> None:
+        """Say that the loop has ended in good order."""
+        output.note("the loop has ended; jobs that run go on, and `perdure reconcile` takes them up again")
+
+    def tell(self, done: loop.Pass) -> None:
+        """Print the transitions of a pass, and what is new of what stands in its way."""
+        for line in done.lines:
+            output.line(shown(line, self._form))
+        self._warn("notice", [done.notice] if done.notice else [])
+        problems = done.desired.problems if done.desired else ()
+        self._warn("problem", [str(problem) for problem in problems])
+        if done.plan is not None:
+            refused = [f"{act.job}: {act.sentence}" for act in done.plan.actions if act.effect.value == "refuse"]
+            self._warn("refused", refused)
+        failed = [f"{act.verb.value} {act.job}: {outcome.detail}" for act, outcome in done.outcomes if outcome.result in FAILED]
+        if done.standing is loop.Standing.DONE:
+            self._warn("not done", failed)
+
+    def _warn(self, kind: str, texts: list[str]) -> None:
+        known = self._said.get(kind, frozenset())
+        for text in texts:
+            if text not in known:
+                output.note(output.clean(text) if kind != "notice" else text)
+        if known and not texts and kind == "notice":
+            output.note("the repository is read again")
+        self._said[kind] = frozenset(texts)
+
+
+def shown(line: record.Line, form: str) -> str:
+    """Return a transition as a line of text, or as the JSON of its note line with `say` first."""
+    if form == "json":
+        return json.dumps(machine(line), ensure_ascii=False)
+    return f"{output.clock(line.at)}  {output.clean(line.say)}"
+
+
+def machine(line: record.Line) -> dict[str, object]:
+    """Return a transition as machine output has it."""
+    return {
+        "say": line.say,
+        "what": line.what,
+        "at": output.moment(line.at),
+        "tenant": line.tenant,
+        "job": line.job,
+        "replica": line.replica,
+        "run": line.run,
+        "attempt": line.attempt,
+        "revision": line.revision,
+        "data": dict(line.data),
+    }

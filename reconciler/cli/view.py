@@ -1,0 +1,88 @@
+"""What a looking command sees: the repository's refs, the newest observation at hand, and the plan that follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler import annotate, errors
+from reconciler.cli import selection
+from reconciler.contracts import ledger
+from reconciler.core import action, facts, model, observed, plan, record, situation
+
+ASIDE = frozenset({"Recorded", "Outdated", "Retention", "Unclaimed"})
+"""Reasons of actions that are about what a run has left behind, not about the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Everything at one moment, read without any server but the repository's."""
+
+    instance: str
+    now: float
+    desired: model.Desired | None
+    """None: nothing can be read, and only the ledger speaks."""
+    notice: str = ""
+    """Why the repository could not be read again."""
+    snapshot: ledger.Snapshot
+    world: observed.World
+    plan: action.Plan | None = None
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the observation; None: there never was one."""
+        return max(0.0, self.now - self.world.at) if self.world.at else None
+
+    def subjects(self) -> tuple[selection.Subject, ...]:
+        """Return every replica of every Job."""
+        return selection.subjects(self.instance, self.desired, self.snapshot.records)
+
+    def said(self, run: str) -> action.Action | None:
+        """Return what the plan says about a run itself."""
+        found = [act for act in (self.plan.actions if self.plan else ()) if act.run == run and act.reason not in ASIDE]
+        return found[-1] if found else None
+
+    def item(self, run: record.Record) -> observed.Item | None:
+        """Return what is seen of a run's newest attempt."""
+        newest = run.newest
+        target = self.world.targets.get(newest.target) if newest else None
+        if newest is None or target is None:
+            return None
+        return next((item for ref, item in target.items.items() if (ref.run, ref.attempt) == (run.run, newest.number)), None)
+
+
+def planned(view: View, budgets: situation.Budgets) -> View:
+    """Return the view with its plan, where there is anything desired to plan for."""
+    if view.desired is None:
+        return view
+    world = dataclasses.replace(view.world, stores=stores(view.snapshot.records.values()))
+    given = facts.Facts(
+        instance=view.instance,
+        desired=view.desired,
+        records=view.snapshot.records,
+        world=world,
+        now=view.now,
+        budgets=budgets,
+    )
+    return dataclasses.replace(view, plan=plan.compute(given))
+
+
+def stores(runs: Iterable[record.Record]) -> Mapping[str, observed.StoreView]:
+    """Return the stores as the ledger knows them: enough to plan with, and no store is asked."""
+    offered: dict[str, dict[str, tuple[observed.Taken, ...]]] = {}
+    named: dict[str, dict[str, observed.Taken]] = {}
+    for run in runs:
+        if run.store is not None:
+            taken = tuple(saved.taken for saved in run.checkpoints)
+            offered.setdefault(run.store.name, {})[run.run] = taken
+            named.setdefault(run.store.name, {}).update({each.digest: each for each in taken})
+    return {name: observed.StoreView(name=name, checkpoints=runs, named=named[name]) for name, runs in offered.items()}
+
+
+def published(snapshot: ledger.Snapshot) -> observed.World:
+    """Return the observation that the ledger holds; an empty one of time 0 when there is none that can be read."""
+    try:
+        return annotate.read(snapshot.observed) if snapshot.observed else observed.World(at=0.0)
+    except errors.Damaged:
+        return observed.World(at=0.0)
