@@ -1,0 +1,83 @@
+"""The bytes of an image: its index and packs, read with every digest checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from reconciler import errors
+from reconciler.contracts import store
+from reconciler.storage import digests, index, manifest, packs
+from reconciler.storage.packs import Frame, Pack
+
+UNIT = store.UNIT
+
+
+class Contents:
+    """What a manifest's body describes. For one thread. Raises `errors.Damaged` before any damaged byte is handed out."""
+
+    def __init__(self, place: packs.Place, body: manifest.Body) -> None:
+        self.packs: dict[str, Pack] = {pack.name: pack for pack in body.packs}
+        self._place = place
+        self._reader = packs.FrameReader(place, {**self.packs, body.index.name: body.index})
+        try:
+            self.index = index.Index(body, self._reader.read)
+        except BaseException:
+            self.close()
+            raise
+
+    def entries(self) -> Iterable[store.FileEntry]:
+        """Return the files, each folder before what lies in it."""
+        return sorted(
+            (file.entry for file in self.index.files.values()), key=lambda entry: (entry.kind != "directory", entry.path)
+        )
+
+    def extents(self, path: str) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, data) of a file, up to 1 MiB at a time; what is left out is zeros."""
+        size = self.index.files[path].entry.size
+        for span in self.index.spans(path):
+            offset = span.first * UNIT
+            if (span.end - 1) * UNIT >= size:
+                raise errors.Damaged("the index describes more of the file than there is", where=path)
+            yield offset, self._span(span, path)[: size - offset]
+
+    def check(self, progress: store.Progress | None = None) -> None:
+        """Re-hash every byte."""
+        done, whole = 0, sum(file.entry.size for file in self.index.files.values())
+        for path, file in self.index.files.items():
+            if file.entry.kind == "file":
+                for offset, data in self.extents(path):
+                    if progress is not None:
+                        progress(done + offset + len(data), whole)
+                done += file.entry.size
+        if progress is not None:
+            progress(whole, whole)
+
+    def close(self) -> None:
+        """Close every file."""
+        self._reader.close()
+
+    def _span(self, span: index.Span, path: str) -> bytes:
+        parts, cursor = [], 0
+        for run in span.runs:
+            assert isinstance(run.source, Frame)
+            parts.append(bytes((run.start - cursor) * UNIT))
+            parts.append(self._reader.read(run.source)[run.at * UNIT : (run.at + run.count) * UNIT])
+            cursor = run.start + run.count
+        parts.append(bytes((len(span.digests) - cursor) * UNIT))
+        data = b"".join(parts)
+        if b"".join(digests.blocks(data)) != span.digests.blocks:
+            raise errors.Damaged(f"the bytes from {span.first * UNIT} are not what was written", where=path)
+        return data
+
+
+def complete(place: packs.Place, body: manifest.Body, sizes: dict[str, int]) -> bool:
+    """Return whether every pack and the index are there in full. `sizes` remembers what was asked already."""
+    for pack in (*body.packs, body.index):
+        if pack.name not in sizes:
+            try:
+                sizes[pack.name] = place.disk.size(place.path(pack.name))
+            except FileNotFoundError:
+                sizes[pack.name] = -1
+        if sizes[pack.name] != pack.size:
+            return False
+    return True

@@ -1,0 +1,285 @@
+"""The index of an image: for every unit of every file its digest, and the frame that holds it.
+
+It is written as sections of some megabytes of file each, so that an image of any size is written and read in bounded
+memory, and ends in a table of contents: the files, and in which sections their units are. A unit that is all zeros lies in
+no frame. How the bytes look is described in `docs/reference/image-format.md`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TypeVar
+
+import msgspec
+
+from reconciler import errors
+from reconciler.contracts import store
+from reconciler.storage import keyring, manifest, names, packs
+from reconciler.storage.digests import BLOCK_DIGEST, IN_BLOCK, UNIT_DIGEST, Digests
+from reconciler.storage.packs import Frame
+
+UNIT = store.UNIT
+
+SECTION_UNITS = 8192
+SECTION_SPANS = 4096
+"""A section ends after this many units or spans, which keeps it within one frame."""
+
+LARGEST_CONTENTS = 128 << 20
+CACHED_SECTIONS = 4
+
+_RUN = struct.Struct("<HHHH")
+"""Of a run: first unit in its span, units, frame in the section's table, first unit in the frame."""
+
+_FrameRow = tuple[int, int, int, int, int, bytes]
+_SpanRow = tuple[int, int, bytes, bytes, bytes]
+_Section = tuple[list[_FrameRow], list[_SpanRow]]
+_FileRow = tuple[str, str, int, int, int, str, list[tuple[int, int]]]
+_Contents = tuple[list[_FileRow], list[tuple[int, int, int, int, bytes]]]
+Rows = TypeVar("Rows", _Section, _Contents)
+
+_first = attrgetter("first")
+_section_decoder = msgspec.msgpack.Decoder(_Section)
+_contents_decoder = msgspec.msgpack.Decoder(_Contents)
+
+
+class Ticket:
+    """A frame that is being compressed and written; its place is known later."""
+
+    __slots__ = ("frame",)
+
+    def __init__(self) -> None:
+        self.frame: Frame | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """Consecutive units of a file that lie one after the other in a frame."""
+
+    start: int
+    """First unit, counted from the span's first."""
+    count: int
+    source: Frame | Ticket
+    at: int
+    """First unit in the frame."""
+
+
+@dataclass(slots=True)
+class Span:
+    """Consecutive units of one file. Units in no run are zeros."""
+
+    first: int
+    digests: Digests
+    runs: list[Run]
+
+    @property
+    def end(self) -> int:
+        """The unit behind its last."""
+        return self.first + len(self.digests)
+
+
+@dataclass(slots=True)
+class Listed:
+    """A file and where its spans are: (first unit, section), ascending."""
+
+    number: int
+    entry: store.FileEntry
+    homes: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Open:
+    spans: list[tuple[int, Span]] = field(default_factory=list)
+    tickets: list[Ticket] = field(default_factory=list)
+    units: int = 0
+
+
+class IndexWriter:
+    """Collects spans and appends finished sections to a pack of their own."""
+
+    def __init__(self, pack: packs.PackWriter) -> None:
+        self._pack = pack
+        self._open = _Open()
+        self._waiting: collections.deque[_Open] = collections.deque()
+        self._begun = 0
+        self._sections: list[Frame] = []
+        self.packs: dict[str, int] = {}
+        """Names of the packs that hold the image's units, numbered in order of appearance."""
+
+    def add(self, file: Listed, span: Span) -> None:
+        """Append a span of a file; its frames may still be on their way."""
+        if not file.homes or file.homes[-1][1] != self._begun:
+            file.homes.append((span.first, self._begun))
+        self._open.spans.append((file.number, span))
+        self._open.units += len(span.digests)
+        self._open.tickets.extend({run.source for run in span.runs if isinstance(run.source, Ticket)})
+        if self._open.units >= SECTION_UNITS or len(self._open.spans) >= SECTION_SPANS:
+            self._waiting.append(self._open)
+            self._open = _Open()
+            self._begun += 1
+            self._write_settled()
+
+    def finish(self, files: Iterable[Listed]) -> tuple[Frame, ...]:
+        """Write what is left and the table of contents, once every frame has its place; return the table's frames."""
+        if self._open.spans:
+            self._waiting.append(self._open)
+        self._write_settled()
+        if self._waiting:
+            raise errors.Damaged("units of the image have no place in its packs")
+        rows = [_file_row(file) for file in files]
+        sections = [(one.number, one.offset, one.stored, one.plain, one.digest) for one in self._sections]
+        content = msgspec.msgpack.encode((rows, sections))
+        if len(content) > LARGEST_CONTENTS:
+            raise errors.InvalidInput("too many files or too long names for one checkpoint", remedy="Put them into an archive.")
+        return tuple(self._append(content[at : at + packs.LARGEST]) for at in range(0, len(content), packs.LARGEST))
+
+    def _write_settled(self) -> None:
+        """Write the sections whose frames all lie in packs by now, in order."""
+        while self._waiting and all(ticket.frame for ticket in self._waiting[0].tickets):
+            self._sections.append(self._append(msgspec.msgpack.encode(self._rows(self._waiting.popleft()))))
+
+    def _rows(self, section: _Open) -> _Section:
+        table: dict[tuple[str, int], int] = {}
+        frames: list[_FrameRow] = []
+        spans: list[_SpanRow] = []
+        for number, span in section.spans:
+            packed = bytearray()
+            for run in span.runs:
+                frame = _frame(run.source)
+                assert frame is not None
+                place = table.get((frame.pack, frame.offset))
+                if place is None:
+                    place = table[frame.pack, frame.offset] = len(frames)
+                    pack = self.packs.setdefault(frame.pack, len(self.packs))
+                    frames.append((pack, frame.number, frame.offset, frame.stored, frame.plain, frame.digest))
+                packed += _RUN.pack(run.start, run.count, place, run.at)
+            spans.append((number, span.first, span.digests.units, span.digests.blocks, bytes(packed)))
+        return frames, spans
+
+    def _append(self, content: bytes) -> Frame:
+        return self._pack.append(packs.compress(content), len(content))
+
+
+def _frame(source: Frame | Ticket) -> Frame | None:
+    return source.frame if isinstance(source, Ticket) else source
+
+
+def _file_row(file: Listed) -> _FileRow:
+    entry = file.entry
+    return entry.path, entry.kind, entry.mode, entry.size, entry.mtime_ns, entry.link, file.homes
+
+
+class Index:
+    """The index of a complete image. Raises `errors.Damaged` for whatever does not fit together."""
+
+    def __init__(self, body: manifest.Body, read: Callable[[Frame], bytes]) -> None:
+        self._body = body
+        self._read = read
+        self._sections, self.files = self._contents()
+        self._cache: collections.OrderedDict[int, dict[int, list[Span]]] = collections.OrderedDict()
+
+    def spans(self, path: str, first: int = 0, end: int | None = None) -> Iterator[Span]:
+        """Yield the spans of a file that touch units `first` to `end`, ascending."""
+        file = self.files[path]
+        begin = max(bisect.bisect_right(file.homes, (first, len(self._sections))) - 1, 0)
+        for home, number in file.homes[begin:]:
+            if end is not None and home >= end:
+                return
+            spans = self._section(number).get(file.number, [])
+            before = bisect.bisect_right(spans, first, key=_first) - 1
+            for span in spans[max(before, 0) :]:
+                if end is not None and span.first >= end:
+                    return
+                if span.end > first:
+                    yield span
+
+    def _contents(self) -> tuple[list[Frame], dict[str, Listed]]:
+        if sum(max(frame.plain, 0) for frame in self._body.contents) > LARGEST_CONTENTS:
+            raise errors.Damaged("the table of contents is too long")
+        for frame in self._body.contents:
+            _sane(frame)
+            if frame.pack != self._body.index.name:
+                raise errors.Damaged("the table of contents lies in another file than the index")
+        rows, sections = _decode(_contents_decoder, b"".join(map(self._read, self._body.contents)))
+        frames = [_sane(Frame(self._body.index.name, *row)) for row in sections]
+        files: dict[str, Listed] = {}
+        checked = names.Names()
+        for number, (path, kind, mode, size, mtime, link, homes) in enumerate(rows):
+            entry = store.FileEntry(path=path, kind=kind, mode=mode, size=size, mtime_ns=mtime, link=link)
+            try:
+                checked.add(entry)
+            except errors.InvalidInput as error:
+                raise errors.Damaged(f"the image is hostile or damaged: {error.message}", where=error.where) from error
+            if homes != sorted(homes) or any(section >= len(frames) or section < 0 for _, section in homes):
+                raise errors.Damaged("the table of contents names sections that are not there", where=path)
+            files[path] = Listed(number, entry, homes)
+        if len(files) != self._body.files or sum(file.entry.size for file in files.values()) != self._body.logical_bytes:
+            raise errors.Damaged("the files are not those that the manifest counts")
+        return frames, files
+
+    def _pack(self, number: int) -> str:
+        if number < 0:
+            raise IndexError(number)
+        return self._body.packs[number].name
+
+    def _section(self, number: int) -> dict[int, list[Span]]:
+        found = self._cache.get(number)
+        if found is None:
+            found = self._cache[number] = self._load(number)
+            if len(self._cache) > CACHED_SECTIONS:
+                self._cache.popitem(last=False)
+        return found
+
+    def _load(self, number: int) -> dict[int, list[Span]]:
+        rows, spans = _decode(_section_decoder, self._read(self._sections[number]))
+        found: dict[int, list[Span]] = {}
+        try:
+            frames = [_sane(Frame(self._pack(row[0]), *row[1:])) for row in rows]
+            for file, first, units, blocks, packed in spans:
+                runs = [Run(start, count, frames[place], at) for start, count, place, at in _RUN.iter_unpack(packed)]
+                span = Span(first, Digests(units, blocks), runs)
+                before = found.setdefault(file, [])
+                _check(span, before[-1] if before else None)
+                before.append(span)
+        except (IndexError, struct.error) as error:
+            raise errors.Damaged("a section of the index points outside of it") from error
+        return found
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Rows], content: bytes) -> Rows:
+    try:
+        return decoder.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.Damaged(f"the index cannot be read: {error}") from error
+
+
+def _sane(frame: Frame) -> Frame:
+    """Bound what a frame may claim before it is believed in a read or an allocation."""
+    good = (
+        frame.number >= 0
+        and frame.offset >= 0
+        and 0 < frame.stored <= packs.LARGEST + keyring.TAG
+        and 0 < frame.plain <= packs.LARGEST
+        and len(frame.digest) == BLOCK_DIGEST
+    )
+    if not good:
+        raise errors.Damaged("a frame of impossible size")
+    return frame
+
+
+def _check(span: Span, before: Span | None) -> None:
+    units, blocks = span.digests.units, span.digests.blocks
+    good = len(units) % UNIT_DIGEST == 0 and len(blocks) == -(-len(span.digests) // IN_BLOCK) * BLOCK_DIGEST
+    good = good and span.first >= 0 and len(units) > 0 and (before is None or span.first >= before.end)
+    next_unit = 0
+    for run in span.runs:
+        frame = run.source
+        assert isinstance(frame, Frame)
+        good = good and run.count > 0 and run.start >= next_unit and (run.at + run.count) * UNIT <= frame.plain
+        next_unit = run.start + run.count
+    if not good or next_unit > len(span.digests):
+        raise errors.Damaged("the index contradicts itself")

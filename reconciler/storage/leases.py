@@ -1,0 +1,62 @@
+"""Which writers live: each holds a lock on a file named by its token, and the lock ends with its process.
+
+The packs of a living writer belong to no image yet. A sweep must not take them, and can take everything of a dead one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from reconciler import errors
+from reconciler.storage import layout
+from reconciler.storage.disk import Disk, File
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """The writers of one run. What belongs to neither is also nobody's."""
+
+    living: frozenset[str]
+    dead: frozenset[str]
+
+
+def begin(disk: Disk, run: str, token: str) -> File:
+    """Become a living writer. Close the file to end; `end` also removes its name."""
+    folder = layout.writing(run)
+    disk.folder(folder)
+    disk.folder(layout.packs(run))
+    file = disk.create(f"{folder}/{token}")
+    if not file.lock(exclusive=True) or not file.linked():
+        file.close()
+        raise errors.Busy("a sweep took this writer's lock; try again", where=run)
+    disk.sync_folder(folder)
+    return file
+
+
+def end(disk: Disk, run: str, token: str, lock: File) -> None:
+    """Stop being one, in an order that never shows packs without an owner that lives."""
+    with contextlib.suppress(OSError):
+        disk.unlink(f"{layout.writing(run)}/{token}")
+    lock.close()
+
+
+def writers(disk: Disk, run: str) -> Writers:
+    """Return who lives now. Anyone who is not known to be dead lives."""
+    folder = layout.writing(run)
+    living: set[str] = set()
+    dead: set[str] = set()
+    try:
+        names = disk.names(folder)
+    except FileNotFoundError:
+        names = []
+    for name in names:
+        try:
+            file = disk.open(f"{folder}/{name}", write=True)
+        except FileNotFoundError:
+            continue
+        try:
+            (dead if file.lock(exclusive=True) else living).add(name)
+        finally:
+            file.close()
+    return Writers(frozenset(living), frozenset(dead))

@@ -1,0 +1,162 @@
+"""Planned deletion in two phases, and what crashes left behind.
+
+Phase one leaves a tombstone. Phase two, longer after it than the longest restore, reads the pins again, then removes the
+manifest durably, and only then the packs that no remaining manifest of the run names. What cannot be read counts as needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from reconciler import errors
+from reconciler.contracts import store
+from reconciler.core import codec
+from reconciler.storage import image, layout, leases
+from reconciler.storage.disk import Disk, read_all, write_aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """Since when an image is to go, and why."""
+
+    since: float
+    reason: str = ""
+
+
+def prune(disk: Disk, run: str, plan: store.Prune, now: float, token: str) -> tuple[str, ...]:
+    """Carry out the part of a plan that concerns one run; return the digests deleted now."""
+    here = set(images(disk, run))
+    deleted = []
+    for digest in plan.digests:
+        if digest in here and not _kept(disk, run, digest, plan):
+            since = _tombstone(disk, run, digest, plan, now, token)
+            if now - since >= plan.grace and _delete(disk, run, digest, plan):
+                deleted.append(digest)
+    for digest in here.intersection(plan.keep):
+        _forgive(disk, run, digest)
+    if deleted:
+        collect(disk, run)
+    return tuple(deleted)
+
+
+def images(disk: Disk, run: str) -> list[str]:
+    """Return the digests of a run's images whose manifests are in place, whatever is in them."""
+    found = []
+    for name in _names(disk, layout.checkpoints(run)):
+        digest = f"sha256:{name}"
+        if layout.DIGEST.fullmatch(digest) and layout.MANIFEST in _names(disk, layout.image(run, digest)):
+            found.append(digest)
+    return found
+
+
+def sweep(disk: Disk, run: str) -> None:
+    """Remove what dead writers of a run left: packs without an image, manifests without a name, images half deleted."""
+    dead = collect(disk, run)
+    _remove_asides(disk, layout.attempts(run), dead)
+    for name in _names(disk, layout.checkpoints(run)):
+        folder = f"{layout.checkpoints(run)}/{name}"
+        _remove_asides(disk, folder, dead)
+        if layout.MANIFEST not in _names(disk, folder):
+            _remove_image_folder(disk, folder)
+
+
+def collect(disk: Disk, run: str) -> leases.Writers:
+    """Remove the packs that belong to no image and no living writer. Removes nothing where a manifest cannot be read."""
+    writers = leases.writers(disk, run)  # before the manifests: a writer that ends after this has its manifest among them
+    try:
+        needed = {pack for digest in images(disk, run) for pack in _packs(disk, run, digest)}
+    except errors.PerdureError:
+        return leases.Writers(writers.living, frozenset())
+    for name in _names(disk, layout.packs(run)):
+        known = layout.PACK.fullmatch(name)
+        if known is not None and name not in needed and known[1] not in writers.living:
+            disk.unlink(f"{layout.packs(run)}/{name}")
+    for token in writers.dead:
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(f"{layout.writing(run)}/{token}")
+    return writers
+
+
+def _packs(disk: Disk, run: str, digest: str) -> list[str]:
+    found, file = image.read_manifest(disk, run, digest)
+    file.close()
+    return [pack.name for pack in (*found.body.packs, found.body.index)]
+
+
+def _kept(disk: Disk, run: str, digest: str, plan: store.Prune) -> bool:
+    if digest in plan.keep or layout.PINNED in _names(disk, layout.image(run, digest)):
+        return True
+    # the newest of a run goes only together with all others: a plan made from old facts must not leave a run with nothing
+    here = images(disk, run)
+    return digest == _newest(disk, run, here) and not set(here) <= set(plan.digests)
+
+
+def _newest(disk: Disk, run: str, here: list[str]) -> str:
+    ages = []
+    for digest in here:
+        try:
+            found, file = image.read_manifest(disk, run, digest)
+        except errors.PerdureError:
+            continue
+        file.close()
+        ages.append((found.body.meta.attempt, found.body.meta.taken_at, digest))
+    return max(ages)[2] if ages else ""
+
+
+def _tombstone(disk: Disk, run: str, digest: str, plan: store.Prune, now: float, token: str) -> float:
+    """Return since when the image has a tombstone; give it one when it has none that can be read."""
+    folder = layout.image(run, digest)
+    path = f"{folder}/{layout.TOMBSTONE}"
+    try:
+        return min(codec.decode(read_all(disk, path, 4096), Tombstone).since, now)
+    except (FileNotFoundError, errors.Damaged):
+        content = codec.encode(Tombstone(since=now, reason=plan.reason[:1000]))
+        with contextlib.suppress(FileNotFoundError):  # swept away while it was written: the next pass writes it
+            write_aside(disk, path, f"{folder}/.{token}.tombstone", content)
+        return now
+
+
+def _forgive(disk: Disk, run: str, digest: str) -> None:
+    folder = layout.image(run, digest)
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(f"{folder}/{layout.TOMBSTONE}")
+        disk.sync_folder(folder)
+
+
+def _delete(disk: Disk, run: str, digest: str, plan: store.Prune) -> bool:
+    """Remove an image's name unless someone reads it or has pinned it since."""
+    folder = layout.image(run, digest)
+    path = f"{folder}/{layout.MANIFEST}"
+    file = disk.open(path, write=True)
+    try:
+        if not file.lock(exclusive=True) or _kept(disk, run, digest, plan):
+            return False
+        disk.unlink(path)
+        disk.sync_folder(folder)  # before any pack goes: a manifest that came back would name packs that are gone
+    finally:
+        file.close()
+    _remove_image_folder(disk, folder)
+    return True
+
+
+def _remove_image_folder(disk: Disk, folder: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(f"{folder}/{layout.TOMBSTONE}")
+    with contextlib.suppress(OSError):  # a writer's aside may lie in it, or a person's file
+        disk.rmdir(folder)
+
+
+def _remove_asides(disk: Disk, folder: str, writers: leases.Writers) -> None:
+    for name in _names(disk, folder):
+        known = layout.ASIDE.fullmatch(name)
+        if known is not None and known[1] not in writers.living:
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(f"{folder}/{name}")
+
+
+def _names(disk: Disk, folder: str) -> list[str]:
+    try:
+        return disk.names(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
