@@ -77,6 +77,14 @@ def update(folder: Path, launch: program.Launch) -> None:
     files.write(str(folder), files.LAUNCH, launch._asdict())
 
 
+def adjust(folder: Path, timeout: float | None, grace: float) -> None:
+    """Change the bounds of a program that runs, also for a supervisor that will adopt it."""
+    value = files.read(str(folder), files.LAUNCH)
+    if value is not None:
+        update(folder, program.launch(value)._replace(timeout=timeout, grace=grace))
+        tell(folder, {"timeout": timeout})
+
+
 def start(folder: Path, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a supervisor. It starts the program at most once in this folder's life, else it adopts or records.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 SUFFIX = ".log"
@@ -64,7 +65,8 @@ class Output:
         self._size = 0
         self._file = self._open()
         for _, path in segments(self._folder)[: -self._keep]:
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):  # shipped, and removed by the agent
+                os.unlink(path)
 
     def _open(self) -> int:
         path = os.path.join(self._folder, f"{self._start:020d}{SUFFIX}")

@@ -76,11 +76,12 @@ class Engine(Protocol):
         """Whether there is something to take that nobody asked for: the program saved on its own, or a take was cut short."""
         ...
 
-    def take(self, site: Site, open_sink: Callable[[], store.Sink], request: spec.Request) -> Captured | Failed:
+    def take(self, site: Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request) -> Captured | Failed:
         """Take one checkpoint and commit it to the sink. Failing leaves the attempt unharmed.
 
         The request's deadline is the time the program has; storing what it has given in time takes as long as it takes.
-        With `Purpose.SAVED` nothing is asked of the program: what `saved` saw is taken.
+        `open_sink` is given the step that the program says it has saved, None when it says none. With `Purpose.SAVED`
+        nothing is asked of the program: what `saved` saw is taken.
         """
         ...
 

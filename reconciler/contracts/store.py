@@ -102,6 +102,10 @@ class Image(Protocol):
         """Write all files below an empty directory (mode 0700) without following any link; raises as `extents`."""
         ...
 
+    def close(self) -> None:
+        """Let go of it: until then it is safe from prune."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:

@@ -105,6 +105,8 @@ class Item:
     request: RequestReport | None = None
     condition: str = ""
     """A sentence about something that does not stop the attempt (a late checkpoint, an unenforced limit)."""
+    cadence: str = ""
+    """A sentence with the timer's interval and the numbers behind it, where the host has computed it (`interval: auto`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

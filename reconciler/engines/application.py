@@ -55,7 +55,7 @@ class ApplicationEngine:
         return os.path.lexists(site.checkpoints / COMPLETE) or os.path.lexists(site.aside / CURRENT / COMPLETE)
 
     def take(
-        self, site: engine.Site, open_sink: Callable[[], store.Sink], request: spec.Request
+        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request
     ) -> engine.Captured | engine.Failed:
         """Ask (unless the program saved on its own), wait for COMPLETE, move the files aside, store them.
 
@@ -69,15 +69,15 @@ class ApplicationEngine:
             if request.purpose is not spec.Purpose.SAVED:
                 self._ask(site, request, begun)
             self._move_aside(site)  # before the store is asked for anything: a slow one must not keep the program waiting
-            sink = open_sink()
+            sink = open_sink(_step(site.aside / CURRENT / COMPLETE))
             try:
                 folder.send(site.aside / CURRENT, sink, owner=site.owner, leave_out=COMPLETE)
                 taken, usage = sink.commit()
             except BaseException:
                 sink.abort()
                 raise
-        except errors.Refused as error:
-            shutil.rmtree(site.aside / CURRENT, ignore_errors=True)  # it would be refused again
+        except errors.InvalidInput as error:
+            shutil.rmtree(site.aside / CURRENT, ignore_errors=True)  # it would not be accepted the next time either
             return engine.Failed(reason=str(error))
         except (errors.PerdureError, OSError) as error:
             return engine.Failed(reason=str(error))
@@ -133,13 +133,13 @@ class ApplicationEngine:
                 os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
 
 
-def step(site: engine.Site) -> int | None:
+def _step(complete: Path) -> int | None:
     """Return the step that the program wrote into COMPLETE ({"step": 12}), None when it wrote none."""
-    for place in (site.checkpoints, site.aside / CURRENT):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            value = json.loads(folder.read_small(place / COMPLETE)).get("step")
-            return value if isinstance(value, int) else None
-    return None
+    try:
+        value = json.loads(folder.read_small(complete))["step"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _write_request(site: engine.Site, request: spec.Request, deadline: float) -> None:

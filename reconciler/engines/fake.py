@@ -33,7 +33,7 @@ class FakeEngine:
         return site.ref in self.unasked
 
     def take(
-        self, site: engine.Site, open_sink: Callable[[], store.Sink], request: spec.Request
+        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request
     ) -> engine.Captured | engine.Failed:
         """Send the state as one file named "state"."""
         del request
@@ -41,7 +41,7 @@ class FakeEngine:
         if isinstance(can, engine.Cannot) or self.broken or not site.alive():
             return engine.Failed(reason=self.broken or "the program has ended")
         try:
-            sink = open_sink()
+            sink = open_sink(None)
             data = self.state[site.ref]
             sink.file(store.FileEntry(path="state", size=len(data)))
             sink.extent("state", 0, data)

@@ -19,8 +19,8 @@ def send(path: os.PathLike[str], sink: store.Sink, *, owner: tuple[int, int] | N
     """Announce and send every folder, file and link below `path`, holes left out. `leave_out` names one entry at the top.
 
     With `owner`, files of any other user are refused: a hard link may name what its maker could not read. Raises
-    `errors.Refused` for what an image cannot hold (links that leave, devices, FIFOs, sockets, names that are not UTF-8) and
-    `errors.Unavailable` when a file changes while it is read.
+    `errors.InvalidInput` for what an image cannot hold (links that leave, devices, FIFOs, sockets, names that are not UTF-8)
+    and `errors.Unavailable` when a file changes while it is read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -46,7 +46,7 @@ def _send_folder(folder: int, prefix: str, sink: store.Sink, owner: tuple[int, i
         _check_name(path)
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if owner is not None and status.st_uid != owner[0]:
-            raise errors.Refused(f"{path!r} belongs to another user", remedy="Copy the file instead of linking it.")
+            raise errors.InvalidInput(f"{path!r} belongs to another user", remedy="Copy the file instead of linking it.")
         if stat.S_ISDIR(status.st_mode):
             sink.file(_entry(path, "directory", status))
             _descend(folder, name, path, sink, owner)
@@ -55,7 +55,7 @@ def _send_folder(folder: int, prefix: str, sink: store.Sink, owner: tuple[int, i
         elif stat.S_ISLNK(status.st_mode):
             sink.file(_entry(path, "symlink", status, link=_link(folder, name, path)))
         else:
-            raise errors.Refused(
+            raise errors.InvalidInput(
                 f"{path!r} is {_kind(status.st_mode)}, which a checkpoint cannot hold",
                 remedy="Write only files, folders and links between them into the checkpoint folder.",
             )
@@ -118,7 +118,7 @@ def _link(folder: int, name: str, path: str) -> str:
     target = os.readlink(name, dir_fd=folder)
     inside = os.path.normpath(os.path.join(os.path.dirname(path), target))
     if os.path.isabs(target) or inside == ".." or inside.startswith("../"):
-        raise errors.Refused(f"the link {path!r} leads out of the checkpoint folder", remedy="Copy the file instead.")
+        raise errors.InvalidInput(f"the link {path!r} leads out of the checkpoint folder", remedy="Copy the file instead.")
     _check_name(target)
     return target
 
@@ -127,7 +127,7 @@ def _check_name(path: str) -> None:
     try:
         path.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise errors.Refused(f"the name {path!r} is not UTF-8", remedy="Rename the file.") from error
+        raise errors.InvalidInput(f"the name {path!r} is not UTF-8", remedy="Rename the file.") from error
 
 
 def _kind(mode: int) -> str:

@@ -1,0 +1,56 @@
+"""Taking over assignments: what changes in the journal when a new set has come. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from agent import journal
+from reconciler.core import spec
+
+ORDER = (spec.Want.RUN, spec.Want.STOP, spec.Want.REMOVE)
+"""What is wanted of one attempt only ever moves to the right."""
+
+
+def accept(
+    known: Mapping[spec.AttemptRef, journal.Entry],
+    assignments: spec.Assignments,
+    started: Callable[[spec.AttemptRef], bool],
+) -> tuple[journal.Entry, ...]:
+    """Return the entries that are new or changed. An attempt that is not listed stays as it is.
+
+    `started` tells of an attempt without an entry whether its program was ever started here (its journal was damaged): it is
+    then watched, never started again.
+    """
+    entries = []
+    for item in assignments.items:
+        entry = known.get(item.spec.ref)
+        if entry is not None:
+            changed = dataclasses.replace(entry, assignment=_merge(entry, item))
+            if changed != entry:
+                entries.append(changed)
+        elif started(item.spec.ref):
+            entries.append(journal.Entry(assignment=item, stage=journal.Stage.STARTED))
+        elif item.want is not spec.Want.REMOVE:
+            entries.append(journal.Entry(assignment=item))
+    return tuple(entries)
+
+
+def _merge(entry: journal.Entry, item: spec.Assignment) -> spec.Assignment:
+    """What can change under a program that runs: its bounds and its checkpoint policy. The rest is as it was started."""
+    old = entry.assignment
+    policy = dataclasses.replace(item.spec.checkpoint, engine=old.spec.checkpoint.engine)
+    changeable = dataclasses.replace(
+        old.spec,
+        timeout=item.spec.timeout,
+        checkpoint=policy,
+        store=item.spec.store or old.spec.store,
+        labels=item.spec.labels,
+    )
+    return dataclasses.replace(
+        old,
+        spec=changeable if entry.stage is not journal.Stage.ACCEPTED else item.spec,
+        want=max(old.want, item.want, key=ORDER.index),
+        request=item.request,
+        grace=item.grace,
+    )

@@ -1,0 +1,161 @@
+"""Taking and restoring one attempt's checkpoints with its engine and its store. Runs in worker threads, never in the loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import threading
+from collections.abc import Callable
+
+from agent import journal, places, process, setup
+from reconciler import errors
+from reconciler.contracts import engine, store
+from reconciler.core import model, observed, spec
+
+
+class Stores:
+    """The stores by their manifest, each opened once."""
+
+    def __init__(self, about: setup.Setup) -> None:
+        self._open = about.open_store
+        self._lock = threading.Lock()
+        self._opened: dict[model.StoreSpec, store.Store] = {}
+
+    def get(self, what: spec.AttemptSpec) -> store.Store | None:
+        """Return the attempt's store, None when it has none. Raises `errors.Unavailable`, `errors.Refused`."""
+        if what.store is None:
+            return None
+        with self._lock:
+            if what.store not in self._opened:
+                self._opened[what.store] = self._open(what.store)
+            return self._opened[what.store]
+
+
+class Checkpointing:
+    """Takes and restores."""
+
+    def __init__(self, about: setup.Setup, stores: Stores) -> None:
+        self._setup = about
+        self._stores = stores
+
+    def saved(self, entry: journal.Entry) -> bool:
+        """Whether the program has saved something that was not taken yet. Cheap: asked at each look."""
+        found = self._setup.engines.get(entry.spec.checkpoint.engine)
+        return found is not None and found.saved(self._site(entry, lambda: False))
+
+    def take(
+        self,
+        entry: journal.Entry,
+        asked: spec.Request,
+        step: Callable[[], int | None],
+        given_up: Callable[[], bool],
+    ) -> engine.Captured | engine.Failed:
+        """Take one checkpoint. `step` is the newest step the program has reported; `given_up` ends the wait for the program."""
+        found = self._setup.engines.get(entry.spec.checkpoint.engine)
+        if found is None:
+            return engine.Failed(reason=f"this host has no engine {entry.spec.checkpoint.engine.value!r}")
+
+        def open_sink(saved: int | None) -> store.Sink:
+            return self._sink(entry, asked, step() if saved is None else saved)
+
+        return found.take(self._site(entry, given_up), open_sink, asked)
+
+    def restore(self, entry: journal.Entry) -> None:
+        """Lay the attempt's checkpoint out in `restoring`, where the program cannot see it yet.
+
+        Raises `errors.Damaged`, `errors.Refused` (foreign, or no such), `errors.Unavailable`; leaves nothing behind then.
+        """
+        what = entry.spec
+        place = self._setup.places.attempt(entry.ref)
+        shutil.rmtree(place.restoring, ignore_errors=True)
+        source, found = self._stores.get(what), self._setup.engines.get(what.checkpoint.engine)
+        if source is None or found is None:
+            raise errors.Refused("there is a checkpoint to restore, but no store or no engine to do it with")
+        image = source.open(what.restore)
+        try:
+            if image.meta.tenant != what.tenant:
+                raise errors.Refused(f"checkpoint {what.restore} belongs to another tenant")
+            found.prepare_restore(image, dataclasses.replace(self._site(entry, lambda: False), restore=place.restoring))
+        finally:
+            image.close()
+
+    def unknown(self, entry: journal.Entry) -> tuple[observed.Taken, ...]:
+        """Return checkpoints of the attempt that the store has and the entry lacks: an agent was killed between the two.
+
+        Raises `errors.Unavailable`.
+        """
+        source = self._stores.get(entry.spec)
+        if source is None:
+            return ()
+        known = {taken.digest for taken in entry.checkpoints}
+        listed = source.list(entry.spec.run)
+        return tuple(taken for taken in listed if taken.attempt == entry.spec.attempt and taken.digest not in known)
+
+    def _sink(self, entry: journal.Entry, asked: spec.Request, step: int | None) -> store.Sink:
+        what = entry.spec
+        to = self._stores.get(what)
+        if to is None:
+            raise errors.Refused("the Job names no store", remedy="Set checkpoint.store.")
+        meta = store.Meta(
+            instance=what.instance,
+            tenant=what.tenant,
+            job=what.job,
+            run=what.run,
+            attempt=what.attempt,
+            engine=what.checkpoint.engine.value,
+            taken_at=self._setup.clock.now(),
+            purpose=asked.purpose,
+            request=asked.id,
+            step=step,
+        )
+        parent = entry.checkpoints[-1].digest if entry.checkpoints else what.restore
+        sink = to.writer(meta, parent)
+        return Bounded(sink, what.checkpoint.max_size) if what.checkpoint.max_size is not None else sink
+
+    def _site(self, entry: journal.Entry, given_up: Callable[[], bool]) -> engine.Site:
+        place: places.Attempt = self._setup.places.attempt(entry.ref)
+        account = self._setup.account
+        return engine.Site(
+            ref=entry.ref,
+            checkpoints=place.checkpoint,
+            restore=place.restore,
+            request_file=place.request,
+            progress_file=place.progress,
+            signal=entry.spec.checkpoint.signal,
+            send_signal=lambda name: process.tell(place.supervisor, {"signal": name}),
+            aside=place.aside,
+            owner=account.pair if account else None,
+            alive=lambda: process.look(place.supervisor).presence is not process.Presence.ENDED,
+            given_up=given_up,
+        )
+
+
+class Bounded:
+    """A sink that refuses more bytes than `checkpoint.maxSize` allows."""
+
+    def __init__(self, sink: store.Sink, most: int) -> None:
+        self._sink = sink
+        self._most = most
+        self._size = 0
+
+    def file(self, entry: store.FileEntry) -> None:
+        """Announce a file; holes count too, for restoring makes them again."""
+        self._size += entry.size
+        if self._size > self._most:
+            raise errors.InvalidInput(
+                f"the checkpoint is larger than checkpoint.maxSize ({self._most} bytes)",
+                remedy="Save less, or raise the limit.",
+            )
+        self._sink.file(entry)
+
+    def extent(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        """Pass on."""
+        self._sink.extent(path, offset, data)
+
+    def commit(self) -> tuple[observed.Taken, store.Usage]:
+        """Pass on."""
+        return self._sink.commit()
+
+    def abort(self) -> None:
+        """Pass on."""
+        self._sink.abort()

@@ -1,0 +1,128 @@
+"""Which checkpoint an attempt needs next, and what follows from one that was taken or failed. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from agent import journal
+from reconciler.contracts import engine
+from reconciler.core import model, observed, spec
+
+CHECKPOINT = "checkpoint"
+"""Subject of the conditions made here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What the agent knows about an attempt besides its entry. Times are monotonic seconds."""
+
+    now: float
+    posix: float
+    interval: float | None
+    """Seconds between timer checkpoints; None: no timer."""
+    safe_at: float
+    """When its newest checkpoint was taken; without one, when it (or this agent) began."""
+    retry_at: float = 0.0
+    """No checkpoint of our own will before this."""
+    saved: bool = False
+    """The program has saved something that was not taken yet."""
+    over: bool = False
+    """The program has ended: only what it saved can still be taken."""
+
+
+def request(entry: journal.Entry, host: journal.Host, moment: Moment) -> spec.Request | None:
+    """Return the checkpoint to take now; None: none.
+
+    First what lies ready, so that what is asked for next is newer; then what the reconciler asks; then the host's own reasons.
+    """
+    if entry.spec.checkpoint.engine is model.EngineName.NONE:
+        return None
+    waits = moment.now < moment.retry_at
+    if moment.saved and not waits:
+        return spec.Request(id=f"saved-{moment.posix:.3f}", purpose=spec.Purpose.SAVED)
+    if moment.over:
+        return None
+    if asked := unserved(entry):
+        return asked
+    if waits or entry.stopping:
+        return None
+    return _leaving(entry, host, moment) or _timer(entry, moment)
+
+
+def unserved(entry: journal.Entry) -> spec.Request | None:
+    """Return what the reconciler asks and was not taken or given up."""
+    asked = entry.assignment.request
+    return asked if asked is not None and asked.id not in entry.served else None
+
+
+def with_taken(entry: journal.Entry, taken: tuple[observed.Taken, ...]) -> journal.Entry:
+    """Return the entry with these checkpoints too, oldest first, the newest of them kept."""
+    known = {one.digest: one for one in (*entry.checkpoints, *taken)}
+    ordered = sorted(known.values(), key=lambda one: one.taken_at)
+    return dataclasses.replace(entry, checkpoints=tuple(ordered)[-journal.MOST_CHECKPOINTS :])
+
+
+def _leaving(entry: journal.Entry, host: journal.Host, moment: Moment) -> spec.Request | None:
+    policy = entry.spec.checkpoint
+    if model.Occasion.NOTICE not in policy.on:
+        return None
+    if host.notice is not None:
+        left = host.notice.deadline - moment.posix
+        name = f"notice-{host.notice.deadline:.3f}"
+        if left <= 0 or name in entry.served:
+            return None
+        return spec.Request(
+            id=name,
+            purpose=spec.Purpose.NOTICE,
+            reason=host.notice.reason or "the host goes away",
+            deadline=left,
+            then_stop=True,
+        )
+    if host.draining:
+        return spec.Request(
+            id=f"drain-{moment.posix:.3f}",
+            purpose=spec.Purpose.NOTICE,
+            reason="the host is drained",
+            deadline=policy.deadline,
+            then_stop=True,
+        )
+    return None
+
+
+def _timer(entry: journal.Entry, moment: Moment) -> spec.Request | None:
+    if moment.interval is None or moment.now < moment.safe_at + moment.interval:
+        return None
+    return spec.Request(
+        id=f"timer-{moment.posix:.3f}",
+        purpose=spec.Purpose.TIMER,
+        reason="the interval has passed",
+        deadline=entry.spec.checkpoint.deadline,
+    )
+
+
+def after(entry: journal.Entry, asked: spec.Request, outcome: engine.Captured | engine.Failed, posix: float) -> journal.Entry:
+    """Return the entry once a checkpoint was taken or has failed.
+
+    Failed: a stop stops all the same; what a person or a plan asked for is reported as given up; everything else is a
+    condition, and in every case but the stop the program runs on, unharmed.
+    """
+    conditions = {name: text for name, text in entry.conditions.items() if name != CHECKPOINT}
+    digest, detail = "", ""
+    match outcome:
+        case engine.Captured(taken=taken):
+            entry = with_taken(entry, (taken,))
+            digest = taken.digest
+        case engine.Failed(reason=reason):
+            detail = reason.replace("\n  ", ". ")
+            conditions[CHECKPOINT] = f"the {asked.purpose.value} checkpoint failed: {detail}"
+    entry = dataclasses.replace(entry, conditions=conditions)
+    if asked.purpose in (spec.Purpose.SAVED, spec.Purpose.TIMER) or (asked.purpose is spec.Purpose.NOTICE and not digest):
+        return entry
+    entry = dataclasses.replace(entry, served=(*entry.served, asked.id)[-journal.MOST_SERVED :])
+    if entry.assignment.request is not None and entry.assignment.request.id == asked.id:
+        report = observed.RequestReport(id=asked.id, done=True, digest=digest, detail=detail, at=posix)
+        entry = dataclasses.replace(entry, request=report)
+    if asked.purpose is spec.Purpose.STOP or (digest and asked.then_stop):
+        entry = dataclasses.replace(entry, stopping=entry.stopping or asked.reason or asked.purpose.value)
+    return entry

@@ -1,0 +1,125 @@
+"""Python environments for `workload.code.requirements`, built once per content of the requirements and kept.
+
+Installing runs code of the packages, so it is done as the job's user; afterwards the environment is taken from that user, so
+that no job can change what another one will run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent import account as accounts
+from agent import interpreter, refusal
+from reconciler import errors
+
+LONGEST = 3600.0
+"""Seconds an installation may take."""
+TAIL = 15
+"""Last lines of pip that are told."""
+PASSED = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+"""Variables of the agent's own environment that pip gets, besides its own PIP_…"""
+INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
+
+
+class Environments:
+    """The environments of one agent."""
+
+    def __init__(self, folder: Path, account: accounts.Account | None) -> None:
+        """Keep them below `folder`."""
+        self._folder = folder
+        self._account = account
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def get(self, requirements: Path, work: Path) -> Path:
+        """Return the environment for a requirements file of the working copy `work`, building it if need be.
+
+        Raises `refusal.CannotStart` with pip's last lines when it cannot be built.
+        """
+        base = interpreter.python(self._account)
+        name = self._digest(requirements, work, interpreter.version(base, self._account))
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            place = self._folder / name
+            ready = self._folder / f"{name}.ready"
+            if not ready.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                try:
+                    self._build(place, requirements, work, base)
+                except BaseException:
+                    shutil.rmtree(place, ignore_errors=True)
+                    raise
+                ready.touch(mode=0o600)
+            os.utime(ready)
+            return place
+
+    def sweep(self, older: float) -> None:
+        """Remove what a crash left, and environments that were last used before POSIX time `older`."""
+        for place in self._folder.iterdir():
+            ready = self._folder / f"{place.name}.ready"
+            if place.is_dir() and (not ready.exists() or ready.stat().st_mtime < older):
+                ready.unlink(missing_ok=True)
+                shutil.rmtree(place, ignore_errors=True)
+
+    def _digest(self, requirements: Path, work: Path, python: str) -> str:
+        digest = hashlib.sha256(python.encode())
+        for content in _contents(requirements, work, set()):
+            digest.update(len(content).to_bytes(8, "big") + content)
+        return digest.hexdigest()[:32]
+
+    def _build(self, place: Path, requirements: Path, work: Path, base: str) -> None:
+        place.mkdir(mode=0o700)
+        home = place / "home"
+        home.mkdir(mode=0o700)
+        accounts.own_tree(place, self._account)
+        self._run([base, "-m", "venv", str(place / "venv")], work, home)
+        command = [str(place / "venv/bin/python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+        self._run([*command, "-r", str(requirements)], work, home)
+        shutil.rmtree(home, ignore_errors=True)
+        if self._account is not None:
+            _take_over(place, self._account)
+
+    def _run(self, command: list[str], work: Path, home: Path) -> None:
+        passed = {name: os.environ[name] for name in os.environ if name.startswith("PIP_") or name.lower() in PASSED}
+        env = {**passed, "PATH": interpreter.PATH, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8"}
+        try:
+            done = interpreter.run(command, self._account, cwd=work, env=env, timeout=LONGEST)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise refusal.CannotStart(f"the requirements could not be installed: {error}") from error
+        if done.returncode != 0:
+            last = "\n".join(done.stdout.decode(errors="replace").strip().splitlines()[-TAIL:])
+            raise refusal.CannotStart(f"the requirements could not be installed:\n{last}")
+
+
+def _contents(path: Path, work: Path, seen: set[Path]) -> Iterator[bytes]:
+    """Yield the content of a requirements file and of those it includes."""
+    path = path.resolve()
+    if path in seen or not path.is_relative_to(work.resolve()):
+        return
+    seen.add(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise errors.Refused(f"the requirements cannot be read: {error.strerror}", where=path.name) from error
+    yield content
+    for included in INCLUDED.findall(content.decode(errors="replace")):
+        yield from _contents(path.parent / included, work, seen)
+
+
+def _take_over(place: Path, account: accounts.Account) -> None:
+    """Make everything root's, readable by the jobs' group. The builder has ended, so nobody moves things meanwhile."""
+    for folder, folders, files in os.walk(place):
+        for path in [Path(folder), *(Path(folder) / name for name in [*folders, *files])]:
+            os.chown(path, 0, account.gid, follow_symlinks=False)
+            mode = path.lstat().st_mode
+            if not stat.S_ISLNK(mode):
+                path.chmod((mode & 0o700) | ((mode & 0o500) >> 3))

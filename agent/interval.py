@@ -1,0 +1,47 @@
+"""How often a timer checkpoint is worth its price.
+
+Daly's higher-order optimum (J. T. Daly, FGCS 22 (2006), eq. 37; its first term is Young's, CACM 17 (1974)): with C seconds a
+checkpoint and M seconds between losses, for C < 2M
+
+    tau = sqrt(2 C M) * (1 + sqrt(C / 2M) / 3 + (C / 2M) / 9) - C,    else tau = M.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+PRIOR_COST = 5.0
+"""Seconds a checkpoint is assumed to take before one was measured."""
+BETWEEN_LOSSES = 6 * 3600.0
+"""Seconds between losses that nobody announces, assumed: a few a day, as spot machines have them."""
+SHORTEST = 30.0
+LONGEST = 3600.0
+MEASURED = 5
+"""Newest checkpoints whose median counts."""
+
+
+def daly(cost: float, between_losses: float) -> float:
+    """Return the seconds of work between two checkpoints that lose the least time altogether."""
+    if cost >= 2 * between_losses:
+        return between_losses
+    ratio = cost / (2 * between_losses)
+    return math.sqrt(2 * cost * between_losses) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost
+
+
+def choose(wanted: float | Literal["auto"] | None, seconds: Sequence[float]) -> tuple[float | None, str]:
+    """Return the interval and the sentence that explains it. `seconds` are those of the checkpoints so far, oldest first."""
+    if wanted is None:
+        return None, ""
+    if wanted != "auto":
+        return wanted, ""
+    measured = seconds[-MEASURED:]
+    cost = max(statistics.median(measured) if measured else PRIOR_COST, 0.001)
+    chosen = min(max(daly(cost, BETWEEN_LOSSES), SHORTEST), LONGEST)
+    how = f"median of the last {len(measured)}" if measured else "assumed, none measured yet"
+    return chosen, (
+        f"a checkpoint every {chosen:.0f} s: each takes {cost:.3g} s ({how}), "
+        f"and {BETWEEN_LOSSES / 3600:g} h between losses are assumed (Daly)"
+    )

@@ -1,0 +1,92 @@
+"""Output on its way to the store: what the supervisor wrote down is appended there, and then freed here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import places
+from agent.supervisor import output
+from reconciler import errors
+from reconciler.contracts import store
+from reconciler.core import codec, spec
+from reconciler.seams import durable
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """How far shipping has come."""
+
+    local: int = 0
+    """Bytes of the output that need not be shipped any more."""
+    stored: int = 0
+    """Length of the log in the store. Differs from `local` once output was lost and a note took its place."""
+
+
+class Shipper:
+    """Ships one attempt's output. The program is never kept waiting: what does not fit on the host is dropped, and said."""
+
+    def __init__(self, place: places.Attempt, ref: spec.AttemptRef) -> None:
+        """Continue where the last agent stopped."""
+        self._place = place
+        self._ref = ref
+        self._shipped = Shipped()
+        with contextlib.suppress(errors.Damaged):  # what is shipped twice, the store already has
+            if data := durable.read(place.shipped):
+                self._shipped = codec.decode(data, Shipped)
+
+    def ship(self, to: store.Store) -> bool:
+        """Append everything there is; return whether anything was. Raises `errors.Unavailable` when the store cannot."""
+        before = self._shipped
+        try:
+            while piece := self._next():
+                self._append(to, piece)
+        finally:
+            if self._shipped != before:
+                with contextlib.suppress(errors.Unavailable):
+                    durable.write_atomic(self._place.shipped, codec.encode(self._shipped))
+        self._free()
+        return self._shipped != before
+
+    def _append(self, to: store.Store, piece: bytes) -> None:
+        length = to.append_log(self._ref, self._shipped.stored, piece)
+        # Longer than what was just sent: an agent that was killed had sent it, and more, before.
+        moved = max(0, length - self._shipped.stored)
+        if moved == 0:
+            raise errors.Unavailable("the store took no output", where=str(self._ref))
+        end = self._end()
+        self._shipped = Shipped(local=min(self._shipped.local + moved, end), stored=length)
+
+    def _next(self) -> bytes:
+        """Return the next bytes to ship."""
+        for start, path in output.segments(str(self._place.logs)):
+            if start > self._shipped.local:
+                lost = start - self._shipped.local
+                note = f"\n[perdure: {lost} bytes of output lost: the store could not take them in time]\n".encode()
+                # The note stands for what is lost: shipping it must not move us past bytes that are here.
+                self._shipped = dataclasses.replace(self._shipped, local=start - len(note))
+                return note
+            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile: the next look sees the gap
+                size = os.path.getsize(path)
+                if start + size > self._shipped.local:
+                    with open(path, "rb") as file:
+                        file.seek(self._shipped.local - start)
+                        return file.read(CHUNK)
+        return b""
+
+    def _end(self) -> int:
+        known = output.segments(str(self._place.logs))
+        return known[-1][0] + os.path.getsize(known[-1][1]) if known else self._shipped.local
+
+    def _free(self) -> None:
+        """Remove segments that are shipped as a whole, but for the one that is being written."""
+        known = output.segments(str(self._place.logs))
+        for (_, path), (following, _) in itertools.pairwise(known):
+            if following <= self._shipped.local:
+                Path(path).unlink(missing_ok=True)

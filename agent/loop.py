@@ -1,0 +1,291 @@
+"""The agent's loop: take over what is desired, look at what there is, do one step for each attempt, say how things are.
+
+Nothing here waits: steps that take their time are done by workers, and their results are taken up and journalled at a later
+look. Killing the process between any two lines loses nothing but the time of a step that is then done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+
+from agent import (
+    accept,
+    attempt,
+    cgroups,
+    controller,
+    due,
+    journal,
+    process,
+    refusal,
+    report,
+    saving,
+    setup,
+    steps,
+    uplink,
+    workers,
+)
+from agent.supervisor import processes
+from reconciler import errors
+from reconciler.core import observed, spec
+
+_log = logging.getLogger("perdure.agent")
+
+Step = steps.Step
+Stage = journal.Stage
+
+TRIES = 3
+"""Times in a row that a supervisor fails to start before the attempt is given up."""
+UNSHIPPED = 3600.0
+"""Seconds after which an attempt is removed although the store never took its last output."""
+
+
+class Agent:
+    """One host's agent. `run` in one thread; the other methods from any."""
+
+    def __init__(
+        self,
+        about: setup.Setup,
+        book: journal.Journal,
+        link: uplink.Uplink,
+        control: controller.Controller,
+        hands: workers.Workers,
+    ) -> None:
+        self._setup = about
+        self._book = book
+        self._link = link
+        self._control = control
+        self._hands = hands
+        self._clock = about.clock
+        self._boot = processes.boot()
+        self._attempts: dict[spec.AttemptRef, attempt.Attempt] = {}
+        self._wanted: list[tuple[float, spec.AttemptRef, spec.Request]] = []
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+        self._saving = saving.Saving(about, book, control, hands, self._ending)
+        self._troubles: dict[str, str] = {}
+        self._heard: spec.Assignments | None = None
+        self._generation = 0
+        self._said: observed.HostState | None = None
+        self._said_at = 0.0
+
+    def run(self) -> None:
+        """Work until `end` is called."""
+        self._link.listen(self._wake.set)
+        shipping = threading.Thread(target=self._ship, name="shipper", daemon=True)
+        shipping.start()
+        while not self._ending.is_set():
+            self._wake.clear()
+            self.tick()
+            self._clock.wait(self._setup.pace.look, self._wake)
+        shipping.join(self._setup.pace.flush)
+
+    def end(self) -> None:
+        """Leave the loop. Jobs and their supervisors go on."""
+        self._ending.set()
+        self._wake.set()
+
+    def notice(self, seconds: float, reason: str = "") -> None:
+        """This host goes away in so many seconds: save what can be saved. Raises `errors.Unavailable`."""
+        with self._lock:
+            notice = observed.Notice(deadline=self._clock.now() + seconds, reason=reason)
+            self._book.save_host(dataclasses.replace(self._book.host, notice=notice))
+        self._wake.set()
+
+    def drain(self, on: bool) -> None:
+        """Begin or stop to empty this host: nothing new is started, each attempt ends once it is saved."""
+        with self._lock:
+            self._book.save_host(dataclasses.replace(self._book.host, draining=on))
+        self._wake.set()
+
+    def state(self) -> observed.HostState:
+        """Return the host as it is now."""
+        with self._lock:
+            name = self._setup.offer.host
+            items = [report.item(self._book.entries[ref], one.seen(), name) for ref, one in self._attempts.items()]
+            items += [report.unreadable(ref, why, name) for ref, why in self._book.damaged.items()]
+            troubles = tuple(text for _, text in sorted(self._troubles.items()))
+            said = report.state(self._setup.offer, self._book.host, tuple(items), self._boot, troubles)
+            return dataclasses.replace(said, generation=self._generation)
+
+    def tick(self) -> None:
+        """Look once at everything, and do what is due."""
+        with self._lock:
+            self._guarded("assignments", self._accept)
+            self._guarded("notice", self._forget_notice)
+            self._wanted.clear()
+            for ref, entry in list(self._book.entries.items()):
+                if ref not in self._attempts:
+                    self._attempts[ref] = self._remember(entry)
+                self._guarded(str(ref), lambda ref=ref: self._advance(ref))  # type: ignore[misc]
+            self._saving.begin(self._wanted, self._attempts)
+            self._guarded("link", self._say)
+
+    def _guarded(self, subject: str, work: Callable[[], None]) -> None:
+        """Do something; what goes wrong is said, and done again at the next look, without keeping the rest from being done."""
+        try:
+            work()
+        except errors.PerdureError as error:
+            text = f"{subject}: {error}".replace("\n  ", ". ")
+            if self._troubles.get(subject) != text:
+                _log.warning("%s", text)
+            self._troubles[subject] = text
+        else:
+            self._troubles.pop(subject, None)
+
+    def _remember(self, entry: journal.Entry) -> attempt.Attempt:
+        one = attempt.Attempt(self._setup.places.attempt(entry.ref).progress, self._clock.monotonic())
+        if said := cgroups.unenforced(self._setup.groups, entry.spec.resources):
+            one.conditions["limits"] = said
+        if any(volume.read_only for volume in entry.spec.workload.volumes):
+            one.conditions["volumes"] = "readOnly of volumes is not enforced on plain hosts"
+        return one
+
+    def _accept(self) -> None:
+        newest, host = self._link.newest(), self._book.host
+        if newest is None or newest is self._heard:
+            return
+        if newest.host != self._setup.offer.host:
+            raise errors.Refused(f"assignments of host {newest.host!r} came to host {self._setup.offer.host!r}")
+        if newest.generation < host.accepted:
+            raise errors.Refused(f"assignments of generation {newest.generation} are older than {host.accepted}, the last ones")
+        for entry in accept.accept(self._book.entries, newest, self._was_started):
+            before = self._book.entries.get(entry.ref)
+            self._book.save(entry)
+            if before is not None and entry.stage is Stage.STARTED and _bounds(before) != _bounds(entry):
+                self._control.tell(entry)
+        self._book.save_host(dataclasses.replace(host, accepted=newest.generation))
+        self._heard = newest
+
+    def _was_started(self, ref: spec.AttemptRef) -> bool:
+        found = process.look(self._setup.places.attempt(ref).supervisor)
+        return found.presence is not process.Presence.ABSENT
+
+    def _forget_notice(self) -> None:
+        host = self._book.host
+        if host.notice is not None and self._clock.now() > host.notice.deadline:
+            _log.info("the deadline of the notice has passed, and this host is still here")
+            self._book.save_host(dataclasses.replace(host, notice=None))
+
+    def _advance(self, ref: spec.AttemptRef) -> None:
+        """One attempt: take up what was done, look, do the next step."""
+        one, entry, now = self._attempts[ref], self._book.entries[ref], self._clock.monotonic()
+        one.look = self._control.look(entry)
+        one.follower.look(self._clock.now())
+        entry = self._keep(self._saving.finish(one, entry, now))
+        finished = self._finish_step(one, entry, now)
+        if finished is None:
+            return
+        entry = finished
+        if entry.started_at is None and one.look.started_at is not None:
+            entry = self._keep(dataclasses.replace(entry, started_at=one.look.started_at))
+            one.safe_at = now
+        runs = one.look.presence in (process.Presence.LIVE, process.Presence.ENDED) and entry.stage is Stage.STARTED
+        one.saved = runs and self._control.saved(entry)
+        entry = self._keep(self._saving.give_up_unservable(entry))
+        wanted = due.request(entry, self._book.host, one.moment(entry, now, self._clock.now())) if runs else None
+        row = steps.decide(one.situation(entry, self._book.host, wanted is not None, now))
+        if row.step is Step.CHECKPOINT and wanted is not None:
+            self._wanted.append((one.safe_at, ref, wanted))
+        elif row.step is Step.STOP:
+            if one.tells_stop(now):
+                self._control.stop(entry)
+        elif row.step is Step.REFUSE:
+            self._end_unstarted(one, entry, row.why)
+        elif row.step is not Step.REST and now >= one.again_at:
+            self._begin(one, entry, row.step, now)
+
+    def _begin(self, one: attempt.Attempt, entry: journal.Entry, step: steps.Step, now: float) -> None:
+        control, owner = self._control, f"{self._setup.offer.host}/{self._book.host.agent}"
+        if step is Step.START and entry.stage is not Stage.STARTED:
+            # Before the supervisor is: whatever happens then, its own files say whether the program was started.
+            entry = self._keep(dataclasses.replace(entry, stage=Stage.STARTED))
+        unshipped = one.first_try_at is not None and now >= one.first_try_at + UNSHIPPED
+        work: dict[steps.Step, Callable[[], object]] = {
+            Step.PREPARE: lambda: control.prepare(entry, owner),
+            Step.RESTORE: lambda: control.restore(entry),
+            Step.START: lambda: control.start(entry),
+            Step.WAIT: lambda: self._collect(entry),
+            Step.REMOVE: lambda: control.remove(entry, unshipped=unshipped),
+        }
+        one.step = (step, self._hands.do(work[step]))
+
+    def _collect(self, entry: journal.Entry) -> tuple[observed.Exit, tuple[observed.Taken, ...]]:
+        exit = self._control.wait(entry)
+        return exit, self._saving.unknown(entry)
+
+    def _finish_step(self, one: attempt.Attempt, entry: journal.Entry, now: float) -> journal.Entry | None:
+        """Take up a step that is over; None when the attempt is no more."""
+        if one.step is None or not one.step[1].over:
+            return entry
+        step, task = one.step
+        one.step = None
+        try:
+            value = task.result()
+        except errors.PerdureError as error:
+            return self._failed(one, entry, step, error)
+        one.after_step("", self._setup.pace, now)
+        if step is Step.REMOVE:
+            self._book.drop(entry.ref)
+            self._attempts.pop(entry.ref)
+            return None
+        if step is Step.PREPARE:
+            return self._keep(dataclasses.replace(entry, stage=Stage.PREPARED))
+        if step is Step.RESTORE:
+            return self._keep(dataclasses.replace(entry, stage=Stage.RESTORED))
+        if step is Step.WAIT and isinstance(value, tuple):
+            exit, taken = value
+            ended = due.with_taken(dataclasses.replace(entry, stage=Stage.ENDED, exit=exit), taken)
+            return self._keep(dataclasses.replace(ended, ended_at=one.look.ended_at, started_at=one.look.started_at))
+        return entry
+
+    def _failed(
+        self, one: attempt.Attempt, entry: journal.Entry, step: steps.Step, error: errors.PerdureError
+    ) -> journal.Entry:
+        exit = refusal.exit_of(error)
+        if exit is not None and one.look.presence is process.Presence.ABSENT and step is not Step.REMOVE:
+            return self._keep(dataclasses.replace(entry, stage=Stage.ENDED, exit=exit, ended_at=self._clock.now()))
+        problem = f"{step.value} is tried again: {error}".replace("\n  ", ". ")
+        tries = one.after_step(problem, self._setup.pace, self._clock.monotonic())
+        if step is Step.START and tries >= TRIES:
+            one.hopeless = str(error)
+        return entry
+
+    def _end_unstarted(self, one: attempt.Attempt, entry: journal.Entry, why: str) -> None:
+        exit = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=one.hopeless or why, stopped=not one.hopeless)
+        self._keep(dataclasses.replace(entry, stage=Stage.ENDED, exit=exit, ended_at=self._clock.now()))
+
+    def _keep(self, entry: journal.Entry) -> journal.Entry:
+        self._book.save(entry)
+        return entry
+
+    def _say(self) -> None:
+        """Send the state when it has changed; where only progress has, and as a sign of life, now and then."""
+        now, state = self._clock.monotonic(), self.state()
+        same = self._said is not None and report.quiet(state) == report.quiet(self._said)
+        if same and now < self._said_at + self._setup.pace.heartbeat:
+            return
+        self._generation += 1
+        self._said, self._said_at = dataclasses.replace(state, generation=self._generation), now
+        self._link.send(self._said)
+
+    def _ship(self) -> None:
+        """Send output to the stores, in a thread of its own: a slow store must not slow the loop."""
+        while not self._ending.is_set():
+            for ref, entry in list(self._book.entries.items()):
+                one = self._attempts.get(ref)
+                if one is None or entry.stage not in (Stage.STARTED, Stage.ENDED):
+                    continue
+                try:
+                    self._control.ship(entry)
+                    one.conditions.pop("log", None)
+                except errors.PerdureError as error:
+                    one.conditions["log"] = f"its output does not reach the store: {error}".replace("\n  ", ". ")
+            self._clock.wait(self._setup.pace.ship, self._ending)
+
+
+def _bounds(entry: journal.Entry) -> tuple[float | None, float]:
+    return entry.spec.timeout, entry.assignment.grace

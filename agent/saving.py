@@ -1,0 +1,96 @@
+"""The loop's checkpoints: which to begin now, and what to make of those that are over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from agent import attempt, controller, due, journal, setup, workers
+from reconciler import errors
+from reconciler.contracts import engine, store
+from reconciler.core import model, observed, spec
+
+AT_ONCE = 8
+"""Most checkpoints taken at the same time."""
+
+Wanted = tuple[float, spec.AttemptRef, spec.Request]
+"""Since when (monotonic seconds) the work of an attempt is unsaved, the attempt, and the checkpoint it is to take."""
+
+
+class Saving:
+    """Hands checkpoints to workers, one at a time for each attempt."""
+
+    def __init__(
+        self,
+        about: setup.Setup,
+        book: journal.Journal,
+        control: controller.Controller,
+        hands: workers.Workers,
+        ending: threading.Event,
+    ) -> None:
+        """`ending` is set when the agent ends: nobody waits for a program then."""
+        self._setup = about
+        self._book = book
+        self._control = control
+        self._hands = hands
+        self._ending = ending
+
+    def begin(self, wanted: Sequence[Wanted], attempts: Mapping[spec.AttemptRef, attempt.Attempt]) -> None:
+        """Begin checkpoints, the most unsaved work first."""
+        free = AT_ONCE - sum(one.saving is not None for one in attempts.values())
+        for _, ref, asked in sorted(wanted, key=lambda each: each[0])[: max(free, 0)]:
+            one, entry = attempts[ref], self._book.entries[ref]
+            one.saving = (asked, self._hands.do(self._taking(one, entry, asked)))
+
+    def finish(self, one: attempt.Attempt, entry: journal.Entry, now: float) -> journal.Entry:
+        """Return the entry with the result of a checkpoint that is over."""
+        if one.saving is None or not one.saving[1].over:
+            return entry
+        asked, task = one.saving
+        one.saving = None
+        outcome: engine.Captured | engine.Failed
+        try:
+            outcome, known = task.result()
+        except errors.PerdureError as error:
+            outcome, known = engine.Failed(reason=str(error)), ()
+        if isinstance(outcome, engine.Failed) and self._ending.is_set():
+            return entry  # the next agent asks again
+        posix = self._setup.clock.now()
+        one.after_saving(asked, isinstance(outcome, engine.Captured), one.moment(entry, now, posix).interval, now)
+        return due.after(due.with_taken(entry, known), asked, outcome, posix)
+
+    def give_up_unservable(self, entry: journal.Entry) -> journal.Entry:
+        """Answer a request that no engine can serve."""
+        asked = due.unserved(entry)
+        if asked is None or entry.stage is not journal.Stage.STARTED:
+            return entry
+        if entry.spec.checkpoint.engine is not model.EngineName.NONE:
+            return entry
+        failed = engine.Failed(reason="the Job takes no checkpoints (checkpoint.engine is none)")
+        return due.after(entry, asked, failed, self._setup.clock.now())
+
+    def unknown(self, entry: journal.Entry) -> tuple[observed.Taken, ...]:
+        """Return checkpoints of an attempt that the store has and the journal lacks; none where the store does not answer."""
+        try:
+            return self._control.unknown(entry)
+        except errors.PerdureError:
+            return ()  # the reconciler reads the store too
+
+    def _taking(self, one: attempt.Attempt, entry: journal.Entry, asked: spec.Request) -> Callable[[], attempt.Outcome]:
+        def step() -> int | None:
+            newest = one.follower.newest
+            return newest.step if newest else None
+
+        def given_up() -> bool:
+            now = self._book.entries.get(entry.ref)
+            return self._ending.is_set() or now is None or now.assignment.want is not spec.Want.RUN
+
+        def take() -> attempt.Outcome:
+            known = self.unknown(entry) if entry.assignment.request is asked or not one.recovered else ()
+            one.recovered = True
+            done = next((taken for taken in known if taken.request == asked.id), None)
+            if done is not None:  # taken by an agent that was killed before it had written it down
+                return engine.Captured(taken=done, usage=store.Usage(logical_bytes=0, stored_bytes=0)), known
+            return self._control.checkpoint(entry, asked, step, given_up), known
+
+        return take

@@ -1,0 +1,123 @@
+"""An agent with everything it needs, from a data directory: the same for the process and for the embedded form."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent import account, cgroups, codetree, controller, doorbell, journal, loop, places, setup, uplink, workers
+from reconciler import errors
+from reconciler.contracts import clock as clocks
+from reconciler.contracts import store
+from reconciler.core import model
+from reconciler.engines import application
+from reconciler.seams import durable
+from reconciler.storage import keys as keyfiles
+from reconciler.storage import path
+
+WORKERS = 24
+"""Threads for steps: the checkpoints that may be taken at once, and as many preparations beside them."""
+UNUSED = 7 * 86400.0
+"""Seconds after which code and environments that nothing has used are removed, when an agent starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a person may say about an agent."""
+
+    data: Path
+    name: str = ""
+    """Host name; empty: this machine's."""
+    pool: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cpu: int | None = None
+    """Thousandths of a core offered; None: all."""
+    memory: int | None = None
+    """Bytes offered; None: all."""
+    user: str = ""
+    """Who runs jobs when the agent is root; empty: "nobody"."""
+    secrets: Path | None = None
+    """Folder of job secrets; None: DATA/secrets."""
+    keys: Path | None = None
+    """Folder of key files; None: DATA/keys."""
+    jobs: Path | None = None
+    """Where what jobs see is kept; None: below DATA where the jobs' user can reach that."""
+    pace: setup.Pace = field(default_factory=setup.Pace)
+
+
+@contextlib.contextmanager
+def opened(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterator[loop.Agent]:
+    """Yield an agent that is ready to run, with its door bell answered; it has the data directory for itself.
+
+    Raises `errors.Busy` when another agent has the directory, `errors.UsageError` for a user that may not run jobs, and
+    `errors.Unavailable`.
+    """
+    with durable.DirectoryLock(options.data, "the agent's data directory"):
+        about = prepare(options, clock)
+        book = journal.Journal(about.places)
+        book.open(clock.now())
+        trees = codetree.CodeTrees(about.places.code, link.archive)
+        controller.sweep(about, trees, book, clock.now() - UNUSED)
+        agent = loop.Agent(about, book, link, controller.HostController(about, trees), workers.Threads(WORKERS))
+        with doorbell.answered(about.places.socket, agent):
+            yield agent
+
+
+@contextlib.contextmanager
+def running(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterator[loop.Agent]:
+    """Yield an agent that works in a thread of its own, until the block is left. Raises as `opened`."""
+    with opened(options, link, clock) as agent:
+        thread = threading.Thread(target=agent.run, name="agent", daemon=True)
+        thread.start()
+        try:
+            yield agent
+        finally:
+            agent.end()
+            thread.join()
+
+
+def prepare(options: Options, clock: clocks.Clock) -> setup.Setup:
+    """Make the folders and find out what this host can do. Raises `errors.UsageError`, `errors.Unavailable`."""
+    runs_jobs = account.resolve(options.user)
+    try:
+        where = places.lay_out(options.data, runs_jobs, options.jobs)
+    except OSError as error:
+        raise errors.Unavailable(f"the agent's folders cannot be made: {error}", where=str(options.data)) from error
+    keys = options.keys or options.data / "keys"
+    return setup.Setup(
+        offer=setup.Offer(
+            host=options.name or socket.gethostname(),
+            pool=options.pool,
+            labels=options.labels,
+            cpu=options.cpu if options.cpu is not None else 1000 * _cores(),
+            memory=options.memory if options.memory is not None else _memory(),
+        ),
+        places=where,
+        secrets=options.secrets or options.data / "secrets",
+        account=runs_jobs,
+        groups=cgroups.detect(f"perdure-{hashlib.sha256(os.fsencode(where.data)).hexdigest()[:12]}"),
+        clock=clock,
+        engines={model.EngineName.APPLICATION: application.ApplicationEngine(clock)},
+        open_store=lambda config: _open_store(config, keys),
+        pace=options.pace,
+    )
+
+
+def _open_store(config: model.StoreSpec, keys: Path) -> store.Store:
+    return path.PathStore(config, keyfiles.read_keys(str(keys)))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> int:
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
