@@ -33,6 +33,7 @@ class RepositoryLedger:
         self._clock = clock
         self._state = wire.state_ref(instance)
         self._notes = wire.notes_ref(instance)
+        self._incoming = f"refs/perdure/incoming/{instance}"
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = None
         self._noted = ""
@@ -103,24 +104,30 @@ class RepositoryLedger:
         known = here.get(self._state, "")
         if known and not head:
             raise self._vanished(known)
-        refspecs = [f"{self._state}:{self._state}"] if head != known else []
+        refspecs = [f"+{self._state}:{self._incoming}"] if head != known else []
         refspecs += [f"+{self._notes}:{self._notes}"] if noted not in ("", here.get(self._notes)) else []
         if not refspecs:
             return head, noted
-        try:
-            self._mirror.fetch(refspecs, shallow=not known, partial=False)
-        except faults.Failed as failure:
-            if failure.kind is faults.Kind.REJECTED and "non-fast-forward" in failure.text:
-                raise self._vanished(known) from failure
-            raise
-        here = self._mirror.refs(self._state, self._notes)
-        return here.get(self._state, ""), here.get(self._notes, "") if noted else ""
+        self._mirror.fetch(refspecs, shallow=not known, partial=False)
+        here = self._mirror.refs(self._incoming, self._notes)
+        if head != known:
+            # Outside refs/heads git takes whatever the server has, so what must contain the old state is looked at first.
+            head = here[self._incoming]
+            if known and not self._mirror.is_ancestor(known, head):
+                raise self._vanished(known)
+            self._mirror.remember(self._state, head)
+        return head, here.get(self._notes, "") if noted else ""
 
     def _decoded(self, head: str) -> Snapshot:
         before = self._snapshot
-        if before is None or not before.head or not head:
-            return reading.cold(self._mirror, self._state, head) if head else Snapshot()
-        return before if before.head == head else reading.warm(self._mirror, self._state, before, head)
+        if not head:
+            return Snapshot()
+        if before is not None and before.head == head:
+            return before
+        if before is not None and before.head:
+            with suppress(faults.Failed):  # a mirror that was made again does not have the commit of before
+                return reading.warm(self._mirror, self._state, before, head)
+        return reading.cold(self._mirror, self._state, head)
 
     def _keep(self, snapshot: Snapshot, noted: str) -> None:
         if noted != self._noted:
