@@ -155,14 +155,18 @@ class Store(Protocol):
         ...
 
     def writer(self, meta: Meta, parent: str = "", progress: Progress | None = None) -> Sink:
-        """Return a sink for one image; unchanged units of `parent` are not stored again."""
+        """Return a sink for one image; unchanged units of `parent` are not stored again.
+
+        A parent that is gone, damaged or may not be built upon costs room, not the checkpoint. Raises `errors.Refused` for a
+        parent of another tenant or an attempt that was not claimed, `errors.Busy` for a superseded one, `errors.Unavailable`.
+        """
         ...
 
     def open(self, digest: str) -> Image:
-        """Return a complete image.
+        """Return a complete image. Whether its tenant and job may be used is for the caller to ask: `Image.meta` says.
 
-        Raises `errors.Damaged` (incomplete, altered), `errors.Refused` (unsigned, foreign key or run),
-        `errors.Unavailable`.
+        Raises `errors.Damaged` (incomplete, altered), `errors.Refused` (not there, unsigned, foreign key, lying under
+        another run than its own), `errors.Unavailable`.
         """
         ...
 
@@ -181,6 +185,7 @@ class Store(Protocol):
     def prune(self, plan: Prune, now: float) -> tuple[str, ...]:
         """Tombstone the images of `plan`, delete those whose tombstone is older than the grace, then unreachable packs.
 
+        What is open somewhere stays for now, and so does the newest of a run unless the plan names all of that run.
         Returns digests deleted now.
         """
         ...

@@ -69,12 +69,12 @@ class PathStore:
             undo.pop_all()
             return found
 
-    def open(self, digest: str, *, tenant: str = "", run: str = "") -> image.PathImage:
-        """Return a complete image, of this tenant and run where they are given. It stays safe from prune until it is closed."""
+    def open(self, digest: str) -> image.PathImage:
+        """Return a complete image. It stays safe from prune until it is closed."""
         with contextlib.ExitStack() as undo, explained(self._where):
             disk = self._open_disk()
             undo.callback(disk.close)
-            home = run or self._home(disk, digest)
+            home = self._home(disk, digest)
             try:
                 found, file = image.read_manifest(disk, home, digest)
             except FileNotFoundError as error:
@@ -82,7 +82,7 @@ class PathStore:
                     "the store has no such checkpoint", where=digest, remedy="See `perdure checkpoints`."
                 ) from error
             undo.callback(file.close)
-            self._check_owner(found, home, tenant)
+            self._check_owner(found, home)
             opened = image.PathImage(self._place(disk, found.body.meta.tenant, home), found, file)
             undo.pop_all()
             return opened
@@ -96,7 +96,7 @@ class PathStore:
                 with contextlib.suppress(errors.Damaged, errors.Refused, FileNotFoundError):
                     one, file = image.read_manifest(disk, run, digest)
                     file.close()
-                    self._check_owner(one, run, "")
+                    self._check_owner(one, run)
                     if contents.complete(self._place(disk, one.body.meta.tenant, run), one.body, sizes):
                         found.append(one.body.taken(digest))
         return tuple(sorted(found, key=lambda taken: (taken.attempt, taken.taken_at, taken.digest)))
@@ -173,16 +173,16 @@ class PathStore:
         bond = packs.Bond(tenant=tenant, run=run)
         return packs.Place(disk=disk, keyring=self._keyring, encryption=self._config.encryption, bond=bond)
 
-    def _check_owner(self, found: manifest.Manifest, run: str, tenant: str) -> None:
-        """Refuse what is not signed as the store asks, lies under another run than its own, or belongs to another tenant."""
+    def _check_owner(self, found: manifest.Manifest, run: str) -> None:
+        """Refuse what is not signed as the store asks, or lies under another run than its own."""
         meta = found.body.meta
         if self._config.signing:
             found.check_signature(self._keyring)
-        if meta.run != run or (tenant and meta.tenant != tenant):
+        if meta.run != run:
             raise errors.Refused(
                 f"this checkpoint belongs to run {meta.run} of job {meta.tenant}/{meta.job}",
                 where=found.digest,
-                remedy="Only checkpoints of the same tenant can be used, each under its own run.",
+                remedy="Somebody put it under another run; it can be used only where it was written.",
             )
 
     def _base(self, meta: store.Meta, parent: str) -> image.PathImage | None:
