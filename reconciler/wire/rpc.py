@@ -34,10 +34,13 @@ def options(keepalive: float, message_bytes: int = protocol.MESSAGE_BYTES) -> Op
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.keepalive_time_ms", milliseconds),
         ("grpc.keepalive_timeout_ms", 2 * milliseconds),
+        ("grpc.http2.ping_timeout_ms", 2 * milliseconds),  # else a minute, whatever the keepalive
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", milliseconds // 2),
         ("grpc.http2.min_ping_interval_without_data_ms", milliseconds),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.max_concurrent_streams", 32),  # of one connection
         ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a coin toss
         ("grpc.enable_http_proxy", 0),  # agents dial straight; a proxy could not see through mutual TLS anyway
     )

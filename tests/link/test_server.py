@@ -113,9 +113,10 @@ def thread_pool() -> Any:
     return futures.ThreadPoolExecutor(max_workers=2)
 
 
-def test_an_expired_certificate_is_refused(here: Site) -> None:
+@pytest.mark.parametrize("days", [-3, 3], ids=["expired", "not-yet-valid"])
+def test_a_certificate_is_good_in_its_time_only(here: Site, days: int) -> None:
     own = here.join("a")
-    here.clock.ahead = -3 * 86400
+    here.clock.ahead = days * 86400
     key, pem = certificates.new_key()
     old = here.authority.certify(certificates.request(key), "a", "")
     with rpc.secure_channel(here.addresses.agents, own.authority.encode(), pem, old) as channel:
