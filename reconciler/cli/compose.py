@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler import config, load, loop
+from reconciler import config, errors, load, loop
 from reconciler.cli import options
 from reconciler.contracts import source, store
 from reconciler.core import model, situation
@@ -36,6 +36,21 @@ def data(given: config.Settings) -> Path:
     if given.data:
         return Path(given.data).expanduser().absolute()
     return Path.home() / ".local" / "share" / "perdure" / given.instance
+
+
+def prepare(given: config.Settings) -> Path:
+    """Make the data directory and return it. Raises `errors.Unavailable`.
+
+    Nobody else can list it. Where we are root, jobs run as another user and must pass through it to their own folders.
+    """
+    folder = data(given)
+    try:
+        folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.Unavailable(
+            f"the data directory cannot be made: {error.strerror}", where=str(folder), remedy="Name another one with --data."
+        ) from error
+    return folder
 
 
 def budgets(given: config.LoopSettings) -> situation.Budgets:
@@ -85,7 +100,7 @@ class Repository:
 def repository(given: config.Settings, time: clock.System) -> Repository:
     """Return the repository that the settings name; nothing is fetched yet."""
     folder = Path.cwd()
-    mirrored = mirror.of(given.source, data(given), folder)
+    mirrored = mirror.of(given.source, prepare(given), folder)
     poll = given.loop.poll
     if mirrored.access is None:
         place = address.parse_address(given.source.repository, folder)

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from agent import places
+from agent import places, service
+from agent.embedded import EmbeddedUplink
 from agent.logs import Shipped
 from agent.supervisor import output
-from reconciler import errors
+from reconciler import config, errors
+from reconciler.contracts import clock, link
 from reconciler.core import codec, spec
+from reconciler.link.embedded import EmbeddedDoor
+from reconciler.link.switchboard import Switchboard
 from reconciler.seams import durable
 
 FOLDER = "agent"
 """The agent's folder in the data directory."""
+
+
+@contextlib.contextmanager
+def agent(board: Switchboard, code: link.CodeServer, time: clock.Clock, wanted: service.Options) -> Iterator[EmbeddedDoor]:
+    """Run the agent of this machine on a thread of this process. Jobs and their supervisors outlive both.
+
+    Yields its door, which knows the newest set that it is to take over.
+    """
+    door = EmbeddedDoor(board, wanted.name)
+    uplink = EmbeddedUplink(door.deliver, door.assignments, code.archive)
+    door.listen(uplink.changed)
+    try:
+        with service.running(wanted, uplink, time):
+            yield door
+    finally:
+        door.close()
+
+
+def options(given: config.Settings, data: Path, keys: Path) -> service.Options:
+    """Return what the configuration says about the embedded agent."""
+    return service.Options(
+        data=data / FOLDER,
+        name=given.agents.name or os.uname().nodename,
+        labels=given.agents.labels,
+        cpu=given.agents.cpu,
+        memory=given.agents.memory,
+        user=given.agents.user,
+        secrets=Path(given.keys.secrets) if given.keys.secrets else data / "secrets",
+        keys=keys,
+    )
 
 
 def log(data: Path, ref: spec.AttemptRef, offset: int, limit: int) -> bytes:
@@ -29,7 +65,7 @@ def log(data: Path, ref: spec.AttemptRef, offset: int, limit: int) -> bytes:
     wanted = offset - shipped.stored + shipped.local
     for start, path in output.segments(str(place.logs)):
         with contextlib.suppress(OSError), open(path, "rb") as file:
-            size = file.seek(0, 2)
+            size = file.seek(0, os.SEEK_END)
             if start <= wanted < start + size:
                 file.seek(wanted - start)
                 return file.read(limit)

@@ -60,7 +60,8 @@ class Glimpse:
 
     def _write(self, data: bytes) -> None:
         aside = self._path.with_name(f"{durable.PARTIAL}{NAME}")
-        aside.write_bytes(data)
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(data)
         os.replace(aside, self._path)
 
 

@@ -41,7 +41,7 @@ class Looker:
         """Return what is seen now, planned. Raises `errors.PerdureError` when the ledger cannot be read."""
         fetched = self._repository.source.fetch()
         last = fetched.last if isinstance(fetched, Stale) else fetched
-        notice = f"{fetched.reason}: {fetched.detail}" if isinstance(fetched, Stale) else fetched.notice
+        notice = f"{fetched.reason}: {fetched.detail}" if isinstance(fetched, Stale) else ""
         if last is not None and (self._desired is None or self._desired.revision != last.id):
             self._read(last)
         snapshot = self._repository.ledger.read()

@@ -64,7 +64,7 @@ class Paced:
 def seconds(done: loop.Pass, settings: config.LoopSettings, now: float, jitter: float) -> float:
     """Return the seconds until the next pass is due although nothing wakes the loop; `jitter` is a number in [0, 1).
 
-    A silent host is looked at as often as its budget of tries wants; what was not answered is tried after the first back-off.
+    What was not answered is tried after the first back-off. When a silent host is looked at next, the plan's `wake_at` says.
     """
     due = [settings.drift * (0.9 + 0.2 * jitter)]
     if done.standing is loop.Standing.BLOCKED:
@@ -73,14 +73,4 @@ def seconds(done: loop.Pass, settings: config.LoopSettings, now: float, jitter: 
         due.append(done.wake_at - now)
     if any(outcome.result in AGAIN for _, outcome in done.outcomes):
         due.append(settings.backoff)
-    if _silent(done):
-        due.append(settings.lost_after / max(settings.lost_tries, 1))
     return max(min(due), GAP)
-
-
-def _silent(done: loop.Pass) -> bool:
-    """Whether some host is not heard: its budgets are only spent by looking."""
-    if done.world is None:
-        return False
-    views = (view for target in done.world.targets.values() for view in target.hosts.values())
-    return bool(done.world.unheard) or any(view.silent_since is not None for view in views)

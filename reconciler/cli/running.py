@@ -10,14 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from reconciler import apply, config, loop, observe, registry
 from reconciler.cli import bell, compose, pacing
 from reconciler.contracts import link
+from reconciler.core import observed
 from reconciler.ledger import joins
 from reconciler.link import authority, switchboard
+from reconciler.link.embedded import EmbeddedDoor
 from reconciler.seams import clock, durable
 from reconciler.targets.books import Books
 from reconciler.targets.hosts import HostsTarget
 
 OBSERVE_SECONDS = 20.0
 """Deadline of one look at targets and stores."""
+
+PATIENCE = 15.0
+"""Most seconds that a command waits for the agent in its own process."""
 
 SILENCE = 15.0
 """Seconds without a word after which a host counts as silent."""
@@ -31,6 +36,8 @@ class Running:
         self.data = compose.data(given)
         self.notes: list[str] = []
         """What is to be said at the start."""
+        self._host = ""
+        self._door: EmbeddedDoor | None = None
         self._ring = ring
         self._clock = time
         self._changed = threading.Event()
@@ -69,6 +76,28 @@ class Running:
         self._silent = silent
         return heard or moved
 
+    def embed(self, host: str, door: EmbeddedDoor) -> None:
+        """Wait until the agent of this process has spoken: before, a pass would see nobody to give work to."""
+        self._host, self._door = host, door
+        self._until(lambda: host in self.board.hosts())
+
+    def deliver(self) -> None:
+        """Wait until the agent of this process has taken over what the last pass gave it, and begun what was to begin."""
+        self._until(self._delivered)
+
+    def _delivered(self) -> bool:
+        heard = self.board.hosts().get(self._host)
+        given = self._door.assignments() if self._door else None
+        if heard is None or given is None:
+            return True
+        begun = all(item.state is not observed.ItemState.PREPARING for item in heard.state.items)
+        return heard.state.accepted >= given.generation and begun
+
+    def _until(self, reached: Callable[[], bool]) -> None:
+        end = self._clock.monotonic() + PATIENCE
+        while not reached() and self._clock.monotonic() < end and not self._ring.is_set():
+            self._ring.pause(0.05)
+
     def _heard(self) -> None:
         self._changed.set()
         self._ring.ring()
@@ -85,12 +114,14 @@ def running(given: config.Settings, ring: bell.Bell) -> Iterator[Running]:
     from reconciler.cli import embedded
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(durable.DirectoryLock(compose.data(given)))
+        stack.enter_context(durable.DirectoryLock(compose.prepare(given)))
         parts = Running(given, clock.System(), ring)
         if given.agents.listen:
             stack.callback(_served(parts, given))
         if given.agents.embedded:
-            stack.enter_context(embedded.agent(parts.board, parts.source, given, compose.data(given)))
+            wanted = embedded.options(given, compose.data(given), compose.key_folder(given))
+            door = stack.enter_context(embedded.agent(parts.board, parts.source, parts.parts.clock, wanted))
+            parts.embed(wanted.name, door)
         ring.follow(parts.source.wakeups())
         yield parts
 

@@ -149,13 +149,22 @@ def age(each: Standing, now: float) -> str:
     return ""
 
 
-def silence(each: Standing, seen: view.View) -> str:
-    """Return since when the run's host is not heard; empty: it is heard, or there is none."""
+def silence_of(each: Standing, seen: view.View) -> observed.Silence | None:
+    """Return since when the run's host is not heard; None: it is heard, or there is none."""
     run, attempt = each.subject.recorded, each.attempt
     if run is None or attempt is None or not attempt.live:
-        return ""
+        return None
     sighting = situation.locate(run.run, attempt, seen.world)
-    if isinstance(sighting, situation.Unknown) and sighting.silence is not None:
-        gap = transition.duration(seen.now - sighting.silence.since)
-        return f"host {attempt.host} has not been heard for {gap}, in {sighting.silence.tries} observations"
-    return ""
+    return sighting.silence if isinstance(sighting, situation.Unknown) else None
+
+
+def silence(each: Standing, seen: view.View) -> str:
+    """Return the same in words; empty for None."""
+    found = silence_of(each, seen)
+    if found is None or each.attempt is None:
+        return ""
+    budgets = seen.budgets
+    return (
+        f"host {each.attempt.host} has not been heard for {transition.duration(seen.now - found.since)} "
+        f"of {transition.duration(budgets.lost_after)}, in {found.tries} of {budgets.lost_tries} observations"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from reconciler.cli import complete, compose, looking, options, output, selection, standing, view
-from reconciler.core import reasons, transition
+from reconciler.core import reasons, record, situation, transition
 
 NARROW = ("JOB", "PHASE", "STEP", "HOST", "TIME", "REASON")
 WIDE = (*NARROW, "ATTEMPT", "CHECKPOINT", "RUN", "TARGET", "REVISION", "EVIDENCE")
@@ -120,10 +120,15 @@ def explained(each: standing.Standing, seen: view.View) -> dict[str, Any]:
 
 def upcoming(each: standing.Standing, seen: view.View) -> float | None:
     """Return the next moment at which time alone may change something for this run."""
-    run = each.subject.recorded
-    if run is not None and run.not_before is not None and run.not_before > seen.now:
-        return run.not_before
-    return seen.plan.wake_at if seen.plan and not each.over else None
+    run, job = each.subject.recorded, each.subject.job
+    moments = [job.suspend.until if job else None]
+    if run is not None:
+        moments.append(run.not_before if run.phase is record.Phase.PENDING else None)
+        if run.pending is not None and run.pending.failed_at is not None:
+            moments.append(run.pending.failed_at + seen.budgets.delay(run.pending.tries))
+        silence = standing.silence_of(each, seen)
+        moments.append(situation.next_look(silence, seen.now, seen.budgets) if silence else None)
+    return min((moment for moment in moments if moment is not None and moment > seen.now), default=None)
 
 
 def explanation(each: standing.Standing, seen: view.View) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler import annotate, errors
 from reconciler.cli import selection
@@ -28,6 +28,7 @@ class View:
     snapshot: ledger.Snapshot
     world: observed.World
     plan: action.Plan | None = None
+    budgets: situation.Budgets = field(default_factory=situation.Budgets)
 
     @property
     def age(self) -> float | None:
@@ -65,7 +66,7 @@ def planned(view: View, budgets: situation.Budgets) -> View:
         now=view.now,
         budgets=budgets,
     )
-    return dataclasses.replace(view, plan=plan.compute(given))
+    return dataclasses.replace(view, plan=plan.compute(given), budgets=budgets)
 
 
 def stores(runs: Iterable[record.Record]) -> Mapping[str, observed.StoreView]:

@@ -102,6 +102,7 @@ class Mirror:
             self._answer(["--git-dir", str(made), "config", "core.fsync", "all"], self._local)
         if self.directory.exists():
             shutil.rmtree(self.directory)
+        made.chmod(0o700)  # whoever may pass through the data directory may not read what is in the repository
         made.rename(self.directory)
 
     def healed(self, work: Callable[[], T]) -> T:
