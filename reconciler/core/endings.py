@@ -115,9 +115,11 @@ def _halted(run: record.Record, exit: observed.Exit, ended_at: float, look: Look
         return run, (transition.line(run, halt.what, text, look.now, step=step),)
     run = _counted(run, failures.Fault.MACHINE, look)
     because = "its host goes away" if own is not None and own.purpose is spec.Purpose.NOTICE else "its host ended it"
-    text = f"Attempt {run.attempts[-1].number} of {called} was stopped {with_what} because {because}"
-    text += f"; {_next(run, failures.Fault.MACHINE, look)}."
-    return run, (transition.line(run, "stopped", text, look.now, step=step),)
+    detail = f"was stopped {with_what} because {because}"
+    run = with_newest(run, dataclasses.replace(run.attempts[-1], detail=detail))
+    text = f"Attempt {run.attempts[-1].number} of {called} {detail}; {_next(run, failures.Fault.MACHINE, look)}."
+    what = "failed" if run.phase is record.Phase.FAILED else "stopped"
+    return run, (transition.line(run, what, text, look.now, step=step),)
 
 
 def _counted(run: record.Record, fault: failures.Fault, look: Look) -> record.Record:

@@ -15,7 +15,7 @@ def plain(case: ruling.Case, decision: ruling.Decision) -> Intended:
         case action.Verb.CHECKPOINT | action.Verb.STOP:
             return _ask(case, decision)
         case action.Verb.UPDATE:
-            run = dataclasses.replace(case.run, applied=case.manifest, pending=None, condition="")
+            run = _taken_up(case.run, case.manifest)
         case action.Verb.START | action.Verb.RESTORE:
             run = case.run
         case _:
@@ -59,6 +59,13 @@ def launch(case: ruling.Case, decision: ruling.Decision, host: str) -> Intended:
         lines = (transition.line(after, what, text, case.now, host=host, checkpoint=restored, stepsLost=lost.steps),)
     act = _action(after, decision, spec.Assignment(spec=attempt_spec(after, job)))
     return after, dataclasses.replace(act, digests=(restored,) if restored else (), lost=lost, saved=kept), lines
+
+
+def _taken_up(run: record.Record, job: model.Job) -> record.Record:
+    """The manifest as it is now holds, and nothing else is asked. What stands so already is the same record."""
+    if run.applied == job and run.pending is None and not run.condition:
+        return run
+    return dataclasses.replace(run, applied=job, pending=None, condition="")
 
 
 def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:

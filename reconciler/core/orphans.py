@@ -56,7 +56,7 @@ def _leftover(target: str, item: observed.Item, run: record.Record) -> action.Ac
     verb = action.Verb.REMOVE if ended else action.Verb.STOP
     if not ended and (item.spec is None or item.want is spec.Want.STOP):
         verb, text = action.Verb.WAIT, "was given up and is being ended"
-    want = spec.Want.REMOVE if ended else spec.Want.STOP
+    asked = spec.Assignment(spec=item.spec, want=spec.Want.REMOVE if ended else spec.Want.STOP) if item.spec else None
     return action.Action(
         verb=verb,
         effect=action.Effect.DELETE if verb is action.Verb.STOP else action.Effect.UNCHANGED,
@@ -69,5 +69,5 @@ def _leftover(target: str, item: observed.Item, run: record.Record) -> action.Ac
         host=item.host,
         reason="Recorded" if ended else "Outdated",
         sentence=f"attempt {item.ref.attempt} {text} on {item.host}",
-        assignment=spec.Assignment(spec=item.spec, want=want) if item.spec else None,
+        assignment=asked if verb is not action.Verb.WAIT else None,
     )

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.core import model, observed, record, spec
+from reconciler.core import codec, model, observed, record, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +16,8 @@ class Room:
     view: observed.HostView
     cpu: int
     memory: int
+    attempts: int = 0
+    """How many are on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +71,20 @@ class Rooms:
 
     def __init__(self, by_target: dict[str, dict[str, Room]]) -> None:
         self.by_target = by_target
+        self._refused: dict[bytes, Refusal] = {}
 
     def choose(self, job: model.Job) -> str | Refusal:
-        """Return the host with the most room that passes every filter, and take the room; or why there is none."""
+        """Return the host with the most room that passes every filter, and take the room; or why there is none.
+
+        Room only shrinks, so that what was refused once is refused to all that ask for the same.
+        """
+        wish = codec.encode([job.target, job.pool, job.placement, job.resources])
+        host = self._refused.get(wish) or self._choose(job)
+        if isinstance(host, Refusal):
+            self._refused[wish] = host
+        return host
+
+    def _choose(self, job: model.Job) -> str | Refusal:
         rooms = self.by_target.get(job.target, {})
         if not rooms:
             return Refusal(text=f"target {job.target} has no host that was heard")
@@ -85,7 +98,7 @@ class Rooms:
                 failed[bad.why_not] += 1
         if not fitting:
             return Refusal(text=", ".join(f"{count} of {len(rooms)} hosts {why}" for why, count in failed.most_common()))
-        best = min(fitting, key=lambda room: (-_share(room), room.view.state.host))
+        best = min(fitting, key=lambda room: (-_share(room), room.attempts, room.view.state.host))
         self.take(job.target, best.view.state.host, job.resources)
         return best.view.state.host
 
@@ -93,8 +106,12 @@ class Rooms:
         """Use up room on a host; unknown hosts have none to use."""
         room = self.by_target.get(target, {}).get(host)
         if room is not None:
-            left = Room(view=room.view, cpu=room.cpu - (wanted.cpu or 0), memory=room.memory - (wanted.memory or 0))
-            self.by_target[target][host] = left
+            self.by_target[target][host] = Room(
+                view=room.view,
+                cpu=room.cpu - (wanted.cpu or 0),
+                memory=room.memory - (wanted.memory or 0),
+                attempts=room.attempts + 1,
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,14 +116,26 @@ def _continued(case: ruling.Case) -> ruling.Decision | None:
     if case.store is None or case.offered is None:
         return _store_unavailable(case)
     taken = lineage.latest(run, (*case.store.named.values(), *case.offered))
+    known = lineage.latest(run, (saved.taken for saved in run.checkpoints))
     if taken is not None:
-        return _start(case, taken)
+        return _not_offered_yet(case, known) or _start(case, taken)
     if case.manifest.restore_from.startswith("sha256:"):
         return ruling.wait("CheckpointMissing", f"{case.manifest.restore_from} could not be restored, and nothing follows it")
-    if lineage.latest(run, (saved.taken for saved in run.checkpoints)) is not None:
+    if known is not None:
         text = f"store {case.store.name} offers none of the {len(run.checkpoints)} checkpoints that the ledger has of it"
         return ruling.wait("CheckpointMissing", text)
     return _start(case, None)
+
+
+def _not_offered_yet(case: ruling.Case, known: observed.Taken | None) -> ruling.Decision | None:
+    """A listing may lag behind a checkpoint just taken: for a while after the attempt's end it is waited for."""
+    if known is None or any(taken.digest == known.digest for taken in case.offered or ()):
+        return None
+    left = situation.lag_left(case.run, case.now, case.budgets)
+    if left <= 0:
+        return None
+    text = f"checkpoint {known.digest[:19]}{transition.at_step(known)} is recorded and not offered yet"
+    return ruling.wait("CheckpointMissing", f"{text}; the one before it is taken in {transition.duration(left)}")
 
 
 def _store_unavailable(case: ruling.Case) -> ruling.Decision:

@@ -24,14 +24,15 @@ def _unseen(case: ruling.Case) -> ruling.Decision | None:
 
 
 def _ending(case: ruling.Case) -> ruling.Decision | None:
-    """End the attempt, if anything asks for that; a request that failed is repeated after its back-off."""
+    """End the attempt, if anything asks for that; a request that failed is repeated after its back-off.
+
+    Also one that is not reported yet is asked for its checkpoint and not simply stopped: it may have begun since it was seen.
+    """
     wanted = ends.why(case)
     if wanted is None:
         return None
     if isinstance(case.sighting, situation.Here) and case.sighting.item.want is spec.Want.STOP and case.run.pending is not None:
         return ruling.wait(wanted.reason, f"{wanted.sentence}; it is being ended")
-    if case.run.attempts[-1].started_at is None:
-        return dataclasses.replace(wanted, verb=action.Verb.STOP)
     return _again(case, wanted.base) or wanted
 
 

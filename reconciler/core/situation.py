@@ -94,6 +94,13 @@ def next_look(silence: observed.Silence, now: float, budgets: Budgets) -> float 
     return now + (min(left, pace) if left > 0 else pace)
 
 
+def lag_left(run: record.Record, now: float, budgets: Budgets) -> float:
+    """Return for how many more seconds a store's listing may lag behind the run's newest attempt; at most 0: no more."""
+    ended_at = run.newest.ended_at if run.newest else None
+    left = ended_at + budgets.lost_after - now if ended_at is not None else 0.0
+    return left if left <= budgets.lost_after else 0.0
+
+
 def suspended(job: model.Job, now: float) -> bool:
     """Return whether the Job is to be suspended now: `suspend.until` passing needs no commit."""
     return job.state is model.JobState.SUSPENDED and (job.suspend.until is None or now < job.suspend.until)

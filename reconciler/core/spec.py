@@ -84,7 +84,7 @@ class Request:
     deadline: float = 60.0
     """Seconds from the moment the agent sees the request."""
     then_stop: bool = False
-    """End the attempt once the checkpoint is durable and verified."""
+    """End the attempt once the checkpoint is durable and verified. One that has not begun ends without being begun."""
 
 
 class Want(enum.Enum):

@@ -8,12 +8,11 @@ from reconciler.core import action, lineage, observed, record
 def at_stake(run: record.Record, item: observed.Item | None, now: float) -> tuple[action.Work, action.Work]:
     """Return (work since the last checkpoint, work in it) of a live attempt: what ending it at once would lose and keep."""
     attempt = run.newest
-    if attempt is None:
+    if attempt is None or attempt.started_at is None:
         return action.Work(), action.Work()
     last = lineage.latest(run, (saved.taken for saved in run.checkpoints))
     step = item.progress.step if item and item.progress else attempt.last_step
-    started = attempt.started_at if attempt.started_at is not None else attempt.intended_at
-    since = max(started, last.taken_at if last is not None and last.attempt == attempt.number else started)
+    since = max(attempt.started_at, last.taken_at if last and last.attempt == attempt.number else attempt.started_at)
     lost = action.Work(steps=beyond(step, last.step if last else 0), seconds=max(now - since, 0.0))
     return lost, action.Work(steps=last.step if last else 0)
 

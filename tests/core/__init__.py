@@ -1,0 +1,1 @@
+"""The pure middle: golden plans, tables, properties."""
