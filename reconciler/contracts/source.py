@@ -50,7 +50,7 @@ class Revision:
     author: str = ""
     subject: str = ""
     rewritten: bool = False
-    """The previous revision is not an ancestor: history was rewritten (force-push)."""
+    """The previous revision is not an ancestor: history was rewritten (force-push), and this commit accepts it."""
     notice: str = ""
     """Something said once, e.g. that the server does not allow partial fetches."""
 
@@ -61,7 +61,7 @@ class Stale:
 
     last: Revision | None
     reason: str
-    """Row of `reasons.TABLE`: SourceUnreachable, SourceUnauthorized, BranchMissing, RepositoryEmpty."""
+    """Row of `reasons.TABLE`: SourceUnreachable, SourceUnauthorized, BranchMissing, RepositoryEmpty, HistoryRewritten."""
     detail: str
 
 

@@ -77,17 +77,15 @@ class RepositoryLedger:
             return notes.parse(moved + note)
 
     def noted(self) -> tuple[str, ...]:
-        """Return the revisions that have a note, in no order."""
+        """Return the revisions that have a note, in no order. All notes are read at once: asking for each is cheap then."""
         with self._lock:
             self.read()
-            if not self._noted:
-                return ()
             try:
-                listing = self._mirror.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", self._noted)
+                every = self._every_note()
             except faults.Failed as failure:
                 raise failure.error() from failure
-            names = (path.replace("/", "") for path in listing.decode(errors="replace").split("\0"))
-            return tuple(dict.fromkeys(name for name in names if address.is_object_id(name)))
+            self._cached |= every
+            return tuple(every)
 
     def _read(self) -> Snapshot:
         server = self._mirror.listing(self._state, self._notes).refs
@@ -211,6 +209,18 @@ class RepositoryLedger:
             contents = self._mirror.read([row.oid for row in rows])
             self._cached[revision] = {row.path: _ended(contents[row.oid]) for row in rows}
         return self._cached[revision]
+
+    def _every_note(self) -> dict[str, dict[str, bytes]]:
+        if not self._noted:
+            return {}
+        rows = objects.rows(self._mirror.git("ls-tree", "-r", "-z", "--full-tree", self._noted))
+        blobs = [(row.path.replace("/", ""), row) for row in rows if row.kind == "blob"]
+        contents = self._mirror.read(dict.fromkeys(row.oid for _, row in blobs))
+        found: dict[str, dict[str, bytes]] = {}
+        for revision, row in blobs:
+            if address.is_object_id(revision) and row.oid in contents:
+                found.setdefault(revision, {})[row.path] = _ended(contents[row.oid])
+        return found
 
     def _moved(self, head: str, revision: str) -> bytes:
         return b"".join(self._mirror.read([f"{head}:{wire.moved_path(revision)}"]).values()) if head else b""

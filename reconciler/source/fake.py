@@ -100,10 +100,10 @@ class FakeSource:
         if reason:
             return Stale(last=self._last, reason=reason, detail=detail)
         rewritten = bool(self._good) and self._good not in self._history(self._tip)
-        accepted = self._revisions[self._tip].trailers.get("perdure-allow-rewrite") == "true"
-        if not rewritten or accepted:
-            self._good = self._tip
-        self._last = replace(self._revisions[self._tip], rewritten=rewritten and not accepted)
+        if rewritten and self._revisions[self._tip].trailers.get("perdure-allow-rewrite") != "true":
+            return Stale(last=self._last, reason="HistoryRewritten", detail=f"history no longer contains {self._good}")
+        self._good = self._tip
+        self._last = replace(self._revisions[self._tip], rewritten=rewritten)
         return self._last
 
     def tree(self, revision: str) -> FakeTree:

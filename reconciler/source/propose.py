@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler import errors
 from reconciler.contracts.source import Edit, Protected, Pushed, Rejected
-from reconciler.seams.git import address, faults, objects, stream
+from reconciler.seams.git import address, faults, objects, person, stream
 from reconciler.seams.git.mirror import Mirror, Update
 
 SCRATCH = "proposal"
@@ -19,6 +19,12 @@ class Author:
 
     name: str = "perdure"
     mail: str = "perdure@localhost"
+
+
+def somebody() -> Author:
+    """Return the person git knows, else ourselves."""
+    found = person.author()
+    return Author(name=found[0], mail=found[1]) if found else Author()
 
 
 def push(mirror: Mirror, edit: Edit, base: str, author: Author, at: float) -> Pushed | Rejected | Protected:

@@ -33,8 +33,8 @@ _FIELDS = "%x00".join(("%H", "%an <%ae>", "%s", "%(trailers:only=true,unfold=tru
 class RepositorySource:
     """`contracts.source.Source` over a mirror.
 
-    `rewritten` stays set until history contains the last good revision again, or a commit carries the trailer
-    `Perdure-Allow-Rewrite: true`.
+    When history was rewritten (a force-push) the last good revision stands, until history contains it again or the newest
+    commit carries the trailer `Perdure-Allow-Rewrite: true`; that revision is then `rewritten`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RepositorySource:
         self._ref = ref
         self._clock = clock
         self._poll = poll
-        self._author = author or propose.Author()
+        self._author = author
         self._last: Revision | None = None
         self._described_at = ""
         """What the server had when `_last` was read."""
@@ -79,7 +79,8 @@ class RepositorySource:
 
     def propose(self, edit: Edit, base: str) -> Pushed | Rejected | Protected:
         """Commit and push without force."""
-        return propose.push(self._mirror, edit, base, self._author, self._clock.now())
+        author = self._author or propose.somebody()
+        return propose.push(self._mirror, edit, base, author, self._clock.now())
 
     def wakeups(self) -> Iterator[None]:
         """Yield about every poll interval, and at once when a branch of a repository on this machine moves."""
@@ -108,7 +109,8 @@ class RepositorySource:
         elif self._last is not None and self._described_at == listing.refs[full]:
             return replace(self._last, notice="")
         found = self._judged(replace(self._described(fetched), notice=notice), seen, here.get(seen, ""))
-        self._described_at = listing.refs[full]
+        if isinstance(found, Revision):
+            self._described_at = listing.refs[full]
         return found
 
     def _bring(self, full: str, fetched: str, *, fresh: bool) -> str:
@@ -121,14 +123,19 @@ class RepositorySource:
         # A rewritten history can be as long as the repository: the newest commit alone is bounded.
         return self._mirror.fetch([refspec], shallow=True, partial=True)
 
-    def _judged(self, revision: Revision, seen: str, good: str) -> Revision:
-        """Compare with the last good revision, and remember this one unless history was rewritten."""
-        accepted = revision.trailers.get(ACCEPTS_REWRITE, "").lower() == "true"
-        if good and good != revision.id and not accepted and not self._mirror.is_ancestor(good, revision.id):
-            return replace(revision, rewritten=True)
-        if good != revision.id:
-            self._mirror.remember(seen, revision.id)
-        return revision
+    def _judged(self, revision: Revision, seen: str, good: str) -> Revision | Stale:
+        """Compare with the last good revision, and remember this one instead unless history was rewritten."""
+        if good == revision.id:
+            return revision
+        rewritten = bool(good) and not self._mirror.is_ancestor(good, revision.id)
+        if rewritten and revision.trailers.get(ACCEPTS_REWRITE, "").lower() != "true":
+            detail = (
+                f"the history of “{self._ref}” in {self._mirror.where} was rewritten: it no longer contains {good[:12]}, which "
+                f"stands. Push that back, or accept with a commit that carries the trailer `Perdure-Allow-Rewrite: true`."
+            )
+            return self._stale("HistoryRewritten", detail)
+        self._mirror.remember(seen, revision.id)
+        return replace(revision, rewritten=rewritten)
 
     def _commit(self) -> Revision | Stale:
         self._mirror.prepare()

@@ -77,6 +77,9 @@ def test_notes_of_ten_thousand_revisions_fan_out(remote: Path, tmp_path: Path) -
     assert widest < 1000
     append(one, Change(notes={revisions[5000]: (line(2),)}))
     assert one.notes(revisions[5000]) == (line(1), line(2))
+    fresh = ledger(remote, tmp_path / "fresh")
+    assert set(fresh.noted()) == set(revisions)
+    assert fresh.notes(revisions[5000]) == (line(1), line(2))
 
 
 def test_a_note_of_plain_git_is_found_and_kept_whatever_its_fan_out(remote: Path, tmp_path: Path) -> None:

@@ -53,6 +53,23 @@ def test_the_commit_is_the_persons_and_only_what_was_edited_differs(source: repo
     assert git(remote, "ls-tree", "main", "run.sh").startswith("100755")
 
 
+def test_the_author_is_the_person_git_knows(
+    remote: Path, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GIT_AUTHOR_NAME")
+    monkeypatch.delenv("GIT_AUTHOR_EMAIL")
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[user]\n\tname = Grace Hopper\n\temail = grace@example.invalid\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("GIT_DIR", str(person.folder / ".git"))
+    one = repository.RepositorySource(repositories.mirror_of(remote, tmp_path / "data"), "main", clock.System())
+    assert isinstance(one.propose(EDIT, base(one)), Pushed)
+    monkeypatch.delenv("GIT_DIR")
+    assert git(remote, "log", "-1", "--format=%an %ae", "main") == "Grace Hopper grace@example.invalid"
+    settings.write_text("[user]\n\tuseConfigOnly = true\n")
+    assert propose.somebody() == propose.Author()
+
+
 def test_somebody_else_was_first(source: repository.RepositorySource, remote: Path, person: Person) -> None:
     before = base(source)
     theirs = person.commit({"b": b"theirs"})

@@ -7,7 +7,7 @@ it starts (`address`). What it says is turned into one of a closed list of fault
 Nothing is ever checked out: objects are read with ls-tree and `cat-file --batch` (`objects`) and written with
 fast-import (`stream`), so that no hook, filter, attribute, link or submodule of anybody's repository has an effect here.
 
-GitPython serves where a person's own repository is looked at without running git in it (`checkout`). The rest is plain
-processes: GitPython's commands inherit the caller's environment, and a deadline of theirs ends git but not the programs
-that git has started. A persistent `cat-file` would save 3 ms a read, and be one more process to leave behind.
+Plain processes, not GitPython: its commands inherit the caller's environment, and a deadline of theirs ends git but not the
+programs that git has started. (It serves `perdure doctor`, which looks at a person's own clone.) A persistent `cat-file`
+would save 3 ms a read, and be one more process to leave behind.
 """
