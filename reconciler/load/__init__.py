@@ -33,6 +33,8 @@ def revision(
     references.circles(everything, settle.effective_jobs(everything, before))
     refused = str(selection.problems[0]) if selection.problems else settle.refusal(everything, unread, before)
     problems = settle.sorted_problems([*selection.problems, *selection.unread, *everything.problems])
+    if refused:
+        unread = tuple(sorted({*unread, *(problem.file for problem in problems)}))
     base = previous if refused else settle.desired(everything, before)
     return dataclasses.replace(
         base or model.Desired(revision=""),

@@ -30,7 +30,7 @@ class Cache:
         for batch in _batches(missing):
             contents = tree.read([entry.oid for entry in batch])
             for entry in batch:
-                fresh[entry.path] = documents.parse(entry.path, entry.oid, contents[entry.oid])
+                fresh[entry.path] = documents.parse(entry.path, entry.oid, contents.get(entry.oid))
         self._files = {entry.path: fresh.get(entry.path) or known[entry.path] for entry in entries}
         return list(self._files.values())
 

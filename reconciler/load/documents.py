@@ -41,8 +41,14 @@ class File:
     """Why (a part of) the file could not be parsed: what else it declares is not known then."""
 
 
-def parse(path: str, oid: str, data: bytes) -> File:
-    """Return the manifests of one file. Documents of other programs are left out. Never raises for anything in `data`."""
+def parse(path: str, oid: str, data: bytes | None) -> File:
+    """Return the manifests of one file. Documents of other programs are left out. Never raises for anything in `data`.
+
+    None is a file that is too large to be read.
+    """
+    if data is None:
+        finding = Finding(line=1, column=1, message="the file is too large to be read", fix="split it")
+        return File(path=path, oid=oid, unread=(problem(path, finding),))
     try:
         pieces = text.split(text.decode(data))
     except text.UnreadableError as error:
@@ -84,26 +90,29 @@ def _schema_findings(kind: str, reading: Reading, earlier: list[Finding]) -> Ite
     """What the schema and the rules say, but only once a place: the first word about it is the nearest to its cause."""
     root = reading.root
     said = {(one.line, one.column) for one in earlier}
-    refused = [*rules.not_yet(kind, root)]
-    paths = {violation.path for violation in refused}
-    for rule in rules.TABLE[kind]:
-        refused.extend(rule(root))
-    for violation in refused:
+    later = {violation.path: violation for violation in rules.not_yet(kind, root)}
+    instead = {path[:-1] for path in later}
+    for violation in [*later.values(), *(found for rule in rules.TABLE[kind] for found in rule(root))]:
         line, column = places.place(reading, violation.path, key=violation.at_key)
         yield Finding(line=line, column=column, message=violation.message, fix=violation.fix)
-    if schemas.check(kind)(root) and not (reading.doubts and violations.has_doubts(kind, reading)):
+    if violations.accepted(kind, reading):
         return
     for violation, finding in violations.find(kind, reading):
-        if (finding.line, finding.column) not in said and violation.path not in paths:
+        hidden = violation.path in later or (violation.about == "missing" and violation.path in instead)
+        if (finding.line, finding.column) not in said and not hidden:
             yield finding
-        if violation.is_doubt:
+        if violation.about == "doubt":
             said.add((finding.line, finding.column))
 
 
 def _kind_findings(root: Any, reading: Reading) -> Iterator[Finding]:
     kind = places.value(root, ("kind",))
     line, column = places.place(reading, ("kind",))
-    if kind is None:
+    if isinstance(root, list):
+        yield Finding(
+            line=line, column=column, message="a document is one manifest, this one is a list", fix="separate them by ---"
+        )
+    elif kind is None:
         yield Finding(line=line, column=column, message="kind is missing", fix=suggest.fix("", schemas.KINDS))
     elif isinstance(kind, str) and kind in rules.KINDS_NOT_YET:
         yield Finding(line=line, column=column, message=f"kind: {kind} is not yet in this version", fix="remove the document")

@@ -164,7 +164,7 @@ def _paths(data: bytes) -> tuple[tuple[str, ...], tuple[model.Problem, ...]]:
         return (), ()
     reading = nodes.read(pieces[0].text)
     findings = list(reading.findings)
-    if reading.complete and (not schemas.check(schemas.LAYOUT)(reading.root) or violations.has_doubts(schemas.LAYOUT, reading)):
+    if reading.complete and not violations.accepted(schemas.LAYOUT, reading):
         findings += [finding for _, finding in violations.find(schemas.LAYOUT, reading)]
     if findings:
         return (), tuple(documents.problem(FILE, one, pieces[0].line) for one in sorted(set(findings)))

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import yaml
-from yaml import cyaml, events
+from yaml import events
+from yaml._yaml import CParser
 
 from reconciler.load import scalars, syntax
 from reconciler.load.finding import Finding, show
@@ -79,7 +80,7 @@ def read(text: str) -> Reading:
     """Return the value of one document. Never raises for anything in the text: what is wrong is among the findings."""
     reader = _Reader()
     try:
-        reader.run(cyaml.CParser(text))
+        reader.run(CParser(text))
     except _LimitError:
         reader.reading.complete = False
     except yaml.YAMLError as error:
@@ -103,7 +104,7 @@ class _Reader:
 
     def run(self, parser: Any) -> None:
         """Read events until the text ends. Written flat: most of the time of loading is spent in this loop."""
-        container: Mapping | Sequence | None = None
+        container: Any = None
         key = ""
         key_event: Any = None
         is_mapping = False
@@ -114,7 +115,7 @@ class _Reader:
             kind = type(event)
             if is_mapping and key_event is None and kind is scalar:
                 key, key_event = event.value, event
-                if key in container.marks or known.get(key) != key or not event.implicit[0]:  # type: ignore[union-attr]
+                if key in container.marks or known.get(key) != key or not event.implicit[0]:
                     self._key(container, event)
                 event = following()
                 kind = type(event)
@@ -129,7 +130,7 @@ class _Reader:
             elif kind in starts:
                 made = self._open(event, len(stack))
                 if is_mapping and key_event is None:
-                    stack.append((container, self._complex_key(event), event, event.anchor, self.nodes))
+                    stack.append((container, self._complex_key(container, event), event, event.anchor, self.nodes))
                 else:
                     self._attach(container, key, key_event, made, event)
                     stack.append((container, key, None, event.anchor, self.nodes))
@@ -185,9 +186,12 @@ class _Reader:
             doubt = meaning if isinstance(meaning, Doubt) else Doubt(text=text, reading="a value that is not text", plain="")
             self.reading.doubts.append((container, text, event, doubt))
 
-    def _complex_key(self, event: Any) -> str:
-        fix = "{{ }} is not filled in here: quote the value" if event.flow_style else "write the key as text"
-        self._find(event, "a key must be text, this one is a mapping or a list", fix)
+    def _complex_key(self, container: Mapping, event: Any) -> str:
+        outer, inner = container.start.start_mark, event.start_mark
+        if event.flow_style and (outer.line, outer.column + 1) == (inner.line, inner.column):
+            self._find(container.start, "a template in {{ }} is not filled in here", "write the value, or quote it")
+        else:
+            self._find(event, "a key must be text, this one is a mapping or a list", "write the key as text")
         return "?"
 
     def _alias_key(self, value: Any, event: Any) -> str:

@@ -27,6 +27,17 @@ def place(reading: Reading, path: Path, *, key: bool = False) -> tuple[int, int]
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
+def word(reading: Reading, path: Path) -> str:
+    """Return the text of the scalar at `path` as it was written, without quotes, or "" for anything else."""
+    container = value(reading.root, path[:-1])
+    step = path[-1] if path else None
+    if isinstance(container, Mapping) and step in container.marks:
+        return str(getattr(container.marks[str(step)][1], "value", ""))
+    if isinstance(container, Sequence) and isinstance(step, int) and step < len(container.marks):
+        return str(getattr(container.marks[step], "value", ""))
+    return ""
+
+
 def dotted(path: Path) -> str:
     """Return a path as messages write it: spec.workload.volumes[0].target."""
     text = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from datetime import datetime
 from decimal import Decimal
@@ -24,7 +25,7 @@ _BYTES = {
 }
 """Suffixes of Kubernetes' quantities (apimachinery, pkg/api/resource)."""
 
-_WORDS = re.compile(r"\s*([0-9]+)\s*([A-Za-z]+)\s*")
+_WORDS = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([A-Za-z]{1,12})\s*")
 _SPELLINGS = {
     "milliseconds": "ms",
     "msec": "ms",
@@ -67,7 +68,7 @@ def size(value: str | float) -> int:
     """Return the bytes of a size such as "512Mi"; a part of a byte is rounded up."""
     text = str(int(value)) if isinstance(value, float) else str(value)
     number = text.rstrip("KMGTPki")
-    return -int(-(Decimal(number) * _BYTES[text[len(number) :]]) // 1)
+    return math.ceil(Decimal(number) * _BYTES[text[len(number) :]])
 
 
 def moment(text: str) -> float:
@@ -80,18 +81,20 @@ def proper_duration(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return f"{value}s"
     found = _WORDS.fullmatch(value) if isinstance(value, str) else None
-    if found is None or int(found[1]) == 0:
+    if found is None or float(found[1]) == 0:
         return ""
     word = found[2].lower()
     unit = word if word in _SECONDS else next((short for long, short in _SPELLINGS.items() if long.startswith(word)), "")
-    return f"{int(found[1])}{unit}" if unit else ""
+    if not unit:
+        return ""
+    return duration(float(found[1]) * _SECONDS[unit]) if "." in found[1] else f"{found[1]}{unit}"
 
 
 def proper_size(value: object) -> str:
     """Return the size that a person probably meant by "512MB" or "2 gi", or ""."""
     found = _WORDS.fullmatch(value) if isinstance(value, str) else None
-    if found is None or int(found[1]) == 0:
+    if found is None or float(found[1]) == 0:
         return ""
     word = found[2].lower().removesuffix("bytes").removesuffix("byte").removesuffix("b")
     unit = next((suffix for suffix in _BYTES if suffix.lower() == word), None)
-    return f"{int(found[1])}{unit}" if unit is not None else ""
+    return f"{found[1]}{unit}" if unit is not None else ""

@@ -31,10 +31,17 @@ def check(everything: World) -> None:
             if (role, text, scope) in fine:
                 continue
             answer = _TABLE[role](everything, ref, document, use)
+            if answer is not None and _is_told(document, use):
+                continue
             if answer is not None:
                 everything.blame(ref, _problem(ref, document, use, answer))
             elif role not in _OWN:
                 fine.add((role, text, scope))
+
+
+def _is_told(document: Document, use: Use) -> bool:
+    """Whether the word is wrong by itself already, so that looking it up adds nothing."""
+    return use.role != "secrets" and any((use.line, use.column) == (one.line, one.column) for one in document.problems)
 
 
 def default_store(everything: World) -> str:
@@ -73,7 +80,7 @@ def _depends_on(everything: World, ref: model.ObjectRef, _document: Document, us
     fix = (
         f"it belongs to tenant {elsewhere[0]}, and dependsOn stays within a tenant"
         if elsewhere
-        else suggest.fix(use.text, sorted(known - {ref.name}))
+        else suggest.fix(use.text, sorted(known - {ref.name})) or "declare it, or correct the name"
     )
     return f"spec.dependsOn: tenant {ref.tenant} has no Job {show(use.text)}", fix
 
@@ -82,8 +89,13 @@ def _job(everything: World, _ref: model.ObjectRef, _document: Document, use: Use
     tenant, name = objects.job_of(use.text)
     if name in everything.jobs.get(tenant, ()):
         return None
-    elsewhere = [f"{other}/{name}" for other, names in sorted(everything.jobs.items()) if name in names]
-    fix = f"did you mean {elsewhere[0]}?" if elsewhere else suggest.fix(use.text, sorted(world.all_names(everything.jobs)))
+    for other, names in sorted(everything.jobs.items()):
+        near = name if name in names else suggest.closest(name, names)
+        if near:
+            fix = f"did you mean {near if other == 'default' else f'{other}/{near}'}?"
+            break
+    else:
+        fix = suggest.fix(use.text, sorted(world.all_names(everything.jobs))) or "declare it, or correct the name"
     return f"spec.job: tenant {tenant} has no Job {show(name)}", fix
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from reconciler.load import places, quantities
 from reconciler.load.finding import show
 from reconciler.load.places import Path
-from reconciler.load.violations import Violation
+from reconciler.load.violation import Violation
 
 Rule = Callable[[Any], Iterator[Violation]]
 
