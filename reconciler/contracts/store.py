@@ -186,7 +186,7 @@ class Store(Protocol):
         """Tombstone the images of `plan`, delete those whose tombstone is older than the grace, then unreachable packs.
 
         What is open somewhere stays for now, and so does the newest of a run unless the plan names all of that run.
-        Returns digests deleted now.
+        Returns those that are gone: also what an earlier call has deleted whose answer was lost.
         """
         ...
 

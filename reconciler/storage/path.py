@@ -120,7 +120,8 @@ class PathStore:
     def prune(self, plan: store.Prune, now: float) -> tuple[str, ...]:
         """Tombstone the images of `plan`, delete those whose tombstone is older than the grace, then unreachable packs."""
         with self._disk() as disk:
-            return tuple(digest for run in _runs(disk) for digest in prune.prune(disk, run, plan, now, _token()))
+            here = {digest for run in _runs(disk) for digest in prune.prune(disk, run, plan, now, _token())}
+        return tuple(digest for digest in plan.digests if digest not in here)
 
     def sweep(self, now: float) -> None:
         """Remove what crashes left. Locks tell who lives, so no clock is asked."""
