@@ -1,8 +1,11 @@
 """The agent's connection to the reconciler over gRPC: dialled from here, mended here, its certificate renewed here.
 
-The agent listens on no port. One thread keeps one session: it sends the newest state, receives the newest assignments, and when
-the connection ends it dials again, after a pause that doubles and is jittered, so that a returning reconciler is not met by all
-of its agents at once.
+The agent listens on no port. One thread keeps the certificate fresh, another keeps one session: it sends the newest state,
+receives the newest assignments, and when the connection ends it dials again, after a pause that doubles and is jittered, so
+that a returning reconciler is not met by all of its agents at once.
+
+A host is heard when its agent's loop says something: a state that equals the one before travels as a mere sign of life. This
+module makes none up, so a loop that hangs falls silent.
 """
 
 from __future__ import annotations
@@ -31,17 +34,21 @@ RENEW_SECONDS = 30.0
 """Longest wait for a new certificate."""
 
 
+STOP_SECONDS = 5.0
+"""Longest wait for a thread to end; it dies with the process in any case."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """How eager the connection is; all in seconds."""
 
-    heartbeat: float = 5.0
-    """Between signs of life when nothing changes."""
     keepalive: float = 10.0
     """Between pings; a reconciler that answers none for twice as long is given up."""
     backoff: float = 0.5
     """Longest pause before the first new try; doubles each time."""
     backoff_cap: float = 30.0
+    renewal: float = 60.0
+    """Between looks whether the certificate is to be renewed."""
     refused: float = 10.0
     """Shortest pause after the reconciler said no."""
 
@@ -59,30 +66,33 @@ class Dial:
         self._wakes: list[Callable[[], None]] = []
         self._stop = threading.Event()
         self._call: rpc.grpc.Call | None = None
-        self._thread = threading.Thread(target=self._run, name="dial", daemon=True)
-        self._renew_after = 0.0
+        self._threads = [
+            threading.Thread(target=self._run, name="dial", daemon=True),
+            threading.Thread(target=self._stay_certified, name="renew", daemon=True),
+        ]
         self._trouble = "not connected yet"
+        self._unsaid = ""
 
     def start(self) -> None:
         """Begin to dial. Raises as `identity.load` when this host has not joined."""
         identity.load(self._data)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Hang up. The reconciler sees a closed connection, which is evidence of nothing."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-            call = self._call
-        if call is not None:
-            call.cancel()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._hang_up()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection now; empty while one stands."""
-        return self._trouble
+        """Why there is no connection now, or why the newest state cannot be sent; empty while all is well."""
+        return self._trouble or self._unsaid
 
     def send(self, state: observed.HostState) -> None:
         """Keep `state` as the newest and pass it on as soon as the connection stands."""
@@ -115,7 +125,6 @@ class Dial:
             try:
                 own = self._current()
                 tries = 0 if self._session(own) else tries
-                pause = 0.0 if self._renewal_due(own) else pause
             except errors.PerdureError as error:
                 self._tell(error.message)
                 pause = self._pace.refused
@@ -126,36 +135,43 @@ class Dial:
             self._clock.wait(longest * random.uniform(0.5, 1.0), self._stop)
 
     def _current(self) -> identity.Identity:
-        """Return the identity to dial with: read anew, for a person may have joined again, and renewed when it is time."""
+        """Return the identity to dial with; read anew, for it may have been renewed, or a person may have joined again."""
         own = identity.load(self._data)
         if self._clock.now() >= own.bearer.expires_at:
             at = datetime.datetime.fromtimestamp(own.bearer.expires_at, datetime.UTC).isoformat(timespec="seconds")
             raise errors.Refused(f"the certificate of host {own.host} expired at {at}: join again with a new token")
-        return self._renew(own) if self._renewal_due(own) else own
+        return own
 
-    def _renewal_due(self, own: identity.Identity) -> bool:
-        return self._clock.now() >= own.bearer.renew_at and self._clock.monotonic() >= self._renew_after
+    def _stay_certified(self) -> None:
+        """Renew the certificate when it is time. The session goes on meanwhile, and is begun anew with the new one."""
+        while not self._stop.is_set():
+            try:
+                own = identity.load(self._data)
+                if own.bearer.renew_at <= self._clock.now() < own.bearer.expires_at:
+                    self._renew(own)
+                    _log.info("the certificate of host %s was renewed", own.host)
+                    self._hang_up()
+            except errors.PerdureError as error:
+                _log.warning("the certificate could not be renewed yet: %s", error.message)
+            self._clock.wait(self._pace.renewal, self._stop)
 
-    def _renew(self, own: identity.Identity) -> identity.Identity:
-        """Return the identity with a new key and certificate, already written; the old one while that does not work."""
+    def _renew(self, own: identity.Identity) -> None:
+        """Replace key and certificate by new ones, together."""
         key, pem = certificates.new_key()
         request = agent_pb2.RenewRequest(version=protocol.VERSION, oldest=protocol.OLDEST, request=certificates.request(key))
-        self._renew_after = self._clock.monotonic() + self._pace.backoff_cap
         with self._channel(own) as channel:
             try:
                 reply = rpc.services.AgentStub(channel).Renew(request, timeout=RENEW_SECONDS)
             except rpc.grpc.RpcError as error:
-                _log.warning("the certificate of host %s could not be renewed yet: %s", own.host, error.details())
-                return own
+                raise errors.Unavailable(str(error.details())) from error
         renewed = dataclasses.replace(own, key=pem.decode(), certificate=reply.certificate.decode())
         if renewed.bearer.host != own.host:
             raise errors.Refused(f"the reconciler certified host {renewed.bearer.host} instead of {own.host}")
-        identity.save(self._data, renewed)
-        _log.info("the certificate of host %s was renewed", own.host)
-        return renewed
+        if identity.load(self._data) == own:  # else a person has joined again meanwhile
+            identity.save(self._data, renewed)
 
     def _session(self, own: identity.Identity) -> bool:
-        """Talk until the connection ends or the certificate is to be renewed. Return whether the reconciler answered at all."""
+        """Talk until the connection ends. Return whether the reconciler answered at all."""
         over = threading.Event()
         answered = False
         with self._channel(own) as channel:
@@ -186,7 +202,7 @@ class Dial:
         return answered
 
     def _speak(self, own: identity.Identity, over: threading.Event) -> Iterator[agent_pb2.Up]:
-        """Yield the newest state when it has changed, else a sign of life. gRPC asks for the next when the last has left."""
+        """Yield the newest state, of those sent meanwhile. gRPC asks for the next one when the last has left."""
         sent: observed.HostState | None = None
         seen: observed.HostState | None = None
 
@@ -195,9 +211,9 @@ class Dial:
 
         while True:
             with self._changed:
-                self._changed.wait_for(news, self._pace.heartbeat)
+                self._changed.wait_for(news)
                 state = seen = self._state
-            if over.is_set() or self._stop.is_set() or self._renewal_due(own):
+            if over.is_set() or self._stop.is_set():
                 return
             if state is None:
                 continue
@@ -205,8 +221,9 @@ class Dial:
                 yield _up(own, state)
                 continue
             data = codec.encode(state)
-            if len(data) > protocol.MESSAGE_BYTES - ENVELOPE_BYTES:
-                self._tell(f"the state of this host is {len(data) / 2**20:.1f} MiB, more than a message holds: it is not sent")
+            self._unsaid = _too_long(data)
+            if self._unsaid:
+                _log.warning("%s", self._unsaid)
                 continue
             yield _up(own, state, data)
             sent = state
@@ -231,6 +248,12 @@ class Dial:
             own.address, own.authority.encode(), own.key.encode(), own.certificate.encode(), self._pace.keepalive
         )
 
+    def _hang_up(self) -> None:
+        with self._changed:
+            call = self._call
+        if call is not None:
+            call.cancel()
+
     def _tell(self, trouble: str) -> None:
         """Note what stands in the way; each new trouble is logged once."""
         if trouble and trouble != self._trouble:
@@ -238,6 +261,12 @@ class Dial:
         elif not trouble:
             _log.info("connected to the reconciler")
         self._trouble = trouble
+
+
+def _too_long(data: bytes) -> str:
+    if len(data) <= protocol.MESSAGE_BYTES - ENVELOPE_BYTES:
+        return ""
+    return f"the state of this host is {len(data) / 2**20:.1f} MiB, more than a message holds: it is not sent"
 
 
 def _up(own: identity.Identity, state: observed.HostState, data: bytes = b"") -> agent_pb2.Up:

@@ -68,9 +68,9 @@ class JoinBook(Protocol):
     """Which tokens may join which host, once. Kept in the ledger: the push that marks a token used is the lock."""
 
     def redeem(self, token: str, host: str) -> Admitted | Denied:
-        """Use up the secret `token` for `host`."""
+        """Use up the secret `token` for `host`. Denied as well: the name of a revoked host. Raises `errors.Unavailable`."""
         ...
 
     def revoked(self, host: str) -> bool:
-        """Return whether the host's certificates are refused."""
+        """Return whether the host's certificates are refused, for good. Raises `errors.Unavailable` while nobody knows."""
         ...

@@ -48,6 +48,8 @@ class LedgerJoinBook:
                 return Admitted(host=join.host, pool=join.pool)  # our own push, whose answer was lost
             if problem := _problem(join, host, now):
                 return Denied(reason=problem)
+            if host in snapshot.revoked:  # certificates of before are still out there: they must not become good again
+                return Denied(reason=f"host {host} is revoked; its machine may join under another name")
             used = Change(joins=(replace(join, used_at=now),), message=f"perdure: {host} joins")
             if isinstance(self._ledger.append(snapshot, used), Committed):
                 return Admitted(host=join.host, pool=join.pool)
@@ -55,7 +57,10 @@ class LedgerJoinBook:
         return Denied(reason="the ledger is busy; try again")
 
     def revoked(self, host: str) -> bool:
-        """Return whether the host is refused. A ledger that was never read refuses everybody: unknown is not "no"."""
+        """Return whether the host is refused; what was read last stands while the ledger cannot be read.
+
+        Raises `errors.Unavailable` when it was never read: unknown is not "no".
+        """
         with self._lock:
             now = self._clock.monotonic()
             if self._seen is None or now - self._seen_at > FRESH:
@@ -63,7 +68,7 @@ class LedgerJoinBook:
                     self._seen = self._ledger.read()
                 except errors.PerdureError:
                     if self._seen is None:
-                        return True
+                        raise
                 self._seen_at = now
             return host in self._seen.revoked
 

@@ -73,6 +73,8 @@ class FakeJoinBook:
     def redeem(self, token_secret: str, host: str) -> link.Admitted | link.Denied:
         """Use up a secret."""
         self._reach()
+        if host in self.revoked_hosts:
+            return link.Denied(reason="this host is revoked")
         join = self.joins.get(token.digest(token_secret))
         if join is None:
             return link.Denied(reason="the token is not known")
@@ -83,7 +85,6 @@ class FakeJoinBook:
         if self._clock.now() >= join.expires_at:
             return link.Denied(reason="the token has expired")
         self.joins[join.token] = dataclasses.replace(join, used_at=self._clock.now())
-        self.revoked_hosts.discard(host)
         return link.Admitted(host=join.host, pool=join.pool)
 
     def revoked(self, host: str) -> bool:

@@ -157,4 +157,4 @@ def _down(bearer: certificates.Bearer, kept: switchboard.Kept | None = None) -> 
 
 
 def _revoked(bearer: certificates.Bearer) -> str:
-    return f"host {bearer.host} is revoked; a new token lets it join again"
+    return f"host {bearer.host} is revoked; its machine may join under another name"

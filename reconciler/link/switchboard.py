@@ -47,12 +47,7 @@ class Switchboard:
     def hosts(self) -> Mapping[str, link.Heard]:
         """Return the newest accepted state of each host ever heard by this process."""
         with self._changed:
-            now = self._clock.monotonic()
-            return {
-                name: dataclasses.replace(host.heard, at=now) if host.line and host.line.wake else host.heard
-                for name, host in self._hosts.items()
-                if host.heard
-            }
+            return {name: host.heard for name, host in self._hosts.items() if host.heard}
 
     def send(self, assignments: spec.Assignments) -> None:
         """Replace the set kept for one host and pass it on as soon as its agent is connected.
@@ -83,8 +78,7 @@ class Switchboard:
     def connect(self, host: str, wake: Callable[[], None] | None = None) -> Line:
         """Open the line of one host, whose name has been proven. A line it still had is closed: its agent has dialled again.
 
-        `wake` is given for an agent in this process: it is called when there is a newer set, and the host counts as heard for
-        as long as the line stands, since it cannot fall silent alone.
+        `wake`, if given, is called when there is a newer set; else `Line.take` waits for one.
         """
         line = Line(self, host, wake)
         with self._changed:

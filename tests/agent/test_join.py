@@ -139,13 +139,11 @@ def test_a_ledger_out_of_reach_uses_no_token_up_and_tells_strangers_nothing(here
     assert join.join(text, "a", tmp_path / "agent").host == "a"
 
 
-def test_a_revoked_host_joins_again_by_a_new_token(here: Site) -> None:
+def test_a_revoked_name_is_gone_for_good(here: Site, tmp_path: Path) -> None:
+    """Certificates of before are still out there: they must not become good again."""
     here.join("a")
     here.book.revoked_hosts.add("a")
-    session = Raw(here.join("a"))
-    session.say(state("a"))
-    heard(here, "a", state("a"))
-    session.close()
+    assert "this host is revoked" in refused(here.token("a"), "a", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "a" * 64, "ä"])

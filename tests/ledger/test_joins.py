@@ -113,7 +113,8 @@ def test_an_unreachable_ledger_is_said(book: JoinBook, ledger: fake.FakeLedger) 
 
 def test_a_revoked_host_is_refused_and_unknown_is_not_allowed(book: JoinBook, ledger: fake.FakeLedger, still: Still) -> None:
     ledger.break_off()
-    assert book.revoked("a"), "a ledger that was never read allows nobody"
+    with pytest.raises(errors.Unavailable):  # a ledger that was never read allows nobody
+        book.revoked("a")
     ledger.mend()
     assert not book.revoked("a")
     ledger.append(ledger.read(), Change(revoked=("a",)))
@@ -135,3 +136,11 @@ def test_two_hosts_with_one_token(tmp_path: Path) -> None:
     ledgers[1].read()
     answers = [joins.LedgerJoinBook(one, clock.System()).redeem(SECRET, "a") for one in ledgers]
     assert [type(answer) for answer in answers] == [Admitted, Denied]
+
+
+def test_the_name_of_a_revoked_host_is_gone_for_good(book: JoinBook, ledger: fake.FakeLedger) -> None:
+    write(ledger, JOIN)
+    ledger.append(ledger.read(), Change(revoked=(JOIN.host,)))
+    found = book.redeem(SECRET, JOIN.host)
+    assert isinstance(found, Denied)
+    assert "is revoked" in found.reason
