@@ -91,7 +91,6 @@ class FakeStore:
     def prune(self, plan: store.Prune, now: float) -> tuple[str, ...]:
         """Tombstone the images of `plan`, delete those whose tombstone is older than the grace."""
         self._check()
-        deleted = []
         for digest in plan.keep:
             if digest in self.images:
                 self.images[digest].since = None
@@ -102,8 +101,7 @@ class FakeStore:
             kept.since = now if kept.since is None else min(kept.since, now)
             if now - kept.since >= plan.grace and not kept.readers:
                 del self.images[digest]
-                deleted.append(digest)
-        return tuple(deleted)
+        return tuple(digest for digest in plan.digests if digest not in self.images)
 
     def sweep(self, now: float) -> None:
         """Do nothing: nothing partial is ever visible here."""
@@ -139,10 +137,11 @@ class FakeStore:
         self._check()
         self.check_claim(sink.meta)
         self._serial += 1
-        content = {
-            path: {str(unit): hashlib.sha256(data).hexdigest() for unit, data in of.items()} for path, of in sink.units.items()
-        }
-        digest = codec.digest([self._serial, sink.meta, sink.parent, list(sink.files.values()), content])
+        content = hashlib.sha256()
+        for path, units in sink.units.items():
+            for unit, data in units.items():
+                content.update(f"{path}\0{unit}\0".encode() + data)
+        digest = codec.digest([self._serial, sink.meta, sink.parent, list(sink.files.values()), content.hexdigest()])
         taken = observed.Taken(
             digest=digest,
             attempt=sink.meta.attempt,

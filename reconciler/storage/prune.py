@@ -24,20 +24,20 @@ class Tombstone:
     reason: str = ""
 
 
-def prune(disk: Disk, run: str, plan: store.Prune, now: float, token: str) -> tuple[str, ...]:
-    """Carry out the part of a plan that concerns one run; return the digests deleted now."""
+def prune(disk: Disk, run: str, plan: store.Prune, now: float, token: str) -> set[str]:
+    """Carry out the part of a plan that concerns one run; return the digests of the images that the run still has."""
     here = set(images(disk, run))
-    deleted = []
-    for digest in plan.digests:
-        if digest in here and not _kept(disk, run, digest, plan):
-            since = _tombstone(disk, run, digest, plan, now, token)
-            if now - since >= plan.grace and _delete(disk, run, digest, plan):
-                deleted.append(digest)
     for digest in here.intersection(plan.keep):
         _forgive(disk, run, digest)
-    if deleted:
+    gone = set()
+    for digest in sorted(here.intersection(plan.digests)):
+        if not _kept(disk, run, digest, plan):
+            since = _tombstone(disk, run, digest, plan, now, token)
+            if now - since >= plan.grace and _delete(disk, run, digest, plan):
+                gone.add(digest)
+    if gone:
         collect(disk, run)
-    return tuple(deleted)
+    return here - gone
 
 
 def images(disk: Disk, run: str) -> list[str]:

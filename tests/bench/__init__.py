@@ -1,0 +1,1 @@
+"""The figures of docs/performance.md, and the data they are taken on."""
