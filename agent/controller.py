@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -100,7 +99,7 @@ class HostController:
         self._checkpoints = checkpointing.Checkpointing(about, self._stores)
         pythons = environments.Environments(about.places.environments, about.account)
         self._workspace = workspace.Workspace(about, trees, pythons)
-        self._supervisors: dict[spec.AttemptRef, subprocess.Popen[bytes]] = {}
+        self._supervisors: dict[spec.AttemptRef, process.Child] = {}
         self._shippers: dict[spec.AttemptRef, tuple[logs.Shipper, threading.Lock]] = {}
 
     def look(self, entry: journal.Entry) -> process.Look:
@@ -154,7 +153,7 @@ class HostController:
             if now in (process.Presence.LIVE, process.Presence.ENDED):
                 return
             if child.poll() is not None:
-                raise errors.Unavailable(f"the supervisor ended with {child.returncode}: {process.trace(place.supervisor)}")
+                raise errors.Unavailable(f"the supervisor ended with {child.status}: {process.trace(place.supervisor)}")
             self._setup.clock.wait(0.01)
 
     def tell(self, entry: journal.Entry) -> None:

@@ -77,11 +77,19 @@ class Agent:
         self._link.listen(self._wake.set)
         shipping = threading.Thread(target=self._ship, name="shipper", daemon=True)
         shipping.start()
-        while not self._ending.is_set():
-            self._wake.clear()
-            self.tick()
-            self._clock.wait(self._setup.pace.look, self._wake)
+        try:
+            while not self._ending.is_set():
+                self._wake.clear()
+                self.tick()
+                self._clock.wait(self._setup.pace.look, self._wake)
+        finally:
+            self._ending.set()
         shipping.join(self._setup.pace.flush)
+
+    @property
+    def over(self) -> bool:
+        """Whether the loop is left, or about to be."""
+        return self._ending.is_set()
 
     def end(self) -> None:
         """Leave the loop. Jobs and their supervisors go on."""

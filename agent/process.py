@@ -8,7 +8,6 @@ import enum
 import errno
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,30 +84,59 @@ def adjust(folder: Path, timeout: float | None, grace: float) -> None:
         tell(folder, {"timeout": timeout})
 
 
-def start(folder: Path, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
+class Child:
+    """A supervisor that we started: it is ours to bury, and not ours to end."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.status: int | None = None
+        """Exit status once it has ended; negative: the signal."""
+
+    def poll(self) -> int | None:
+        """Bury it if it has ended; return its status, None while it lives."""
+        return self._wait(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Bury it once it has ended."""
+        return self._wait(0)
+
+    def _wait(self, options: int) -> int | None:
+        if self.status is None:
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:
+                self.status = -1  # somebody else has buried it
+            else:
+                self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
+
+
+def start(folder: Path, secrets: Mapping[str, str]) -> Child:
     """Start a supervisor. It starts the program at most once in this folder's life, else it adopts or records.
 
     Secrets travel through a pipe: a supervisor whose agent dies before all are written starts nothing.
     """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     trace = os.open(folder / files.TRACE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    secrets_in, secrets_out = os.pipe()
     try:
-        child = subprocess.Popen(
+        pid = os.posix_spawn(
+            sys.executable,
             [sys.executable, "-I", "-S", SUPERVISOR, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=trace,
-            stderr=trace,
-            cwd="/",
-            env=kept,
-            start_new_session=True,
+            kept,
+            file_actions=[(os.POSIX_SPAWN_DUP2, number, at) for at, number in enumerate((secrets_in, trace, trace))],
+            setsid=True,
+            setsigmask=[],
         )
+    except OSError as error:
+        os.close(secrets_out)
+        raise errors.Unavailable(f"a supervisor cannot be started: {error.strerror}", where=str(folder)) from error
     finally:
         os.close(trace)
-    with contextlib.suppress(BrokenPipeError):  # it had no use for them: there is one already, or the end is recorded
-        assert child.stdin is not None
-        with child.stdin as pipe:
-            pipe.write(json.dumps(dict(secrets)).encode())
-    return child
+        os.close(secrets_in)
+    with contextlib.suppress(BrokenPipeError), open(secrets_out, "wb") as pipe:
+        pipe.write(json.dumps(dict(secrets)).encode())  # in vain where there is one already, or the end is recorded
+    return Child(pid)
 
 
 def tell(folder: Path, command: Mapping[str, Any]) -> bool:

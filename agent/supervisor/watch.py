@@ -47,6 +47,7 @@ class Supervisor:
 
         Returns 0: recorded; 3: another supervisor is there; 4: nothing was started and nothing will be.
         """
+        os.chdir("/")  # no folder is kept busy
         lock = os.open(os.path.join(self._folder, files.LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -89,6 +89,19 @@ class Host:
     def store(self) -> store.Store:
         return path.PathStore(self.spec, store.Keys())
 
+    @contextlib.contextmanager
+    def without_store(self) -> Iterator[None]:
+        """The store cannot be reached meanwhile."""
+        place = Path(self.spec.root)
+        aside = place.with_name("unmounted")
+        place.rename(aside)
+        place.touch()
+        try:
+            yield
+        finally:
+            place.unlink()
+            aside.rename(place)
+
     def add_tree(self, name: str, files: dict[str, str]) -> None:
         self.link.trees[name] = archive(files)
 
@@ -120,9 +133,7 @@ class Host:
 
     def send(self, generation: int | None = None) -> None:
         self._generation = self._generation + 1 if generation is None else generation
-        self.link.assignments = spec.Assignments(
-            host=HOST, generation=self._generation, items=tuple(self._assigned.values())
-        )
+        self.link.assignments = spec.Assignments(host=HOST, generation=self._generation, items=tuple(self._assigned.values()))
 
     @property
     def state(self) -> observed.HostState:

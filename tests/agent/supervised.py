@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -39,10 +38,10 @@ class Supervised:
             argv=command, env=env, cwd=str(self.work), logs=str(folder / "logs"), **{**values, **bounds}
         )
         process.prepare(self.folder, self.launch, None)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: list[process.Child] = []
         self.start(secrets or {})
 
-    def start(self, secrets: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(self, secrets: Mapping[str, str] | None = None) -> process.Child:
         child = process.start(self.folder, secrets or {})
         self._children.append(child)
         return child
@@ -90,7 +89,7 @@ class Supervised:
         started = files.read(str(self.folder), files.STARTED)
         for child in self._children:
             if child.poll() is None:
-                child.kill()
+                os.kill(child.pid, signal.SIGKILL)
             child.wait()
         if started is not None:
             for pid in processes.carrying(self.launch.marks, processes.table()):
