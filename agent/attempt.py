@@ -52,6 +52,14 @@ class Attempt:
             conditions=dict(self.conditions),
         )
 
+    def settled(self, entry: journal.Entry, now: float) -> bool:
+        """Return whether nothing is to be done about it now: it runs, has ended, or waits until a step is tried again."""
+        if self.step is not None or self.saving is not None:
+            return False
+        if entry.assignment.want is spec.Want.RUN and self.look.presence is process.Presence.LIVE:
+            return True
+        return now < self.again_at or (entry.stage is journal.Stage.ENDED and entry.assignment.want is not spec.Want.REMOVE)
+
     def situation(self, entry: journal.Entry, host: journal.Host, wanted: bool, now: float) -> steps.Situation:
         """Return what the table of steps looks at."""
         over = self.look.presence is process.Presence.ENDED

@@ -119,6 +119,20 @@ class Agent:
             said = report.state(self._setup.offer, self._book.host, tuple(items), self._boot, troubles)
             return dataclasses.replace(said, generation=self._generation)
 
+    def settled(self) -> bool:
+        """Return whether nothing is under way that comes to its end by itself, but for the programs: what there is was said."""
+        with self._lock:
+            now, newest = self._clock.monotonic(), self._link.newest()
+            accepted = newest is None or newest is self._heard
+            return (
+                accepted
+                and not self._wanted
+                and all(
+                    ref in self._attempts and self._attempts[ref].settled(entry, now)
+                    for ref, entry in self._book.entries.items()
+                )
+            )
+
     def tick(self) -> None:
         """Look once at everything, and do what is due."""
         with self._lock:
