@@ -33,5 +33,8 @@ def remember(data: Path, names: Iterable[str]) -> None:
     with suppress(OSError):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             aside = path.with_name(f".{NAME}.{os.getpid()}")
-            aside.write_text(text, encoding="utf-8")
+            with open(
+                os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
+            ) as file:
+                file.write(text)
             os.replace(aside, path)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler import config, errors, load, loop
+from reconciler import config, desire, errors, load
 from reconciler.cli import options
 from reconciler.contracts import source, store
 from reconciler.core import model, situation
@@ -28,7 +28,7 @@ ALLOW_EMPTY = "perdure-allow-empty"
 
 def settings(flags: options.Flags) -> config.Settings:
     """Return the effective configuration. Raises `errors.PerdureError` naming the value and where it comes from."""
-    return reading.effective(flags.config, os.environ, flags.settings())
+    return reading.effective(flags.config, os.environ, flags.settings(), options.NAMES)
 
 
 def data(given: config.Settings) -> Path:
@@ -75,7 +75,7 @@ def stores(given: config.Settings) -> Callable[[model.StoreSpec], store.Store]:
     return functools.cache(lambda spec: PathStore(spec, keys.read_keys(folder)))
 
 
-def loader() -> loop.Load:
+def loader() -> desire.Load:
     """Return what reads revisions, each at the cost of what has changed since the one before."""
     parsed = cache.Cache()
 

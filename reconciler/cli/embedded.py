@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent import places, service
@@ -23,17 +23,19 @@ FOLDER = "agent"
 
 
 @contextlib.contextmanager
-def agent(board: Switchboard, code: link.CodeServer, time: clock.Clock, wanted: service.Options) -> Iterator[EmbeddedDoor]:
+def agent(
+    board: Switchboard, code: link.CodeServer, time: clock.Clock, wanted: service.Options
+) -> Iterator[Callable[[], bool]]:
     """Run the agent of this machine on a thread of this process. Jobs and their supervisors outlive both.
 
-    Yields its door, which knows the newest set that it is to take over.
+    Yields what tells whether it has done all there is to do, but for the programs that run.
     """
     door = EmbeddedDoor(board, wanted.name)
     uplink = EmbeddedUplink(door.deliver, door.assignments, code.archive)
     door.listen(uplink.changed)
     try:
-        with service.running(wanted, uplink, time):
-            yield door
+        with service.running(wanted, uplink, time) as one:
+            yield one.settled
     finally:
         door.close()
 

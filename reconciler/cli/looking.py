@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler import config, errors, loop
+from reconciler import config, desire, errors
 from reconciler.cli import complete, compose, glimpse, selection, view
 from reconciler.contracts.source import Revision, Source, Stale
 from reconciler.core import model, record
@@ -18,7 +18,7 @@ class Looker:
         self._clock = clock.System()
         self._data = compose.data(given)
         self._repository = compose.repository(given, self._clock)
-        self._load: loop.Load = compose.loader()
+        self._load: desire.Load = compose.loader()
         self._desired: model.Desired | None = None
         self._problem = ""
 

@@ -39,10 +39,11 @@ def reconcile(flags: options.Flags, *, once: bool) -> int:
         teller.begins(here)
         pauses = Pauses(here, ring, teller)
         if once:
+            here.settle()
             done = single(here, ring)
             teller.tell(done)
             pauses.glance(done)
-            here.deliver()
+            here.settle()
         else:
             loop.Loop(here.parts).run(ring, pauses.after)
             teller.ends()

@@ -151,12 +151,13 @@ def apply(flags: options.Flags, *, plan: str | None) -> int:
     ring.obey()
     teller = telling.Teller(flags.output)
     with running.running(settings, ring) as here:
+        here.settle()
         done = reconcile.single(here, ring, saved.digest if saved else "")
         if saved is not None and done.standing is loop.Standing.MOVED:
             raise _moved(plan or "", saved, done)
         teller.tell(done)
         reconcile.Pauses(here, ring, teller).glance(done)
-        here.deliver()
+        here.settle()
     if done.plan is not None:
         output.note(f"{explain.summary(done.plan)}")
     if ring.ended_by == signal.SIGINT:

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from reconciler import apply, config, loop, observe, registry
 from reconciler.cli import bell, compose, pacing
 from reconciler.contracts import link
-from reconciler.core import observed
 from reconciler.ledger import joins
 from reconciler.link import authority, switchboard
-from reconciler.link.embedded import EmbeddedDoor
 from reconciler.seams import clock, durable
 from reconciler.targets.books import Books
 from reconciler.targets.hosts import HostsTarget
@@ -22,7 +20,10 @@ OBSERVE_SECONDS = 20.0
 """Deadline of one look at targets and stores."""
 
 PATIENCE = 15.0
-"""Most seconds that a command waits for the agent in its own process."""
+"""Most seconds until the agent in this process must have spoken."""
+
+SETTLE_SECONDS = 900.0
+"""Most seconds that a single pass waits for it to prepare, save or end what it was given; a step has bounds of its own."""
 
 SILENCE = 15.0
 """Seconds without a word after which a host counts as silent."""
@@ -36,8 +37,7 @@ class Running:
         self.data = compose.data(given)
         self.notes: list[str] = []
         """What is to be said at the start."""
-        self._host = ""
-        self._door: EmbeddedDoor | None = None
+        self._settled: Callable[[], bool] = lambda: True
         self._ring = ring
         self._clock = time
         self._changed = threading.Event()
@@ -76,25 +76,20 @@ class Running:
         self._silent = silent
         return heard or moved
 
-    def embed(self, host: str, door: EmbeddedDoor) -> None:
+    def embed(self, host: str, settled: Callable[[], bool]) -> None:
         """Wait until the agent of this process has spoken: before, a pass would see nobody to give work to."""
-        self._host, self._door = host, door
-        self._until(lambda: host in self.board.hosts())
+        self._settled = settled
+        self._until(lambda: host in self.board.hosts(), PATIENCE)
 
-    def deliver(self) -> None:
-        """Wait until the agent of this process has taken over what the last pass gave it, and begun what was to begin."""
-        self._until(self._delivered)
+    def settle(self) -> None:
+        """Wait until the agent of this process has done what it was given, but for the programs that run.
 
-    def _delivered(self) -> bool:
-        heard = self.board.hosts().get(self._host)
-        given = self._door.assignments() if self._door else None
-        if heard is None or given is None:
-            return True
-        begun = all(item.state is not observed.ItemState.PREPARING for item in heard.state.items)
-        return heard.state.accepted >= given.generation and begun
+        A single pass is made between two of these: nothing that an agent begins would come to its end otherwise.
+        """
+        self._until(self._settled, SETTLE_SECONDS)
 
-    def _until(self, reached: Callable[[], bool]) -> None:
-        end = self._clock.monotonic() + PATIENCE
+    def _until(self, reached: Callable[[], bool], seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
         while not reached() and self._clock.monotonic() < end and not self._ring.is_set():
             self._ring.pause(0.05)
 
@@ -120,8 +115,8 @@ def running(given: config.Settings, ring: bell.Bell) -> Iterator[Running]:
             stack.callback(_served(parts, given))
         if given.agents.embedded:
             wanted = embedded.options(given, compose.data(given), compose.key_folder(given))
-            door = stack.enter_context(embedded.agent(parts.board, parts.source, parts.parts.clock, wanted))
-            parts.embed(wanted.name, door)
+            settled = stack.enter_context(embedded.agent(parts.board, parts.source, parts.parts.clock, wanted))
+            parts.embed(wanted.name, settled)
         ring.follow(parts.source.wakeups())
         yield parts
 

@@ -1,0 +1,159 @@
+"""A real job from a real repository, by the loop with its embedded agent, through what happens to processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+from tests.cli.site import Site
+from tests.conditions import eventually
+
+
+def test_a_job_runs_to_its_end_and_the_commit_tells_it(site: Site) -> None:
+    site.job()
+    site.gate.touch()
+    commit = site.push()
+    loop = site.start("reconcile")
+    site.says("count finished in attempt 1", commit)
+    loop.send_signal(signal.SIGTERM)
+    assert loop.wait(30) == 0
+
+    told = [json.loads(line)["what"] for line in site.notes(commit).splitlines()]
+    assert told == ["planned", "started", "finished"]
+    assert all(line.startswith('{"say": "') for line in site.notes(commit).splitlines())
+    assert "count finished" in site.git("log", "--notes=perdure/default", "-1", "main", cwd=site.repository)
+    printed = [line for line in site.output().splitlines() if not line.startswith("perdure:")]
+    assert [line.split("  ", 1)[1] for line in printed] == [json.loads(line)["say"] for line in site.notes(commit).splitlines()]
+    [standing] = site.json("status")["jobs"]
+    assert (standing["phase"], standing["step"], standing["of"], standing["reason"]) == ("finished", 3, 3, "Finished")
+    assert site.run("logs", "count").stdout == "from 0\ndone\n"
+    [run] = site.json("checkpoints", "count")["runs"]
+    assert [saved["step"] for saved in run["checkpoints"]] == [3]
+    assert [one["ok"] for one in site.json("verify")["checkpoints"]] == [True]
+
+
+def test_a_finished_job_is_never_executed_again(site: Site) -> None:
+    site.job()
+    site.gate.touch()
+    site.push()
+    site.start("reconcile")
+    site.run("wait", "count", "--timeout", "60s")
+    site.close()
+    site.run("reconcile", "--once")
+    site.write("README", "another commit\n")
+    site.push("unrelated")
+    site.run("reconcile", "--once")
+    [run] = site.json("history", "count")["runs"]
+    assert [attempt["ending"] for attempt in run["attempts"]] == ["finished"]
+    assert site.json("diff")["summary"]["create"] == 0
+
+
+def test_a_killed_loop_takes_up_the_job_that_went_on_without_it(site: Site) -> None:
+    site.job()
+    commit = site.push()
+    loop = site.start("reconcile")
+    site.says("Attempt 1 of count started", commit)
+    loop.kill()
+    loop.wait(30)
+    assert site.living()
+    site.gate.touch()
+    eventually(lambda: not site.living(), timeout=60)
+    site.start("reconcile")
+    site.says("count finished in attempt 1", commit)
+    [run] = site.json("history", "count")["runs"]
+    assert [attempt["ending"] for attempt in run["attempts"]] == ["finished"]
+
+
+def test_single_passes_bring_a_job_to_its_end_too(site: Site) -> None:
+    site.job()
+    site.gate.touch()
+    commit = site.push()
+
+    def finished() -> bool:
+        site.run("reconcile", "--once")
+        return "finished" in site.notes(commit)
+
+    eventually(finished, timeout=120)
+    [run] = site.json("history", "count")["runs"]
+    assert len(run["attempts"]) == 1
+
+
+def test_suspending_by_commit_saves_the_work_and_resuming_goes_on_from_there(site: Site) -> None:
+    site.job()
+    site.push()
+    site.start("reconcile")
+    site.run("wait", "count", "--for", "running", "--timeout", "60s")
+    site.job(more="state: Suspended")
+    suspended = site.push("suspend")
+    site.says("count was suspended with a checkpoint at step", suspended)
+    assert site.phase() == "suspended"
+    site.gate.touch()
+    site.job()
+    resumed = site.push("resume")
+    site.says("count finished in attempt 2", resumed)
+    [run] = site.json("history", "count")["runs"]
+    first, second = run["attempts"]
+    assert (first["ending"], second["ending"]) == ("checkpointed", "finished")
+    assert second["restoredFrom"] == run["checkpoints"][0]["digest"]
+    assert site.run("logs", "count").stdout.splitlines()[-2:] == [f"from {run['checkpoints'][0]['step']}", "done"]
+
+
+def test_a_data_directory_belongs_to_one_process(site: Site) -> None:
+    site.push("nothing yet")
+    loop = site.start("reconcile")
+    eventually(lambda: "reconciling" in site.loop(), timeout=60)
+    for command in (("reconcile", "--once"), ("apply",)):
+        refused = site.run(*command, code=2)
+        assert f"in use by process {loop.pid}" in refused.stderr
+        assert refused.stdout == ""
+
+
+def test_ctrl_c_ends_the_loop_in_good_order(site: Site) -> None:
+    site.job()
+    site.push()
+    loop = site.start("reconcile")
+    site.run("wait", "count", "--for", "running", "--timeout", "60s")
+    loop.send_signal(signal.SIGINT)
+    assert loop.wait(30) == 130
+    assert "Traceback" not in site.loop()
+    assert "jobs that run go on" in site.loop()
+    assert site.living(), "the job goes on"
+
+
+def test_ctrl_c_ends_a_command_that_waits(site: Site) -> None:
+    site.job()
+    site.push()
+    waiting = subprocess.Popen(site.arguments("wait", "count"), cwd=site.root, stderr=subprocess.PIPE)
+    names = site.data / "names"
+    eventually(names.exists, timeout=60)
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130
+    assert b"Traceback" not in said
+
+
+def test_a_closed_pipe_ends_silently(site: Site) -> None:
+    site.job()
+    site.push()
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        site.arguments("status"), cwd=site.root, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(write)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+def test_a_broken_manifest_freezes_its_own_job_and_apply_says_so(site: Site) -> None:
+    site.job("good")
+    site.gate.touch()
+    site.job("bad", more="replicas: many")
+    site.push()
+    done = site.run("apply", code=2)
+    assert "good is planned" in done.stdout
+    assert "jobs/bad.yaml:" in done.stderr
+    assert "bad is planned" not in done.stdout
+    assert "jobs/bad.yaml:" in site.run("diff", code=2).stderr
