@@ -46,12 +46,11 @@ class RepositoryLedger:
                 return self._mirror.healed(self._read)
             except faults.Failed as failure:
                 raise failure.error() from failure
+            except OSError as error:
+                raise errors.Unavailable(f"the ledger cannot be read: {error}", where=self._mirror.where) from error
 
     def append(self, snapshot: Snapshot, change: Change) -> Committed | Conflict:
-        """Write `change` on top of `snapshot`: one fast-import, one push, all or nothing.
-
-        Raises `errors.Unavailable` when the code of a run that begins is not in the mirror.
-        """
+        """Write `change` on top of `snapshot`: one fast-import, one push, all or nothing."""
         if change.empty():
             return Committed(snapshot=snapshot)
         with self._lock:
@@ -64,6 +63,8 @@ class RepositoryLedger:
             except faults.Failed as failure:
                 self._cached = {}
                 return Conflict(detail=failure.detail, rival=self._rival(failure))
+            except (errors.Unavailable, errors.Busy, OSError) as error:
+                return Conflict(detail=f"nothing was written: {error}")
 
     def notes(self, revision: str) -> tuple[record.Line, ...]:
         """Return our lines on a revision, oldest first, moved ones included."""

@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.ledger import repository
 from reconciler.seams import clock
+from tests import conditions
 from tests.ledger.values import run_id
 from tests.seams import repositories
 from tests.seams.repositories import Person, git
@@ -68,6 +69,24 @@ def test_no_line_and_no_count_is_lost(writers: int, tmp_path: Path) -> None:
     assert sorted(lines) == own
     for writer in range(1, writers + 1):
         assert [at for at in lines if at // 1000 == writer] == sorted(at for at in lines if at // 1000 == writer)
+
+
+def test_a_reconciler_killed_anywhere_begins_again_at_once(tmp_path: Path) -> None:
+    remote = repositories.bare(tmp_path / "remote.git")
+    ref = "refs/perdure/state/default"
+    for number in range(1, 8):
+        head = git(remote, "rev-parse", "--verify", "--quiet", ref, check=False)
+        arguments = [sys.executable, "-c", WRITER, str(remote), str(tmp_path / "data"), str(number), "1000", REVISION]
+        with subprocess.Popen(arguments, cwd=ROOT) as writer:
+            conditions.eventually(lambda: git(remote, "rev-parse", "--verify", "--quiet", ref, check=False) != head)  # noqa: B023
+            writer.kill()
+    reader = repository.RepositoryLedger(repositories.mirror_of(remote, tmp_path / "data"), "default", clock.System())
+    snapshot = reader.read()
+    own = [run for run in snapshot.records if run != run_id(0)]
+    assert snapshot.records[run_id(0)].failures == len(own) == len(reader.notes(REVISION)) >= 7
+    for place in (remote, tmp_path / "data" / "repo.git"):
+        git(place, "fsck", "--connectivity-only", "--no-dangling")
+        conditions.eventually(lambda: not list(place.rglob("refs/**/*.lock")))  # noqa: B023
 
 
 def test_a_person_who_notes_meanwhile_loses_nothing(tmp_path: Path) -> None:

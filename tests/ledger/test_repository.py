@@ -159,10 +159,11 @@ def test_the_code_of_unfinished_runs_is_linked_and_survives_a_force_push(remote:
     ]
 
 
-def test_code_that_is_nowhere_is_unavailable(remote: Path, tmp_path: Path) -> None:
+def test_a_run_whose_code_is_nowhere_is_not_written(remote: Path, tmp_path: Path) -> None:
     one = ledger(remote, tmp_path / "data")
-    with pytest.raises(errors.Unavailable, match="code"):
-        one.append(one.read(), Change(records=(run(1, code="1" * 40),)))
+    found = one.append(one.read(), Change(records=(run(1, code="1" * 40),)))
+    assert isinstance(found, Conflict)
+    assert "the code of a run is not here" in found.detail
     assert one.read() == Snapshot()
 
 
@@ -334,6 +335,14 @@ def test_an_unreachable_server_is_unavailable_and_an_append_a_conflict(remote: P
     assert isinstance(one.append(snapshot, Change(records=(run(2),))), Conflict)
     (tmp_path / "away").rename(remote)
     assert one.read() == snapshot
+
+
+def test_data_that_cannot_be_written_is_said(remote: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"not a folder")
+    one = ledger(remote, tmp_path / "data")
+    with pytest.raises(errors.Unavailable, match="cannot be read"):
+        one.read()
+    assert isinstance(one.append(Snapshot(), Change(records=(run(1),))), Conflict)
 
 
 def test_a_damaged_mirror_is_made_again(remote: Path, tmp_path: Path) -> None:

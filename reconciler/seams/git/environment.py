@@ -18,8 +18,6 @@ PASSED = (
     "LOGNAME",
     "TMPDIR",
     "SUDO_UID",  # lets git open the repository of the person who has called sudo
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
     *(
         name
         for pair in (("http_proxy", "HTTP_PROXY"), ("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"))
@@ -27,6 +25,9 @@ PASSED = (
     ),
 )
 """All that a git process inherits."""
+
+AUTHORITIES = {"SSL_CERT_FILE": "http.sslCAInfo", "SSL_CERT_DIR": "http.sslCAPath"}
+"""Variables by which people name certificate authorities to every program, and the settings by which git takes them."""
 
 FIXED = {
     "LC_ALL": "C",
@@ -110,6 +111,7 @@ def build(access: Access | None, more: Iterable[tuple[str, str]] = ()) -> dict[s
             environment |= _ssh(access)
         elif remote.protocol in ("https", "http"):
             settings += [("http.lowSpeedLimit", "1"), ("http.lowSpeedTime", "30")]
+            settings += [(key, os.environ[name]) for name, key in AUTHORITIES.items() if name in os.environ]
             if access.token_file:
                 environment["PERDURE_TOKEN_FILE"] = os.path.abspath(access.token_file)
                 environment["PERDURE_TOKEN_USER"] = remote.user or "x-access-token"

@@ -1,17 +1,13 @@
 """A bare repository of our own, in which everything happens: fetched into, read, written with fast-import, pushed from.
 
 With an `environment.Access` it mirrors a repository elsewhere; without one it is itself the repository (of a working folder).
-Several processes may use it at once: whoever writes holds a lock that his git processes hold too, so that it is free only
-when none of them lives, even after a SIGKILL of ours. Lock files of git that are found then are left-overs, and are removed.
+Several processes may use it at once; one at a time writes (`exclusion`).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from reconciler import config, errors
-from reconciler.seams.git import address, environment, faults, objects, process, stream
+from reconciler import config
+from reconciler.seams.git import address, environment, exclusion, faults, objects, process, stream
 
 T = TypeVar("T")
 
@@ -32,6 +28,9 @@ TRANSFER = 5
 
 TIDY_EVERY = 256
 """Writes between two looks at whether loose objects want packing."""
+
+RENEW_EVERY = 600.0
+"""Seconds between two replacements of a damaged mirror: where the server itself is damaged, another copy does not help."""
 
 OURS = ("+refs/perdure/state/*:refs/perdure/state/*", "+refs/notes/perdure/*:refs/notes/perdure/*")
 """Refs that git itself advances here after the server has accepted a push of them, and not before."""
@@ -81,9 +80,8 @@ class Mirror:
         self._local = environment.build(None)
         self._network = environment.build(access) if access else self._local
         self._pushing = environment.build(access, [("remote.origin.fetch", refspec) for refspec in OURS])
-        self._thread = threading.RLock()
-        self._descriptor: int | None = None
-        self._cleaned = False
+        self._exclusion = exclusion.Exclusion(self.directory, timeout)
+        self._renewed_at = -RENEW_EVERY
         self._writes = 0
 
     @property
@@ -110,9 +108,11 @@ class Mirror:
         try:
             return work()
         except faults.Failed as failure:
-            if failure.kind is not faults.Kind.DAMAGED or self.access is None:
+            recently = time.monotonic() - self._renewed_at < RENEW_EVERY
+            if failure.kind is not faults.Kind.DAMAGED or self.access is None or recently:
                 raise
         with self.exclusively():
+            self._renewed_at = time.monotonic()
             aside = self.directory.with_name(f"{self.directory.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
             with suppress(FileNotFoundError):
@@ -123,22 +123,8 @@ class Mirror:
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Keep other writers of this repository out, in this process and in others. May be nested."""
-        with self._thread:
-            if self._descriptor is not None:
-                yield
-                return
-            self.directory.parent.mkdir(parents=True, exist_ok=True)
-            path = self.directory.with_name(f"{self.directory.name}.lock")
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                self._lock(descriptor)
-                self._descriptor = descriptor
-                if not self._cleaned:
-                    self._clean()
-                yield
-            finally:
-                self._descriptor = None
-                os.close(descriptor)
+        with self._exclusion.held():
+            yield
 
     def git(self, *arguments: str, feed: bytes | Iterable[bytes] = b"") -> bytes:
         """Run a command that talks to nobody and return its output."""
@@ -306,11 +292,11 @@ class Mirror:
         remote: bool = False,
         timeout: float = 0.0,
     ) -> process.Answer:
-        inherit = () if self._descriptor is None else (self._descriptor,)
-        answer = process.run(arguments, variables, feed, timeout or self._timeout * TRANSFER, inherit)
+        answer = process.run(arguments, variables, feed, timeout or self._timeout * TRANSFER, self._exclusion.inherited)
         if answer.code == 0:
             return answer
-        self._cleaned = self._cleaned and answer.code > 0 and not answer.late
+        if answer.code < 0 or answer.late:
+            self._exclusion.soiled()
         raise self._failed(answer, remote)
 
     def _failed(self, answer: process.Answer, remote: bool) -> faults.Failed:
@@ -318,27 +304,6 @@ class Mirror:
         text = faults.readable(raw)
         fault = faults.LATE if answer.late else faults.classify(text, answer.code, remote=remote)
         return faults.Failed(fault, text, self.where)
-
-    def _lock(self, descriptor: int) -> None:
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise errors.Busy(
-                        "another process has been writing for too long", where=str(self.directory), remedy="Try again later."
-                    ) from error
-                time.sleep(0.01)
-
-    def _clean(self) -> None:
-        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "fast_import_crash_*"):
-            for left in self.directory.glob(pattern):
-                left.unlink(missing_ok=True)
-        for unfinished in self.directory.parent.glob(f"{self.directory.name}.*.partial"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        self._cleaned = True
 
 
 FETCH = (
