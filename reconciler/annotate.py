@@ -7,13 +7,46 @@ from collections.abc import Mapping
 
 from reconciler import errors
 from reconciler.contracts import ledger
-from reconciler.core import codec, observed, record
+from reconciler.core import codec, observed, plan, record
 
 PUBLISH_EVERY = 3600.0
 """Seconds after which the observation is published although nothing else is written."""
 
 PUBLISH_AFTER = 10.0
 """Seconds between two publications when something else is written anyway."""
+
+
+class Recorder:
+    """Pushes what a pass has to record. What is not on the server has not happened."""
+
+    def __init__(self, book: ledger.Ledger) -> None:
+        self._ledger = book
+        self._published_at: float | None = None
+
+    def record(
+        self,
+        snapshot: ledger.Snapshot,
+        facts: plan.Facts,
+        records: Mapping[str, record.Record],
+        lines: tuple[record.Line, ...],
+        notice: str,
+    ) -> ledger.Snapshot | ledger.Conflict:
+        """Append records and notes to `snapshot` and return the ledger after it; nothing to write is no append."""
+        state = {"revision": facts.desired.revision, "notice": notice}
+        wanted = change(facts.desired.revision, records, lines, state if state != snapshot.instance else None)
+        if self._published_at is None:
+            self._published_at = published_at(snapshot.observed)
+        since = facts.now - self._published_at
+        if since >= PUBLISH_EVERY or since < 0 or (not wanted.empty() and since >= PUBLISH_AFTER):
+            wanted = dataclasses.replace(wanted, observed=published(facts.world))
+        if wanted.empty():
+            return snapshot
+        answer = self._ledger.append(snapshot, wanted)
+        if isinstance(answer, ledger.Conflict):
+            return answer
+        if wanted.observed is not None:
+            self._published_at = facts.now
+        return answer.snapshot
 
 
 def change(

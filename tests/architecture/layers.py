@@ -22,7 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "reconciler.storage",
         "reconciler.forges",
     ),
-    ("reconciler.registry", "reconciler.observe", "reconciler.apply", "reconciler.annotate"),
+    ("reconciler.registry",),
+    ("reconciler.desire", "reconciler.observe", "reconciler.apply", "reconciler.annotate"),
     ("reconciler.loop", "reconciler.gateway"),
     ("reconciler.cli",),
 )
