@@ -74,7 +74,7 @@ def _document(path: str, piece: Piece, reading: Reading) -> Document:
     root = reading.root
     line, column = places.place(reading, ())
     origin = model.Origin(file=path, line=line + piece.line, column=column)
-    ref = _ref(root)
+    ref = _ref(root) if reading.complete else None  # half a document may name anything
     kind = ref.kind if ref else places.value(root, ("kind",))
     known = isinstance(kind, str) and kind in schemas.KINDS
     findings = list(reading.findings)
@@ -98,11 +98,9 @@ def _schema_findings(kind: str, reading: Reading, earlier: list[Finding]) -> Ite
     if violations.accepted(kind, reading):
         return
     for violation, finding in violations.find(kind, reading):
-        hidden = violation.path in later or (violation.about == "missing" and violation.path in instead)
+        hidden = violation.path in later or (violation.missing and violation.path in instead)
         if (finding.line, finding.column) not in said and not hidden:
             yield finding
-        if violation.about == "doubt":
-            said.add((finding.line, finding.column))
 
 
 def _kind_findings(root: Any, reading: Reading) -> Iterator[Finding]:

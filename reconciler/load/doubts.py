@@ -61,7 +61,7 @@ def find(name: str, reading: Reading) -> Iterator[tuple[Violation, Finding]]:
             message = f"{places.dotted((*path, key))}: {word} is {doubt.reading} for some readers of YAML and text for others"
             fix = f"write {_proper(schemas.at(root, (*path, key)), doubt)}"
         finding = Finding(line=mark.line + 1, column=mark.column + 1, message=message, fix=fix)
-        yield Violation(path=(*path, key), at_key=is_key, message=message, fix=fix, about="doubt"), finding
+        yield Violation(path=(*path, key), at_key=is_key, message=message, fix=fix), finding
 
 
 def _is_key(container: Any, key: str | int, event: Event) -> bool:

@@ -61,7 +61,7 @@ def _missing_fields(path: Path, error: Any) -> Iterator[Violation]:
             example = _example(fields.get(field, {}))
             fix = f"add {field}: {example}" if example else f"add {field}"
             yield Violation(
-                path=path, at_key=True, message=f"{places.dotted((*path, field))} is missing", fix=fix, about="missing"
+                path=path, at_key=True, message=f"{places.dotted((*path, field))} is missing", fix=fix, missing=True
             )
 
 

@@ -113,7 +113,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[A
         if name in known:
             yield known[name], (_parsed(known[name], given, name), name)
         elif any(name.startswith(f"{PREFIX}{section.upper()}_") for section in _SECTIONS):
-            raise errors.UsageError("there is no such setting", where=name, remedy=f"{suggest.fix(name, known).capitalize()}")
+            raise errors.UsageError("there is no such setting", where=name, remedy=suggest.fix(name, known))
 
 
 def _parsed(field: str, given: str, name: str) -> Any:

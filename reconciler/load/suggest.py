@@ -8,6 +8,9 @@ from collections.abc import Iterable
 CUTOFF = 0.6
 """Likeness below which a suggestion confuses more than it helps (difflib's ratio)."""
 
+SHORTEST = 3
+"""Letters of a beginning that stand for the whole word."""
+
 LONGEST = 100
 """Longer words are not compared: the comparison takes quadratic time, and nobody misspells a page."""
 
@@ -17,6 +20,9 @@ def closest(word: str, choices: Iterable[str]) -> str:
     if len(word) > LONGEST:
         return ""
     plain = {_plain(choice): choice for choice in choices}
+    begun = [choice for choice in plain if len(word) >= SHORTEST and choice.startswith(_plain(word))]
+    if begun:
+        return plain[min(begun, key=len)]
     found = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=CUTOFF)
     return plain[found[0]] if found else ""
 

@@ -55,6 +55,8 @@ TABLE = (
         fix="close it with }",
         at_start=True,
     ),
+    _Row(problem="expected node content", context="flow", message="a bracket or brace that is never closed", fix="close it"),
+    _Row(problem="expected node content", message="a closing bracket or brace that nothing opened", fix="remove or quote it"),
     _Row(problem="did not find expected key", message="the indentation or a quotation mark does not fit", fix=_INDENT),
     _Row(
         problem="did not find expected '-' indicator",

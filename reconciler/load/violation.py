@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from reconciler.load.places import Path
 
@@ -18,5 +17,5 @@ class Violation:
     """Point to the key and not to the value."""
     message: str
     fix: str = ""
-    about: Literal["value", "doubt", "missing"] = "value"
-    """A doubt about an unquoted word is the cause of whatever else is wrong at its place."""
+    missing: bool = False
+    """It is about a field that is not there."""

@@ -27,10 +27,12 @@ def accepted(name: str, reading: Reading) -> bool:
 def find(name: str, reading: Reading) -> list[tuple[Violation, Finding]]:
     """Return every violation of the schema `name`, with the finding for it, and the doubts about unquoted words."""
     found = [*doubts.find(name, reading)]
+    doubted = {(finding.line, finding.column) for _, finding in found}
     for error in _validator(name).iter_errors(reading.root):
         for violation in sentences.translate(error, reading):
             line, column = places.place(reading, violation.path, key=violation.at_key)
-            found.append((violation, Finding(line=line, column=column, message=violation.message, fix=violation.fix)))
+            if (line, column) not in doubted:  # the doubt is the cause of whatever else is wrong there
+                found.append((violation, Finding(line=line, column=column, message=violation.message, fix=violation.fix)))
     return found
 
 

@@ -76,10 +76,11 @@ def test_words_with_two_meanings(text: str, plain: str) -> None:
     assert found.plain == plain
 
 
-WORDS = """
+LINES = """
 a n y no NO yes on off true null ~ 0 1 -1 +1 007 08 0x1 0b1 0o7 1_0 1.0 1. .1 1e1 1e+1 1.5e+1 1:1 1:60 1:1.5
 2024-1-1 2024-01-01 .inf -.inf .nan = << 1,0 1.0.0 12e03 abc a:b 00 -0 1__0 _1 0_1
-""".split()
+"""
+WORDS = [word for line in LINES.splitlines() for word in line.split()]
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -1,0 +1,84 @@
+"""Plain files on disk as a tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler import errors, load
+from reconciler.load import paths
+from tests.load import fixtures
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+def problems(*asked: Path) -> list[str]:
+    return [str(problem) for tree in paths.trees(asked) for problem in tree.shown(load.revision(tree).problems)]
+
+
+def test_a_repository_is_read_as_a_whole_and_what_was_asked_for_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = fixtures.job("other", extra="priority: high")
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, "jobs/a.yaml": fixtures.job(), "jobs/b.yaml": bad, "perdure.yaml": ""})
+    monkeypatch.chdir(tmp_path)
+    assert problems(Path("jobs/a.yaml")) == []
+    assert (
+        problems(Path("jobs"))
+        == problems(Path("."))
+        == problems(tmp_path)
+        == problems(Path("jobs/b.yaml"), Path("jobs/a.yaml"))
+    )
+    assert problems(Path("jobs"))[0].startswith("jobs/b.yaml:7:13: spec.priority")
+    monkeypatch.chdir(tmp_path / "jobs")
+    assert problems(Path("b.yaml"))[0].startswith("b.yaml:7:13: spec.priority")
+    monkeypatch.chdir("/")
+    assert problems(tmp_path)[0].startswith(f"{tmp_path.relative_to('/')}/jobs/b.yaml:7:13: spec.priority")
+
+
+def test_a_file_of_no_repository_stands_alone(tmp_path: Path) -> None:
+    write(tmp_path, {"a.yaml": fixtures.job(), "b.yaml": fixtures.TARGET})
+    assert "there is no Target" in problems(tmp_path / "a.yaml")[0]
+    assert problems(tmp_path / "a.yaml", tmp_path / "b.yaml") == []
+    assert problems(tmp_path) == []
+
+
+def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    write(
+        tmp_path,
+        {"outside/secret.yaml": "password: x\n", "repo/infra.yaml": fixtures.TARGET, "repo/jobs/a.yaml": fixtures.job()},
+    )
+    (tmp_path / "repo/b.yaml").symlink_to(outside / "secret.yaml")
+    (tmp_path / "repo/loop").symlink_to("loop")
+    (tmp_path / "repo/all").symlink_to(outside)
+    [problem] = problems(tmp_path / "repo")
+    assert "b.yaml:1:1: a link is not followed" in problem
+
+
+def test_ids_of_folders_follow_their_names(tmp_path: Path) -> None:
+    write(tmp_path, {"code/a.py": "1", "code/b/c.py": "2"})
+    [tree] = paths.trees([tmp_path])
+    before = tree.tree_id("code")
+    assert before == tree.tree_id("code")
+    assert before
+    assert tree.tree_id("code/a.py")
+    assert tree.tree_id("nothing") is None
+    write(tmp_path, {"code/d.py": ""})
+    assert tree.tree_id("code") != before
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidInput, match="no such file"):
+        paths.trees([tmp_path / "nothing"])
+
+
+def test_git_itself_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, {".git/x.yaml": ":", "a/b.yaml": fixtures.TARGET})
+    assert problems(tmp_path) == []
+    assert [entry.path for entry in paths.trees([tmp_path])[0].entries()] == ["a/b.yaml"]
