@@ -20,6 +20,9 @@ from reconciler.cli import options
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the signal's number, as shells count."""
 
+COMPLETING = "_PERDURE_COMPLETE"
+"""Variable by which a shell's completion script asks."""
+
 CLOSED_PIPE = 141
 """Exit code when the reader of our output has gone: what every program killed by SIGPIPE gives, so that pipefail can tell."""
 
@@ -43,6 +46,15 @@ class Section:
 
 
 SECTIONS = (
+    Section(
+        title="Write",
+        rows=(
+            Row(name="init", where="beginning:init", text="Make a desired-state repository."),
+            Row(name="validate", where="manifests:validate", text="Show every problem of every manifest."),
+            Row(name="schema", where="manifests:schema", text="Print the JSON Schema of a kind."),
+            Row(name="explain", where="manifests:explain", text="Tell what a field means."),
+        ),
+    ),
     Section(
         title="Review and run",
         rows=(
@@ -118,6 +130,16 @@ class Commands(click.Group):
         command = getattr(importlib.import_module(f"reconciler.cli.{module}"), attribute)
         return command if isinstance(command, click.Command) else None
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. A closed pipe is answered here: click would make it the exit code of an error."""
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            return _silenced()
+        return result
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a misspelt one is answered with the nearest."""
         command = self.get_command(ctx, args[0])
@@ -167,13 +189,11 @@ def run(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     try:
-        code = cli.main(list(arguments), prog_name="perdure", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        code = cli.main(list(arguments), prog_name="perdure", complete_var=COMPLETING, standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        return _silenced()
+    except SystemExit as end:  # shell completion, or click's own answer to a closed pipe while it prints a help page
+        return int(end.code or 0) if COMPLETING in os.environ else _silenced()
     except errors.PerdureError as error:
         return _said(str(error), error.exit_code)
     except click.ClickException as error:
