@@ -61,11 +61,15 @@ def test_sessions_grow_and_generations_within_them(host: Host) -> None:
     for sessions in (1, 2):
         with host.up():
             ref = host.assign(host.attempt("pass"))
-            conditions.eventually(lambda sessions=sessions: len({state.session for state in host.link.said}) == sessions)
             host.ended(ref)
+            _heard_of(host, sessions)
     order = [(state.session, state.generation) for state in host.link.said]
     assert order == sorted(set(order))
     assert len({session for session, _ in order}) == 2
+
+
+def _heard_of(host: Host, sessions: int) -> None:
+    conditions.eventually(lambda: len({state.session for state in host.link.said}) == sessions)
 
 
 def test_a_killed_supervisor_is_replaced_and_the_process_kept(host: Host) -> None:

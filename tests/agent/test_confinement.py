@@ -1,0 +1,229 @@
+"""Limits, users and secrets: what a program may use, who it is, and what nobody else can read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import account, cgroups, service
+from reconciler import errors
+from reconciler.core import model, observed, spec
+from reconciler.seams import clock
+from tests.agent.host import Host
+
+Kind = observed.ExitKind
+ROOT = os.geteuid() == 0
+only_root = pytest.mark.skipif(not ROOT, reason="needs root")
+GROUPS = cgroups.detect("perdure-test-probe")
+only_grouped = pytest.mark.skipif(GROUPS is None or "memory" not in GROUPS.folders, reason="no writable control groups here")
+
+HUNGRY = "import time\nx = b'x' * (200 << 20)\nprint('fed', flush=True)\ntime.sleep(60)"
+WHO = """
+import json, os
+status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines() if ":" in line)
+made = open("made", "w")
+print(json.dumps({
+    "uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "sid": os.getsid(0) == os.getpid(),
+    "no_new_privs": status["NoNewPrivs"].strip(), "umask": status["Umask"].strip(),
+    "caps": status["CapEff"].strip(), "core": status.get("x", ""),
+    "cwd": os.getcwd(), "tmp": os.access(os.environ["TMPDIR"], os.W_OK),
+}))
+"""
+SLEEPS = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(60)"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    one = Host(tmp_path)
+    yield one
+    one.close()
+
+
+@only_root
+def test_as_root_a_program_is_an_unprivileged_user(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(WHO))
+        assert host.ended(ref).code == 0
+        found = json.loads(host.log(ref))
+    user = account.resolve("")
+    assert user is not None
+    assert (found["uid"], found["gid"], found["groups"]) == (user.uid, user.gid, [])
+    assert (found["no_new_privs"], found["umask"], found["sid"], found["tmp"]) == ("1", "0077", True, True)
+    assert int(found["caps"], 16) == 0
+
+
+@pytest.mark.skipif(ROOT, reason="as root another user runs jobs")
+def test_without_root_a_program_is_the_same_user(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(WHO))
+        host.ended(ref)
+        assert json.loads(host.log(ref))["uid"] == os.geteuid()
+
+
+@only_root
+@pytest.mark.parametrize("user", ["root", "no-such-user"])
+def test_jobs_never_run_as_root_or_as_nobody_knows_who(host: Host, user: str) -> None:
+    options = host.options(user=user)
+    with pytest.raises(errors.UsageError), service.running(options, host.link, clock.System()):
+        pass
+
+
+@only_root
+def test_root_keeps_what_jobs_see_where_their_user_can_reach_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.places.FALLBACK", host.jobs / "elsewhere")
+    host.folder.chmod(0o700)
+    with host.up(jobs=None):
+        ref = host.assign(host.attempt("import os; print(os.getcwd())"))
+        assert host.ended(ref).code == 0
+        assert host.log(ref).startswith(os.fsencode(host.jobs / "elsewhere"))
+
+
+def test_nothing_of_an_attempt_is_readable_by_others(host: Host) -> None:
+    with host.up():
+        program = (
+            "open('made', 'w').write('x')\nimport perdure_job as p\nwith p.checkpoint(1) as d: (d / 's').write_text('x')\n"
+        )
+        ref = host.assign(host.attempt(program + SLEEPS, workload={"env": {"A": "b"}}))
+        host.until(ref, lambda item: len(item.checkpoints) == 1)
+        roots = [host.data / "attempts" / str(ref), host.shared(ref)]
+        paths = [path for root in roots for path in [root, *root.rglob("*")]]
+        loose = [str(path) for path in paths if path.lstat().st_mode & 0o006 and not path.is_symlink()]
+        assert loose == []
+        assert [str(path) for path in paths if path.is_file() and path.stat().st_mode & 0o007] == []
+        host.change(ref, want=spec.Want.STOP)
+        host.ended(ref)
+    others = [path for path in (host.data / "host.json", host.data / "lock") if path.stat().st_mode & 0o077]
+    assert others == []
+
+
+@only_grouped
+def test_out_of_memory_is_told_by_the_control_group(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(HUNGRY, resources=model.Resources(memory=64 << 20, cpu=500)))
+        found = host.ended(ref)
+        item = host.item(ref)
+        assert item is not None
+        assert (found.kind, found.signal) == (Kind.OUT_OF_MEMORY, 9)
+        assert "the kernel ended" in found.detail
+        assert item.condition == ""
+        host.change(ref, want=spec.Want.REMOVE)
+        host.gone(ref)
+
+
+@only_grouped
+def test_the_control_group_holds_the_limits_and_is_removed(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(SLEEPS, resources=model.Resources(memory=64 << 20, cpu=500)))
+        host.logged(ref, "ready")
+        groups = service.prepare(host.options(), clock.System()).groups
+        assert groups is not None
+        folders = {name: folder / str(ref) for name, folder in groups.folders.items()}
+        if groups.version == 1:
+            assert int((folders["memory"] / "memory.limit_in_bytes").read_text()) == 64 << 20
+            assert int((folders["cpu"] / "cpu.cfs_quota_us").read_text()) == 50_000
+        inside = {int(pid) for folder in folders.values() for pid in (folder / "cgroup.procs").read_text().split()}
+        assert len(inside) == 1
+        host.change(ref, want=spec.Want.STOP)
+        host.ended(ref)
+    assert not any(folder.exists() for folder in folders.values())
+
+
+def test_without_control_groups_memory_is_summed_and_cpu_is_said_to_be_free(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "detect", lambda name: None)
+    with host.up():
+        ref = host.assign(host.attempt(HUNGRY, resources=model.Resources(memory=64 << 20, cpu=500)))
+        assert host.ended(ref).kind is Kind.OUT_OF_MEMORY
+        item = host.item(ref)
+        assert item is not None
+    assert "the cpu limit is not enforced" in item.condition
+    assert "summing resident memory" in item.condition
+
+
+def test_a_kill_from_outside_is_told_apart_from_memory(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"))
+        found = host.ended(ref)
+    assert (found.kind, found.signal) == (Kind.SIGNALED, 9)
+    assert found.detail in ("signal 9, cause unknown", "signal 9, not for memory: someone else sent it")
+
+
+def secret(host: Host, name: str, value: str, mode: int = 0o600) -> Path:
+    path = host.folder / "secrets" / name
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(value)
+    path.chmod(mode)
+    return path
+
+
+def test_a_secret_is_an_environment_variable_and_nowhere_else(host: Host) -> None:
+    secret(host, "TOKEN", "s3cr3t-value\n")
+    program = "import hashlib, os\nprint(hashlib.sha256(os.environ['TOKEN'].encode()).hexdigest(), flush=True)\n"
+    with host.up():
+        ref = host.assign(host.attempt(program + SLEEPS, workload={"secrets": ("TOKEN",)}))
+        host.logged(ref, hashlib.sha256(b"s3cr3t-value").hexdigest())
+        for pid in host.pids():
+            assert b"s3cr3t" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        places = [path for root in (host.data, host.jobs, host.folder / "store") for path in root.rglob("*") if path.is_file()]
+        assert [path for path in places if b"s3cr3t" in path.read_bytes()] == []
+        assert "s3cr3t" not in repr(host.state)
+        host.change(ref, want=spec.Want.STOP)
+        host.ended(ref)
+
+
+def test_a_missing_secret_is_named_and_nothing_started(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(SLEEPS, workload={"secrets": ("TOKEN",)}))
+        found = host.ended(ref)
+    assert (found.kind, found.fatal) == (Kind.NOT_STARTED, True)
+    assert "the secret TOKEN is missing" in found.detail
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_secret_that_others_can_read_is_refused_without_its_value(host: Host, mode: int) -> None:
+    secret(host, "TOKEN", "s3cr3t", mode)
+    with host.up():
+        ref = host.assign(host.attempt(SLEEPS, workload={"secrets": ("TOKEN",)}))
+        found = host.ended(ref)
+    assert found.fatal
+    assert "TOKEN" in found.detail
+    assert "s3cr3t" not in found.detail
+
+
+def test_a_secret_of_one_tenant_is_not_anothers(host: Host) -> None:
+    secret(host, "blue/TOKEN", "x")
+    with host.up():
+        blue = host.assign(host.attempt("pass", tenant="blue", workload={"secrets": ("TOKEN",)}))
+        assert host.ended(blue).code == 0
+        red = host.assign(host.attempt("pass", run="2" * 32, tenant="red", workload={"secrets": ("TOKEN",)}))
+        assert "missing" in host.ended(red).detail
+        for number, name in enumerate(("../blue/TOKEN", "blue/TOKEN", "PERDURE_RUN", "")):
+            bad = host.assign(host.attempt("pass", number=number + 10, tenant="red", workload={"secrets": (name,)}))
+            assert host.ended(bad).fatal
+
+
+def test_the_door_bell_is_for_root_and_its_own_user(host: Host) -> None:
+    with host.up():
+        mode = (host.data / "agent.sock").stat().st_mode
+        assert stat.S_ISSOCK(mode)
+        assert mode & 0o777 == 0o600
+
+
+@only_root
+def test_another_user_cannot_ring_or_look(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(SLEEPS))
+        host.logged(ref, "ready")
+        script = f"import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect({str(host.data / 'agent.sock')!r})\n"
+        done = subprocess.run(["/usr/bin/python3", "-c", script], user=65534, capture_output=True, check=False)
+        assert done.returncode != 0
+        host.change(ref, want=spec.Want.STOP)
+        host.ended(ref)
