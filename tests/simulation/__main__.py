@@ -19,10 +19,12 @@ def main() -> int:
     first, last = (asked.seed, asked.seed + 1) if asked.seed is not None else map(int, asked.seeds.split(":"))
     began, broken = time.monotonic(), 0
     for number in range(first, last):
-        failure = seeds.run(number)
-        if failure is not None:
-            broken += 1
-            print(failure if not asked.verbose else f"{seeds.tell(failure.trace)}\n{failure.message}")
+        outcome = seeds.run(number)
+        broken += bool(outcome.broken)
+        if asked.verbose:
+            print(seeds.tell(outcome.trace))
+        if outcome.broken:
+            print(f"seed {number}: {outcome.broken}" if asked.verbose else outcome)
     print(f"{last - first} seeds, {broken} broken, {time.monotonic() - began:.1f} s", file=sys.stderr)
     return 1 if broken else 0
 

@@ -65,6 +65,8 @@ class Depot:
         self._declared = declared
         self._disk = fake.FakeDisk()
         self._seats: dict[str, Seat] = {}
+        self._begun: weakref.WeakKeyDictionary[store.Sink, Seat] = weakref.WeakKeyDictionary()
+        """Where each checkpoint that is being written was begun."""
         self.unavailable = False
         self.full = False
 
@@ -89,27 +91,29 @@ class Depot:
 
     # what agents do
 
-    def claim(self, host: machine.Machine, declared: model.StoreSpec, ref: spec.AttemptRef) -> bool:
+    def claim(self, host: machine.Machine, declared: model.StoreSpec, ref: spec.AttemptRef, owner: str) -> bool:
         """Claim an attempt's number."""
-        ours = self._of(host, declared).claim(ref, host.disk.host.agent)
+        ours = self._of(host, declared).claim(ref, owner)
         if ours:
-            self._world.watch.claimed(host.disk.host.agent, ref)
+            self._world.watch.claimed(owner, ref)
         return ours
 
     def begin(self, host: machine.Machine, declared: model.StoreSpec, meta: store.Meta, parent: str) -> store.Sink:
         """Begin a checkpoint."""
-        return self._of(host, declared).writer(meta, parent)
+        sink = self._of(host, declared).writer(meta, parent)
+        self._begun[sink] = self._seats[host.name]
+        return sink
 
     def fill(self, host: machine.Machine, sink: store.Sink, data: bytes) -> None:
         """Write its content."""
-        self._reach(host)
+        self._reach(host, sink)
         sink.file(store.FileEntry(path=STATE, size=len(data)))
         sink.extent(STATE, 0, data[: store.UNIT])
         sink.extent(STATE, store.UNIT, data[store.UNIT :])
 
     def commit(self, host: machine.Machine, sink: store.Sink, ref: spec.AttemptRef) -> observed.Taken:
         """Commit it, unless the power of the store's machine or the agent's life ends at some operation of it."""
-        self._reach(host)
+        self._reach(host, sink)
         seat = self._seats[host.name]
         superseded = self._world.watch.superseded(ref)
         cut = self._world.faults.cut_commit(host.name)
@@ -130,13 +134,20 @@ class Depot:
         self._world.watch.published(ref, taken, superseded)
         return taken
 
+    def abort(self, host: machine.Machine, sink: store.Sink) -> None:
+        """Give it up. What was begun before the store lost its power cannot even be given up."""
+        if self._seats.get(host.name) is self._begun.get(sink):
+            sink.abort()
+
     def _found_out(self, ref: spec.AttemptRef, superseded: bool) -> None:
         """A commit that was cut short may have come far enough."""
         for taken in self.truth().list(ref.run):
             if taken.attempt == ref.attempt:
                 self._world.watch.published(ref, taken, superseded)
 
-    def _reach(self, host: machine.Machine) -> None:
+    def _reach(self, host: machine.Machine, sink: store.Sink) -> None:
+        if self._seats.get(host.name) is not self._begun.get(sink):
+            raise errors.Unavailable("the store lost its power while this was written")
         if host.cut_from_stores or self.unavailable:
             raise errors.Unavailable("the store cannot be reached from here")
 
@@ -156,7 +167,6 @@ class Depot:
         self._world.note("store", "power cut")
         self._disk = self._disk.after_power_cut(self._world.chance.randrange(1 << 30))
         self._seats.clear()
-        self._world.stores_restarted()
 
     def mend(self) -> None:
         """It answers, and has room."""

@@ -22,6 +22,8 @@ class Disk:
     host: journal.Host
     entries: dict[spec.AttemptRef, journal.Entry] = field(default_factory=dict)
     jobs: dict[spec.AttemptRef, Job] = field(default_factory=dict)
+    restored: dict[spec.AttemptRef, int] = field(default_factory=dict)
+    """The step of the checkpoint that lies ready for an attempt."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,12 +32,13 @@ class Job:
 
     what: program.Program
     step: int
-    first_step: int
     fails: bool
     started_at: float
     alive: bool = True
     supervised: bool = True
     stopping: bool = False
+    saved: int | None = None
+    """The step at which the program has saved something that is not in the store yet."""
     exit: observed.Exit | None = None
     ended_at: float | None = None
 
@@ -129,7 +132,7 @@ class Machine:
         presence = processes.Presence.LIVE if job.supervised else processes.Presence.ORPHANED
         return processes.Look(presence=presence, started_at=job.started_at)
 
-    def execute(self, ref: spec.AttemptRef, step: int, timeout: float | None) -> None:
+    def execute(self, ref: spec.AttemptRef, wanted: spec.AttemptSpec) -> None:
         """Have a supervisor stand by an attempt: one that starts it, or adopts what a killed one has left."""
         job = self.disk.jobs.get(ref)
         if job is not None:
@@ -140,13 +143,12 @@ class Machine:
             return
         what = self.world.program(ref.run)
         fails = self.world.failures_left(ref.run, what) > 0
-        self.disk.jobs[ref] = job = Job(
-            what=what, step=step, first_step=step + 1, fails=fails, started_at=self.clock.now()
-        )
-        self.world.watch.started(self.name, ref, self.disk.host.agent)
+        step = self.disk.restored.get(ref, 0)
+        self.disk.jobs[ref] = job = Job(what=what, step=step, fails=fails, started_at=self.clock.now())
+        self.world.watch.started(self.name, wanted, self.disk.host.agent)
         self._go_on(ref, job)
-        if timeout is not None:
-            self.world.events.after(timeout, lambda: self._timeout(ref, job))
+        if wanted.timeout is not None:
+            self.world.events.after(wanted.timeout, lambda: self._timeout(ref, job))
 
     def stop(self, ref: spec.AttemptRef, grace: float) -> None:
         """Let the supervisor end a job: it may still come to its own end within the grace."""
@@ -177,6 +179,9 @@ class Machine:
         if not job.alive:
             return
         job.step += 1
+        if job.what.saves_every and job.step % job.what.saves_every == 0:
+            job.saved = job.step
+            self._poke()
         if job.fails and job.step >= job.what.fails_at:
             self.world.failed(ref.run)
             self._end(ref, job, job.what.failure)

@@ -48,7 +48,7 @@ class Network:
         """Carry a heartbeat."""
         self._later(line, 0.0, lambda: self._alive(to, line, state))
 
-    def down(self, receiver: agent.Agent, given: spec.Assignments) -> None:
+    def down(self, receiver: agent.Wire, given: spec.Assignments) -> None:
         """Carry a set to an agent."""
         delay = self.faults.delay()
         if self.faults.happens("lost message"):

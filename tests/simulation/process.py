@@ -16,6 +16,14 @@ class Killed(BaseException):
     """The process is gone. Not an `Exception`: nothing in the code under test may take it for an error to handle."""
 
 
+_running: dict[threading.Thread, Process] = {}
+
+
+def current() -> Process:
+    """Return the process that the caller runs in."""
+    return _running[threading.current_thread()]
+
+
 class Process:
     """Runs `body` until it returns or is killed."""
 
@@ -32,7 +40,10 @@ class Process:
         """It waits for the next reason to make a pass, and can be woken."""
 
     def start(self) -> None:
-        """Run until it waits for the first time."""
+        """Run until it waits for the first time. One that was killed before never does."""
+        if not self.alive:
+            return
+        _running[self._thread] = self
         self._thread.start()
         self._back()
 
@@ -89,4 +100,5 @@ class Process:
         except BaseException as failure:  # noqa: BLE001 - carried over to whoever drives the simulation
             self._failure = failure
         self.alive = False
+        del _running[self._thread]
         self._yielded.release()

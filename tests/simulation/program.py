@@ -20,6 +20,8 @@ class Program:
     steps: int
     pace: float
     """Seconds a step."""
+    saves_every: int = 0
+    """Steps after which it saves on its own; 0: only when it is asked."""
     fails: int = 0
     """How many of its executions end badly before one ends well."""
     fails_at: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +19,17 @@ AFTERWARDS = 2 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """What a seed has shown to be broken."""
+class Outcome:
+    """What a seed has shown."""
 
     seed: int
-    message: str
+    broken: str
+    """The promise that was broken, and how; empty: none."""
     trace: tuple[tuple[float, str, str], ...]
 
     def __str__(self) -> str:
         again = f"python -m tests.simulation --seed {self.seed} -v"
-        return f"seed {self.seed}: {self.message}\n{tell(self.trace[-60:])}\nall of it: {again}"
+        return f"{tell(self.trace[-60:])}\nseed {self.seed}: {self.broken}\nall of it: {again}"
 
 
 def tell(trace: tuple[tuple[float, str, str], ...]) -> str:
@@ -39,10 +41,12 @@ def tell(trace: tuple[tuple[float, str, str], ...]) -> str:
 def living(of: world.World) -> Iterator[world.World]:
     """Have a world whose processes end with the block."""
     with depot.numbered_files():
+        logging.disable(logging.CRITICAL)  # what agents complain of is in the trace
         try:
             yield of
         finally:
             of.close()
+            logging.disable(logging.NOTSET)
 
 
 def make(seed: int) -> world.World:
@@ -53,16 +57,16 @@ def make(seed: int) -> world.World:
     return world.World(seed=seed, hosts=chance.randint(2, 4), rivals=chance.choice((1, 1, 2)), rates=rates)
 
 
-def run(seed: int) -> Failure | None:
-    """Run a seed; return what it has shown to be broken, if anything."""
-    of = make(seed)
+def run(seed: int) -> Outcome:
+    """Run a seed."""
+    of, broken = make(seed), ""
     with living(of):
         try:
             unsettled(of)
             settle(of)
-        except watch.Broken as broken:
-            return Failure(seed=seed, message=str(broken), trace=tuple(of.trace))
-    return None
+        except watch.Broken as found:
+            broken = str(found)
+    return Outcome(seed=seed, broken=broken, trace=tuple(of.trace))
 
 
 def unsettled(of: world.World) -> None:

@@ -73,11 +73,12 @@ class Watch:
         other = self._claims.setdefault(ref, owner)
         insist(other == owner, "a number has one owner", f"{self._call(ref)} was claimed by {other} and by {owner}")
 
-    def started(self, host: str, ref: spec.AttemptRef, disk: str) -> None:
-        """A process was started."""
+    def started(self, host: str, wanted: spec.AttemptSpec, disk: str) -> None:
+        """A process was started. Without a store to claim its number in, only the host's own disk knows that it was."""
+        ref = wanted.ref
         insist(ref in self._intended, "no process starts before its intent is accepted", f"{self._call(ref)} on {host}")
         insist(
-            ref not in self._starts,
+            ref not in self._starts or (wanted.store is None and self._starts[ref] != disk),
             "an attempt's number starts at most once",
             f"{self._call(ref)} was started from {self._starts.get(ref)} and again from {disk}",
         )

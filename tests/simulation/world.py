@@ -122,6 +122,7 @@ class World:
         return program.Program(
             steps=steps,
             pace=chance.uniform(0.5, 3.0),
+            saves_every=chance.choice((0, 0, 10)),
             fails=chance.choice((0, 0, 0, 1, 2)),
             fails_at=chance.randint(1, steps - 1),
             failure=chance.choice(EXITS),
@@ -147,12 +148,6 @@ class World:
     def restart_agent(self, host: machine.Machine) -> None:
         """Start a killed agent again, soon."""
         self.events.after(self.chance.uniform(0.1, 20.0), host.start_agent)
-
-    def stores_restarted(self) -> None:
-        """The store came back after its power was cut."""
-        for each in self.machines.values():
-            if each.agent is not None:
-                each.agent.start_captures_anew()
 
     def scribble(self) -> None:
         """Somebody writes on the note of a revision."""
