@@ -147,19 +147,6 @@ def load(directory: Path, instance: str, time: clock.Clock, life: float = HOST_L
     return Authority(instance, key, certificate, time, life)
 
 
-def pin(directory: Path) -> str:
-    """Return the pin of the authority in a key folder; needs only its certificate. Raises as `load`."""
-    pem = durable.read(directory / CERTIFICATE_FILE)
-    if pem is None:
-        raise errors.UsageError(
-            f"the key folder has no {CERTIFICATE_FILE}", where=str(directory), remedy="`perdure init` makes one."
-        )
-    try:
-        return token.pin(x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER))
-    except ValueError as error:
-        raise errors.Damaged(f"{CERTIFICATE_FILE} is not a certificate", where=str(directory)) from error
-
-
 NOBODY = x509.Name([])
 """The subject of all but the authority: whom a certificate names stands in its alternative name."""
 

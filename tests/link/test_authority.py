@@ -36,7 +36,7 @@ def test_the_key_is_for_its_owner_alone(tmp_path: Path, own: authority.Authority
 
 def test_it_is_made_once(tmp_path: Path, own: authority.Authority) -> None:
     assert authority.create(tmp_path / "keys", "test", Clock()).pin == own.pin
-    assert authority.load(tmp_path / "keys", "test", Clock()).pin == own.pin == authority.pin(tmp_path / "keys")
+    assert authority.load(tmp_path / "keys", "test", Clock()).pin == own.pin
 
 
 def test_a_crash_between_key_and_certificate_is_healed(tmp_path: Path, own: authority.Authority) -> None:
@@ -113,8 +113,9 @@ def test_a_request_must_be_signed_by_its_own_key(own: authority.Authority) -> No
 def test_a_missing_authority_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match=r"ca\.key"):
         authority.load(tmp_path, "test", Clock())
+    (tmp_path / "ca.key").touch()
     with pytest.raises(errors.UsageError, match=r"ca\.crt"):
-        authority.pin(tmp_path)
+        authority.load(tmp_path, "test", Clock())
 
 
 @pytest.mark.parametrize("file", ["ca.key", "ca.crt"])
