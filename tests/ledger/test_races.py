@@ -17,7 +17,7 @@ from tests.seams.repositories import Person, git
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISION = "2" * 40
-EACH = 6
+EACH = 4
 
 WRITER = """
 import pathlib, random, sys

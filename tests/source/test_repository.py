@@ -233,3 +233,13 @@ def test_two_processes_may_share_one_mirror(remote: Path, person: Person, tmp_pa
 def test_a_name_that_would_be_an_option_is_refused(remote: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="begins with"):
         source(remote, tmp_path, "--upload-pack=x")
+
+
+def test_a_linked_working_tree_is_a_repository_too(remote: Path, person: Person, tmp_path: Path) -> None:
+    head = person.commit({"a": b"1"})
+    person.push()
+    person.git("worktree", "add", "--quiet", str(tmp_path / "linked"), "-b", "other")
+    one = source(tmp_path / "linked", tmp_path, "other")
+    assert content(one, read(one).id) == b"1"
+    assert read(one).id == head
+    assert remote.exists()
