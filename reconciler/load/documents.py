@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.core import model
-from reconciler.load import nodes, objects, ownership, places, rules, schemas, suggest, text, uses, violations
-from reconciler.load.finding import Finding, show
+from reconciler.load import nodes, objects, ownership, places, rules, schemas, suggest, text, uses, violations, wording
+from reconciler.load.finding import Finding
 from reconciler.load.nodes import Reading
 from reconciler.load.objects import Value
 from reconciler.load.text import Piece
@@ -116,7 +116,7 @@ def _kind_findings(root: Any, reading: Reading) -> Iterator[Finding]:
         yield Finding(line=line, column=column, message=f"kind: {kind} is not yet in this version", fix="remove the document")
     else:
         fix = suggest.fix(kind, schemas.KINDS) if isinstance(kind, str) else suggest.fix("", schemas.KINDS)
-        yield Finding(line=line, column=column, message=f"kind: there is no kind {show(kind)}", fix=fix)
+        yield Finding(line=line, column=column, message=f"kind: there is no kind {wording.show(kind)}", fix=fix)
 
 
 def _ref(root: Any) -> model.ObjectRef | None:

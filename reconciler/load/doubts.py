@@ -6,12 +6,11 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.load import checker, places, scalars, schemas
-from reconciler.load.finding import LONGEST, Finding, show
+from reconciler.load import checker, places, scalars, schemas, sentences, wording
+from reconciler.load.finding import Finding
 from reconciler.load.nodes import Event, Mapping, Reading
 from reconciler.load.places import Path
 from reconciler.load.schemas import Schema
-from reconciler.load.sentences import NOUNS
 from reconciler.load.violation import Violation
 
 
@@ -57,7 +56,7 @@ def find(name: str, reading: Reading) -> Iterator[tuple[Violation, Finding]]:
                 continue
             message, fix = f"the key {doubt.text} is {doubt.reading} for some readers of YAML", f'write "{doubt.text}"'
         else:
-            word = show(doubt.text)[1:-1]
+            word = wording.show(doubt.text)[1:-1]
             message = f"{places.dotted((*path, key))}: {word} is {doubt.reading} for some readers of YAML and text for others"
             fix = f"write {_proper(schemas.at(root, (*path, key)), doubt)}"
         finding = Finding(line=mark.line + 1, column=mark.column + 1, message=message, fix=fix)
@@ -70,12 +69,12 @@ def _is_key(container: Any, key: str | int, event: Event) -> bool:
 
 def _proper(schema: Schema | None, doubt: scalars.Doubt) -> str:
     """What to write instead of an unquoted word, as far as the field's schema tells."""
-    wanted, quoted = (schema or {}).get("type"), f'"{doubt.text[:LONGEST]}"'
+    wanted, quoted = (schema or {}).get("type"), f'"{doubt.text[: wording.LONGEST]}"'
     if schema is None or doubt.plain in ("true", "false"):
         return doubt.plain if wanted == "boolean" else quoted
     if wanted in ("integer", "number", "boolean"):
         limits = _limits(schema)
-        return doubt.plain or f"{NOUNS[wanted]}{f' of {limits}' if limits else ''}"
+        return doubt.plain or f"{sentences.NOUNS[wanted]}{f' of {limits}' if limits else ''}"
     if "pattern" in schema and not checker.ecma(schema["pattern"]).search(doubt.text):
         return str(schema["title"])
     return quoted

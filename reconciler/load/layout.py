@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from reconciler.contracts.source import Entry, Tree
 from reconciler.core import model
-from reconciler.load import documents, ignore, nodes, places, schemas, text, violations
+from reconciler.load import documents, ignore, nodes, places, schemas, suggest, text, violations
 from reconciler.load.finding import Finding
 from reconciler.load.ignore import Ignore
-from reconciler.load.suggest import closest
 
 FILE = "perdure.yaml"
 """May hold only `paths`."""
@@ -184,7 +183,7 @@ def _absent(paths: Iterable[str], entries: Iterable[Entry]) -> Iterable[model.Pr
             present.add(path)
             path = path.rpartition("/")[0]
     for path in sorted(wanted - present):
-        near = closest(path, present)
+        near = suggest.closest(path, present)
         fix = f"did you mean {near}?" if near else "correct it, or remove it"
         yield documents.problem(
             FILE, Finding(line=1, column=1, message=f"paths: there is no {path} in the repository", fix=fix)

@@ -13,8 +13,8 @@ import yaml
 from yaml import events
 from yaml._yaml import CParser
 
-from reconciler.load import scalars, syntax
-from reconciler.load.finding import Finding, show
+from reconciler.load import scalars, syntax, wording
+from reconciler.load.finding import Finding
 from reconciler.load.scalars import Doubt
 
 DEPTH = 64
@@ -177,7 +177,9 @@ class _Reader:
         text = event.value
         if text in container:
             first = container.marks[text][0].start_mark.line + 1
-            self._find(event, f"the key {show(text)} stands here a second time, first in line {first}", "remove one of them")
+            self._find(
+                event, f"the key {wording.show(text)} stands here a second time, first in line {first}", "remove one of them"
+            )
         elif not event.implicit[0]:
             self._check(text, event)
         elif text == "<<":

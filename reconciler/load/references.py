@@ -6,9 +6,8 @@ import posixpath
 from collections.abc import Callable, Iterable
 
 from reconciler.core import model
-from reconciler.load import objects, suggest, world
+from reconciler.load import objects, suggest, wording, world
 from reconciler.load.documents import Document
-from reconciler.load.finding import show
 from reconciler.load.uses import Use
 from reconciler.load.world import World
 
@@ -67,7 +66,7 @@ def _named(kind: str) -> Callable[[World, model.ObjectRef, Document, Use], _Answ
             return None
         field = "checkpoint.store" if kind == "Store" else kind.lower()
         fix = suggest.fix(use.text, sorted(known)) or f"declare a {kind} of this name"
-        return f"spec.{field}: there is no {kind} {show(use.text)}", fix
+        return f"spec.{field}: there is no {kind} {wording.show(use.text)}", fix
 
     return look_up
 
@@ -82,7 +81,7 @@ def _depends_on(everything: World, ref: model.ObjectRef, _document: Document, us
         if elsewhere
         else suggest.fix(use.text, sorted(known - {ref.name})) or "declare it, or correct the name"
     )
-    return f"spec.dependsOn: tenant {ref.tenant} has no Job {show(use.text)}", fix
+    return f"spec.dependsOn: tenant {ref.tenant} has no Job {wording.show(use.text)}", fix
 
 
 def _job(everything: World, _ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
@@ -96,7 +95,7 @@ def _job(everything: World, _ref: model.ObjectRef, _document: Document, use: Use
             break
     else:
         fix = suggest.fix(use.text, sorted(world.all_names(everything.jobs))) or "declare it, or correct the name"
-    return f"spec.job: tenant {tenant} has no Job {show(name)}", fix
+    return f"spec.job: tenant {tenant} has no Job {wording.show(name)}", fix
 
 
 def _engine(everything: World, _ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
@@ -122,15 +121,18 @@ def _code(everything: World, _ref: model.ObjectRef, document: Document, use: Use
     path = posixpath.normpath(use.text)
     if link := everything.through_link(path):
         return (
-            f"spec.workload.code.path: {show(link)} is a link or a submodule, which is not followed",
+            f"spec.workload.code.path: {wording.show(link)} is a link or a submodule, which is not followed",
             "commit the files themselves",
         )
     if path in (".", document.origin.file) or document.origin.file.startswith(f"{path}/"):
         reason = "every change of it would be another program"
-        return f"spec.workload.code.path: {show(use.text)} contains this manifest: {reason}", "move the manifest or the program"
+        return (
+            f"spec.workload.code.path: {wording.show(use.text)} contains this manifest: {reason}",
+            "move the manifest or the program",
+        )
     if everything.tree_id(path) is not None:
         return None
-    return f"spec.workload.code.path: there is no {show(use.text)} in the repository", _near(everything, path)
+    return f"spec.workload.code.path: there is no {wording.show(use.text)} in the repository", _near(everything, path)
 
 
 def _below_code(everything: World, _ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
@@ -139,10 +141,12 @@ def _below_code(everything: World, _ref: model.ObjectRef, document: Document, us
         return None
     path = posixpath.normpath(f"{code.text}/{use.text}")
     if link := everything.through_link(path):
-        return f"spec.workload.code.{use.role}: {show(link)} is a link, which is not followed", "commit the file itself"
+        return f"spec.workload.code.{use.role}: {wording.show(link)} is a link, which is not followed", "commit the file itself"
     if everything.tree_id(path) is not None:
         return None
-    return f"spec.workload.code.{use.role}: there is no {show(use.text)} in {show(code.text)}", _near(everything, path)
+    return f"spec.workload.code.{use.role}: there is no {wording.show(use.text)} in {wording.show(code.text)}", _near(
+        everything, path
+    )
 
 
 def _near(everything: World, path: str) -> str:

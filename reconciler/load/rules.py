@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from reconciler.load import places, quantities
-from reconciler.load.finding import show
+from reconciler.load import places, quantities, wording
 from reconciler.load.places import Path
 from reconciler.load.violation import Violation
 
@@ -95,7 +94,7 @@ def _movable_volumes(root: Any) -> Iterator[Violation]:
         target = volume.get("target")
         if isinstance(target, str) and target in targets:
             yield Violation(
-                path=(*path, "target"), message=f"two volumes are seen at {show(target)}", fix="give one another target"
+                path=(*path, "target"), message=f"two volumes are seen at {wording.show(target)}", fix="give one another target"
             )
         if isinstance(target, str):
             targets.add(target)
@@ -107,7 +106,7 @@ def _one_source_of_a_variable(root: Any) -> Iterator[Violation]:
         if isinstance(env, dict) and isinstance(name, str) and name in env:
             yield Violation(
                 path=(*WORKLOAD, "secrets", index),
-                message=f"{show(name)} is both a secret and a variable in env",
+                message=f"{wording.show(name)} is both a secret and a variable in env",
                 fix="remove one of them",
             )
 
@@ -121,14 +120,18 @@ def _real_moment(root: Any) -> Iterator[Violation]:
         quantities.moment(text)
     except (ValueError, OverflowError):
         if len(text) >= 20 and text[10:11] in "Tt":  # the pattern's own violation tells about any other form
-            yield Violation(path=path, message=f"spec.suspend.until: no calendar has {show(text)}", fix="correct the day")
+            yield Violation(
+                path=path, message=f"spec.suspend.until: no calendar has {wording.show(text)}", fix="correct the day"
+            )
 
 
 def _not_its_own_dependency(root: Any) -> Iterator[Violation]:
     name = places.value(root, ("metadata", "name"))
     for index, other in enumerate(_items(root, ("spec", "dependsOn"))):
         if other == name:
-            yield Violation(path=("spec", "dependsOn", index), message=f"{show(name)} depends on itself", fix="remove it")
+            yield Violation(
+                path=("spec", "dependsOn", index), message=f"{wording.show(name)} depends on itself", fix="remove it"
+            )
 
 
 def _items(root: Any, path: Path) -> list[Any]:

@@ -8,7 +8,8 @@ import json
 from typing import Any
 
 from reconciler import data
-from reconciler.load.checker import Check, compiled
+from reconciler.load import checker
+from reconciler.load.checker import Check
 
 KINDS = ("Job", "Checkpoint", "Store", "Target", "Pool")
 """Kinds of manifests, in the order in which people meet them."""
@@ -32,7 +33,7 @@ def schema(name: str) -> Schema:
 @functools.cache
 def check(name: str) -> Check:
     """Return the fast test that is true of exactly the values that satisfy the schema."""
-    return compiled(schema(name))
+    return checker.compiled(schema(name))
 
 
 def below(root: Schema, part: Schema) -> Schema:

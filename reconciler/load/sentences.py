@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from reconciler.load import checker, places, quantities, suggest
-from reconciler.load.finding import LONGEST, show
+from reconciler.load import checker, places, quantities, suggest, wording
 from reconciler.load.nodes import Reading
 from reconciler.load.places import Path
 from reconciler.load.schemas import Schema
@@ -42,7 +41,9 @@ def _unknown_fields(path: Path, error: Any) -> Iterator[Violation]:
     for index, key in enumerate(unknown):
         near = (suggest.closest(key, missing) or suggest.closest(key, fields)) if index < _SUGGESTIONS else ""
         fix = f"did you mean {near}?" if near else _known(fields)
-        message = f"{places.dotted(path)} has no field {show(key)}" if path else f"there is no field {show(key)} here"
+        message = (
+            f"{places.dotted(path)} has no field {wording.show(key)}" if path else f"there is no field {wording.show(key)} here"
+        )
         yield Violation(path=(*path, key), at_key=True, message=message, fix=fix)
 
 
@@ -84,38 +85,40 @@ def _wrong_type(path: Path, error: Any, word: str) -> Violation:
 
 def _proper_form(value: Any, wanted: Sequence[str], schema: Schema, word: str) -> str:
     if "string" in wanted and isinstance(value, int | float):
-        return _proper_text(value, schema) or f'write "{word or show(value)}"'
+        return _proper_text(value, schema) or f'write "{word or wording.show(value)}"'
     if "array" in wanted and not isinstance(value, dict | list):
-        return f"write it as a list: [{', '.join(word.split()[:10]) or show(value)}]"
+        return f"write it as a list: [{', '.join(word.split()[:10]) or wording.show(value)}]"
     if isinstance(value, str):
         if "boolean" in wanted and value.lower() in ("true", "false"):
             return f"write {value.lower()} without quotes"
         if ("integer" in wanted or "number" in wanted) and value.lstrip("-").isdecimal():
-            return f"write {value[:LONGEST]} without quotes"
+            return f"write {value[: wording.LONGEST]} without quotes"
     return ""
 
 
 def _what(value: Any, word: str) -> str:
     if isinstance(value, str):
-        return f"the text {show(value)}"
+        return f"the text {wording.show(value)}"
     if isinstance(value, bool):
-        return show(value)
-    return f"the number {word or show(value)}" if isinstance(value, int | float) else show(value)
+        return wording.show(value)
+    return f"the number {word or wording.show(value)}" if isinstance(value, int | float) else wording.show(value)
 
 
 def _wrong_choice(path: Path, error: Any) -> Iterator[Violation]:
     if isinstance(error.instance, str):  # another type is its own violation
         fix = suggest.fix(error.instance, error.validator_value)
-        yield Violation(path=path, message=f"{places.dotted(path)}: {show(error.instance)} is not one of its values", fix=fix)
+        yield Violation(
+            path=path, message=f"{places.dotted(path)}: {wording.show(error.instance)} is not one of its values", fix=fix
+        )
 
 
 def _wrong_text(path: Path, error: Any) -> Iterator[Violation]:
     title = error.schema.get("title", "other text")
     if "propertyNames" in error.absolute_schema_path:
-        message = f"{places.dotted(path)}: the key {show(error.instance)} is not {title}"
+        message = f"{places.dotted(path)}: the key {wording.show(error.instance)} is not {title}"
         yield Violation(path=(*path, error.instance), at_key=True, message=message, fix="rename it")
         return
-    message = f"{places.dotted(path)}: expected {title}, found {show(error.instance)}"
+    message = f"{places.dotted(path)}: expected {title}, found {wording.show(error.instance)}"
     yield Violation(path=path, message=message, fix=_proper_text(error.instance, error.schema) or _proper_name(error))
 
 
@@ -133,9 +136,9 @@ def _proper_name(error: Any) -> str:
     text, title = error.instance, error.schema.get("title", "")
     proper = re.sub(r"[_ .]+", "-", text.lower()).strip("-")
     if "lower-case" in title and checker.ecma(error.validator_value).search(proper):
-        return f"write {proper[:LONGEST]}"
+        return f"write {proper[: wording.LONGEST]}"
     foreign = next((char for char in text if not char.isascii()), "")
-    return f"{show(foreign)} is the character U+{ord(foreign):04X}" if foreign else ""
+    return f"{wording.show(foreign)} is the character U+{ord(foreign):04X}" if foreign else ""
 
 
 def _wrong_length(path: Path, error: Any) -> Iterator[Violation]:
@@ -152,7 +155,9 @@ def _out_of_range(path: Path, error: Any) -> Iterator[Violation]:
     most = error.schema.get("maximum")
     word = "more than" if "exclusiveMinimum" in error.schema else "at least"
     bound = f"{word} {least:,}" if error.validator != "maximum" else f"at most {most:,}"
-    yield Violation(path=path, message=f"{places.dotted(path)} must be {bound.replace(',', ' ')}, not {show(error.instance)}")
+    yield Violation(
+        path=path, message=f"{places.dotted(path)} must be {bound.replace(',', ' ')}, not {wording.show(error.instance)}"
+    )
 
 
 def _too_many(path: Path, error: Any) -> Iterator[Violation]:
@@ -166,7 +171,9 @@ def _repeated(path: Path, error: Any) -> Iterator[Violation]:
     seen: set[str] = set()
     for index, item in enumerate(error.instance):
         if isinstance(item, str) and item in seen:
-            yield Violation(path=(*path, index), message=f"{places.dotted(path)} names {show(item)} twice", fix="remove one")
+            yield Violation(
+                path=(*path, index), message=f"{places.dotted(path)} names {wording.show(item)} twice", fix="remove one"
+            )
         seen.add(str(item))
 
 

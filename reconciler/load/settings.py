@@ -14,8 +14,7 @@ from typing import Any
 
 from reconciler import config, errors
 from reconciler.core import model
-from reconciler.load import documents, nodes, places, quantities, schemas, suggest, text, violations
-from reconciler.load.finding import show
+from reconciler.load import documents, nodes, places, quantities, schemas, suggest, text, violations, wording
 from reconciler.load.nodes import Reading
 
 PREFIX = "PERDURE_"
@@ -128,7 +127,7 @@ def _parsed(field: str, given: str, name: str) -> Any:
     if schemas.check(schemas.CONFIG)(document):
         return value
     found = violations.find(schemas.CONFIG, Reading(root=document))
-    message = found[0][0].message if found else f"{show(given)} does not fit"
+    message = found[0][0].message if found else f"{wording.show(given)} does not fit"
     raise errors.UsageError(message, where=name, remedy=found[0][0].fix if found else "")
 
 

@@ -10,8 +10,6 @@ from reconciler.contracts.source import Tree
 from reconciler.core import model
 from reconciler.load.documents import Document, File
 
-Known = Mapping[str, frozenset[str]]
-
 
 @dataclass(slots=True)
 class World:

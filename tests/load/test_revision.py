@@ -8,7 +8,7 @@ import pytest
 
 from reconciler import load
 from reconciler.contracts.source import Tree
-from reconciler.core import codec, model
+from reconciler.core import model
 from reconciler.load.cache import Cache
 from reconciler.source.fake import FakeTree
 from tests.load import fixtures
@@ -29,83 +29,6 @@ def good(files: Mapping[str, str]) -> model.Desired:
 def after(previous: model.Desired | None, files: Mapping[str, str]) -> model.Desired:
     """A later revision."""
     return load.revision(fixtures.with_infrastructure(files, "r2"), previous=previous)
-
-
-def test_everything_a_job_says() -> None:
-    extra = """
-tenant: research
-pool: spot
-placement: {node: n1, zone: z, labels: {disk: ssd}}
-state: Suspended
-suspend: {reason: r, owner: o, until: "1970-01-01T00:01:00Z"}
-replicas: 2
-resources: {cpu: 500m, memory: 1Gi}
-timeout: 2h
-retries: {failure: 3, preemption: 4}
-priority: 7
-checkpoint:
-  {engine: application, interval: auto, on: [notice], signal: SIGUSR1, deadline: 2m, maxFrozen: 500ms, keep: 5, maxSize: 1Gi}
-restore: {from: none}
-drift: correct
-onChange: restart
-onLost: replace
-rerun: "2"
-"""
-    workload = (
-        "code: {path: ./code/, entrypoint: train.py, requirements: requirements.txt}, args: [--x], env: {A: b}, workdir: w, "
-        "volumes: [{source: /s, target: /t, readOnly: true, shared: true}]"
-    )
-    job = good({"a.yaml": fixtures.job(extra=extra, workload=workload)}).jobs[
-        model.ObjectRef(kind="Job", tenant="research", name="train")
-    ]
-    tree = fixtures.with_infrastructure({}).tree_id("code")
-    assert job == model.Job(
-        name="train",
-        tenant="research",
-        target="machines",
-        pool="spot",
-        placement=model.Placement(node="n1", zone="z", labels={"disk": "ssd"}),
-        state=model.JobState.SUSPENDED,
-        suspend=model.Suspension(reason="r", owner="o", until=60.0),
-        replicas=2,
-        workload=model.Workload(
-            code=model.Code(path="./code/", entrypoint="train.py", requirements="requirements.txt", tree=tree or ""),
-            args=("--x",),
-            env={"A": "b"},
-            workdir="w",
-            volumes=(model.Volume(source="/s", target="/t", read_only=True, shared=True),),
-        ),
-        resources=model.Resources(cpu=500, memory=1 << 30),
-        timeout=7200.0,
-        retries=model.Retries(failure=3, preemption=4),
-        priority=7,
-        checkpoint=model.CheckpointPolicy(
-            interval="auto",
-            on=(model.Occasion.NOTICE,),
-            signal="SIGUSR1",
-            deadline=120.0,
-            max_frozen=0.5,
-            store="main",
-            keep=5,
-            max_size=1 << 30,
-        ),
-        restore_from="none",
-        drift=model.Drift.CORRECT,
-        on_change=model.OnChange.RESTART,
-        on_lost=model.OnLost.REPLACE,
-        rerun="2",
-        written=job.written,
-        origin=model.Origin(file="a.yaml"),
-    )
-    assert codec.decode(job.written, dict) == {
-        "rerun": "2",
-        "workload": {
-            "args": ["--x"],
-            "env": {"A": "b"},
-            "workdir": "w",
-            "volumes": [{"source": "/s", "target": "/t", "readOnly": True, "shared": True}],
-        },
-    }
 
 
 def test_the_other_kinds() -> None:
