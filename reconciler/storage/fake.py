@@ -159,7 +159,11 @@ class FakeStore:
     def _last(self, kept: Kept, plan: store.Prune) -> bool:
         """Return whether it is the newest of a run that would keep others: it goes only together with all of them."""
         run = {digest: one for digest, one in self.images.items() if one.meta.run == kept.meta.run}
-        newest = max(run.values(), key=lambda one: (one.meta.attempt, one.meta.taken_at, one.taken.digest))
+        parents = {one.taken.parent for one in run.values()}
+        newest = max(
+            run.values(),
+            key=lambda one: (one.meta.attempt, one.taken.digest not in parents, one.meta.taken_at, one.taken.digest),
+        )
         return newest is kept and not set(run) <= set(plan.digests)
 
     def _check(self) -> None:

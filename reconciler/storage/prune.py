@@ -93,15 +93,17 @@ def _kept(disk: Disk, run: str, digest: str, plan: store.Prune) -> bool:
 
 
 def _newest(disk: Disk, run: str, here: list[str]) -> str:
-    ages = []
+    """Return the end of the newest attempt's line: the one that is no other's parent, whatever the hosts' clocks said."""
+    ages, parents = [], set()
     for digest in here:
         try:
             found, file = image.read_manifest(disk, run, digest)
         except errors.PerdureError:
             continue
         file.close()
+        parents.add(found.body.parent)
         ages.append((found.body.meta.attempt, found.body.meta.taken_at, digest))
-    return max(ages)[2] if ages else ""
+    return max(ages, key=lambda age: (age[0], age[2] not in parents, age[1], age[2]))[2] if ages else ""
 
 
 def _tombstone(disk: Disk, run: str, digest: str, plan: store.Prune, now: float, token: str) -> float:
