@@ -6,6 +6,7 @@ Several processes may use it at once; one at a time writes (`exclusion`).
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import time
@@ -58,16 +59,18 @@ class Listing:
 def of(settings: config.SourceSettings, data: Path, base: Path) -> Mirror:
     """Return the mirror, in the data directory, of the repository that the settings name; relative paths begin at `base`.
 
-    A folder without Git gets a private repository. Raises `errors.UsageError`.
+    A folder without Git gets a private repository. Repositories that share a data directory never share a mirror.
+    Raises `errors.UsageError`.
     """
     place = address.parse_address(settings.repository, base)
+    key = hashlib.sha256(str(place).encode(errors="surrogateescape")).hexdigest()[:12]
     if place.path is not None and place.path.is_dir() and not address.is_repository(place.path):
-        return Mirror(data / "folder.git", timeout=settings.timeout)
+        return Mirror(data / f"folder-{key}.git", timeout=settings.timeout)
     access = environment.Access(
         address=place, ssh_key=settings.ssh_key, known_hosts=settings.known_hosts, token_file=settings.token_file
     )
     access.check()
-    return Mirror(data / "repo.git", access, settings.timeout)
+    return Mirror(data / f"repo-{key}.git", access, settings.timeout)
 
 
 class Mirror:
