@@ -55,8 +55,7 @@ class Stage:
         for head in ("JOB", "PHASE", "STEP", "HOST", "REASON"):
             grid.add_column(head)
         for job in jobs:
-            attempt = job.get("attempt") or {}
-            host = attempt.get("host", "") if job["phase"] == "running" else ""
+            host = str(job["host"] or "") if job["phase"] == "running" else ""
             grid.add_row(job["name"], job["phase"], _progress(job), host, job["reason"])
         with self._lock:
             if self._live is None:
@@ -78,6 +77,5 @@ class Stage:
 
 
 def _progress(job: dict[str, Any]) -> str:
-    progress = job.get("progress") or {}
-    step, of = progress.get("step"), progress.get("of")
+    step, of = job["step"], job["of"]
     return "" if step is None else f"{step}/{of}" if of else str(step)

@@ -89,7 +89,7 @@ class Site:
         made = json.loads(self.perdure("token", "create", name, "-o", "json"))
         data = str(self.root / name)
         run([str(BIN / "perdure-agent"), "join", "--data", data, "--name", name, "-"], given=made["token"])
-        self._start(name, [str(BIN / "perdure-agent"), "run", "--data", data, "--cpu", "1", "--memory", "2Gi"])
+        self._start(name, [str(BIN / "perdure-agent"), "run", "--data", data, "--cpu", "1", "--memory", str(2 << 30)])
 
     def lose_host(self, name: str) -> int:
         """End a host as a power cut does: SIGKILL for agent, supervisors and jobs at once, its data gone. Return how many."""

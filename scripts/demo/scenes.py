@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import console
 import machines
 from machines import DemoError, Site
+
+REFERENCE = "uninterrupted.log"
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -40,18 +44,23 @@ def play(site: Site, stage: console.Stage) -> Story:
         _change(site, stage)
         _suspend(site, stage, story)
         _finish(site, stage, story)
-        output, _ = uninterrupted.communicate()
-        story.reference = output.split("weights ")[-1].strip()
+        uninterrupted.wait(timeout=120)
+        story.reference = (site.logs / REFERENCE).read_text().split("weights ")[-1].strip()
     return story
 
 
-def _reference(site: Site) -> subprocess.Popen[str]:
-    """Train the same model with the same seed and nothing in the way, beside the demo."""
+@contextlib.contextmanager
+def _reference(site: Site) -> Iterator[subprocess.Popen[bytes]]:
+    """Train the same model with the same seed and nothing in the way, beside the demo; its output goes to the logs."""
     code = site.clone / "code" / "train.py"
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
-    return subprocess.Popen(
-        ["nice", "-n", "10", sys.executable, str(code)], env={**plain, "SEED": "7"}, stdout=subprocess.PIPE, text=True
-    )
+    with (site.logs / REFERENCE).open("wb") as log:
+        process = subprocess.Popen(["nice", "-n", "5", sys.executable, str(code)], env={**plain, "SEED": "7"}, stdout=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _begin(site: Site, stage: console.Stage) -> None:
