@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from reconciler.ledger.repository import RepositoryLedger
 from reconciler.load import cache
 from reconciler.load import settings as reading
 from reconciler.seams import clock
-from reconciler.seams.git import address, mirror
+from reconciler.seams.git import address, clone, mirror
 from reconciler.source.folder import FolderSource
 from reconciler.source.repository import RepositorySource
 from reconciler.storage import keys
@@ -95,6 +96,18 @@ class Repository:
     ledger: RepositoryLedger
     local: bool
     """Whether it is on this machine."""
+
+
+def upstream(given: config.Settings) -> config.Settings:
+    """Return the settings with a clone's origin as the repository, where the clone has no ledger of its own.
+
+    So that looking and editing work from inside a clone as they do on the server's repository.
+    """
+    place = address.parse_address(given.source.repository, Path.cwd())
+    found = clone.origin(place.path, f"refs/perdure/state/{given.instance}") if place.path is not None else ""
+    if not found:
+        return given
+    return dataclasses.replace(given, source=dataclasses.replace(given.source, repository=found))
 
 
 def repository(given: config.Settings, time: clock.System) -> Repository:

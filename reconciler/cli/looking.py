@@ -11,13 +11,17 @@ from reconciler.seams.git.mirror import Mirror
 
 
 class Looker:
-    """Looks as often as it is asked, each time at the cost of what has changed."""
+    """Looks as often as it is asked, each time at the cost of what has changed.
 
-    def __init__(self, given: config.Settings) -> None:
+    In a clone it looks at what the clone comes from; with `review` it plans for the clone's own commits against that ledger.
+    """
+
+    def __init__(self, given: config.Settings, *, review: bool = False) -> None:
         self._settings = given
         self._clock = clock.System()
         self._data = compose.data(given)
-        self._repository = compose.repository(given, self._clock)
+        self._repository = compose.repository(compose.upstream(given), self._clock)
+        self._source = compose.repository(given, self._clock).source if review else self._repository.source
         self._load: desire.Load = compose.loader()
         self._desired: model.Desired | None = None
         self._problem = ""
@@ -35,11 +39,11 @@ class Looker:
     @property
     def source(self) -> Source:
         """The repository as a source."""
-        return self._repository.source
+        return self._source
 
     def look(self) -> view.View:
         """Return what is seen now, planned. Raises `errors.PerdureError` when the ledger cannot be read."""
-        fetched = self._repository.source.fetch()
+        fetched = self._source.fetch()
         last = fetched.last if isinstance(fetched, Stale) else fetched
         notice = f"{fetched.reason}: {fetched.detail}" if isinstance(fetched, Stale) else ""
         if last is not None and (self._desired is None or self._desired.revision != last.id):
@@ -65,12 +69,12 @@ class Looker:
 
     def _read(self, last: Revision) -> None:
         try:
-            self._desired = self._load(self._repository.source.tree(last.id), last, self._desired)
+            self._desired = self._load(self._source.tree(last.id), last, self._desired)
             self._problem = ""
         except errors.PerdureError as error:
             self._problem = str(error)
 
 
-def look(given: config.Settings) -> view.View:
+def look(given: config.Settings, *, review: bool = False) -> view.View:
     """Look once."""
-    return Looker(given).look()
+    return Looker(given, review=review).look()

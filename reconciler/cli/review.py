@@ -53,8 +53,8 @@ def diff(flags: options.Flags, *, revision: str | None, seen_by: str, out: str |
     settings = compose.settings(flags)
     if revision is not None:
         settings = dataclasses.replace(settings, source=dataclasses.replace(settings.source, ref=revision))
-    seen = _observed(looking.look(settings), settings, seen_by)
-    planned = _planned(seen)
+    seen = _observed(looking.look(settings, review=True), settings, seen_by)
+    planned = _announced(_planned(seen), seen)
     if out is not None:
         durable.write_atomic(Path(out).absolute(), codec.encode(_saved(settings, planned)), mode=0o644)
     document = explain.as_json(planned) | {"observedAt": output.moment(seen.world.at or None)}
@@ -109,6 +109,16 @@ def _planned(seen: view.View) -> action.Plan:
     if seen.plan is None:
         raise errors.Unavailable("there is no revision to plan for", remedy="`perdure doctor` looks closer.")
     return seen.plan
+
+
+def _announced(planned: action.Plan, seen: view.View) -> action.Plan:
+    """Return the plan as a reviewer wants it: a run that nobody has recorded is something to create, even while it waits."""
+    known = seen.snapshot.records
+    actions = (
+        dataclasses.replace(act, effect=action.Effect.CREATE) if act.verb is action.Verb.WAIT and act.run not in known else act
+        for act in planned.actions
+    )
+    return dataclasses.replace(planned, actions=tuple(actions))
 
 
 def _saved(settings: config.Settings, planned: action.Plan) -> Saved:

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from tests.cli.outputs import conforms
 from tests.conditions import eventually
 
 PERDURE = (sys.executable, "-m", "reconciler.cli")
@@ -60,9 +61,6 @@ class Site:
     """Everything of one test, below one folder that the jobs' user can pass through."""
 
     def __init__(self, root: Path) -> None:
-        for folder in (root, *root.parents):
-            if folder.stat().st_uid == os.geteuid() and folder.is_relative_to(root.parents[2]):
-                folder.chmod(folder.stat().st_mode | 0o011)
         self.root = root
         self.repository = root / "jobs.git"
         self.work = root / "work"
@@ -125,8 +123,9 @@ class Site:
         return done
 
     def json(self, *arguments: str, code: int | None = 0) -> Any:
-        """Return what a command answers with -o json."""
-        return json.loads(self.run(*arguments, "-o", "json", code=code).stdout)
+        """Return what a command answers with -o json; it fits the command's schema."""
+        document = json.loads(self.run(*arguments, "-o", "json", code=code).stdout)
+        return conforms(arguments[0], document)
 
     def start(self, *arguments: str, name: str = "loop") -> subprocess.Popen[bytes]:
         """Start a command that goes on; its output is in NAME.out."""

@@ -157,3 +157,38 @@ def test_a_broken_manifest_freezes_its_own_job_and_apply_says_so(site: Site) -> 
     assert "jobs/bad.yaml:" in done.stderr
     assert "bad is planned" not in done.stdout
     assert "jobs/bad.yaml:" in site.run("diff", code=2).stderr
+
+
+def test_a_saved_plan_is_carried_out_or_refused(site: Site) -> None:
+    site.job()
+    site.gate.touch()
+    site.push()
+    for _ in range(2):  # the second one sees what the first one has begun
+        site.run("reconcile", "--once")
+    site.job("other")
+    site.push("another job")
+    assert site.json("diff", code=1)["summary"]["create"] == 1
+    site.run("diff", "--out", "plan", code=1)
+    site.job("third")
+    site.push("and another one")
+    refused = site.run("apply", "plan", code=2)
+    assert "the revision was" in refused.stderr
+    assert "to be done now: start third, attempt 1 on here" in refused.stderr
+    assert refused.stdout == ""
+    site.run("diff", "--out", "plan", code=1)
+    done = site.run("apply", "plan")
+    assert "other is planned" in done.stdout
+    assert "third is planned" in done.stdout
+
+
+def test_a_plan_needs_no_cluster_and_tells_what_is_new(site: Site) -> None:
+    site.job()
+    site.push()
+    shown = site.run("diff", code=1)
+    assert "count (TargetUnknown)" in shown.stdout
+    assert "Plan: 1 to create" in shown.stdout
+    assert "no observation yet" in shown.stderr
+    assert site.run("diff", "-o", "markdown", code=1).stdout.startswith("<!-- perdure:plan -->")
+    assert not (site.data / "agent").exists()
+    assert "no loop runs here" in site.run("diff", "--observed", "live", code=2).stderr
+    assert "there is no such file" in site.run("diff", "--observed", "nowhere", code=2).stderr
