@@ -79,13 +79,3 @@ class Threads:
         while True:
             self._waiting.get().run()
             self._idle.release()
-
-
-class Inline:
-    """`Workers` that do everything at once, for those who use workers."""
-
-    def do(self, work: Callable[[], T]) -> Task[T]:
-        """Do `work` before returning."""
-        task = Task(work)
-        task.run()
-        return task

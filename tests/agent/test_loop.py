@@ -1,0 +1,295 @@
+"""The agent's loop look by look, on a controller that counts and a clock that stands still."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent import fake, journal, loop, places, process, setup
+from reconciler import errors
+from reconciler.contracts import clock as clocks
+from reconciler.core import model, observed, spec
+from tests.agent.host import ByHand
+from tests.agent.test_steps import WHAT
+
+Presence = process.Presence
+Kind = observed.ExitKind
+REF = WHAT.ref
+
+
+class Still:
+    """A clock that moves when the test moves it."""
+
+    def __init__(self) -> None:
+        self.at = 1_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def wait(self, seconds: float, until: clocks.Event | None = None) -> bool:
+        self.at += seconds
+        return until is not None and until.is_set()
+
+
+class Bench:
+    """An agent whose looks are taken one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = Still()
+        self.link = ByHand()
+        self.control = fake.FakeController()
+        self.generation = 0
+        self.start()
+
+    def start(self) -> None:
+        """A new agent on the same data directory."""
+        where = places.lay_out(self.folder, None, self.folder / "jobs")
+        about = setup.Setup(
+            offer=setup.Offer(host="h"),
+            places=where,
+            secrets=self.folder / "secrets",
+            account=None,
+            groups=None,
+            clock=self.clock,
+            engines={},
+            open_store=lambda config: pytest.fail(f"opened {config}"),
+        )
+        self.book = journal.Journal(where)
+        self.book.open(self.clock.now())
+        self.agent = loop.Agent(about, self.book, self.link, self.control, fake.Inline())
+
+    def assign(self, what: spec.AttemptSpec = WHAT, **changed: object) -> None:
+        self.generation += 1
+        item = spec.Assignment(spec=what, **changed)  # type: ignore[arg-type]
+        self.link.assignments = spec.Assignments(host="h", generation=self.generation, items=(item,))
+
+    def look(self, times: int = 1) -> observed.Item:
+        for _ in range(times):
+            self.agent.tick()
+            self.clock.at += 0.2
+        return next(item for item in self.agent.state().items if item.ref == REF)
+
+    def until_live(self) -> None:
+        self.look(4)
+        assert self.control.presence[REF] is Presence.LIVE
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_one_step_at_a_look(bench: Bench) -> None:
+    bench.assign()
+    order = []
+    for _ in range(5):
+        bench.look()
+        order.append(dict(bench.control.calls))
+    assert order == [
+        {"prepare": 1},
+        {"prepare": 1, "restore": 1},
+        {"prepare": 1, "restore": 1, "start": 1},
+        {"prepare": 1, "restore": 1, "start": 1},
+        {"prepare": 1, "restore": 1, "start": 1},
+    ]
+
+
+def test_an_end_is_collected_once_and_kept_until_it_is_removed(bench: Bench) -> None:
+    bench.assign()
+    bench.until_live()
+    bench.control.end(REF, observed.Exit(kind=Kind.EXITED, code=4))
+    item = bench.look(5)
+    assert (item.state, item.exit) == (observed.ItemState.ENDED, observed.Exit(kind=Kind.EXITED, code=4))
+    assert bench.control.calls["wait"] == 1
+    bench.assign(want=spec.Want.REMOVE)
+    bench.agent.tick()
+    bench.agent.tick()
+    assert bench.agent.state().items == ()
+    assert bench.control.calls["remove"] == 1
+
+
+@pytest.mark.parametrize("verb", ["prepare", "restore", "start", "wait", "remove"])
+def test_what_is_unavailable_is_tried_again_with_growing_pauses(bench: Bench, verb: str) -> None:
+    bench.control.broken[verb] = errors.Unavailable("not now")
+    bench.assign()
+    if verb in ("wait", "remove"):
+        bench.until_live()
+        bench.control.end(REF, observed.Exit(kind=Kind.EXITED, code=0))
+        bench.look(3)
+        if verb == "remove":
+            bench.assign(want=spec.Want.REMOVE)
+    item = bench.look(12)
+    assert "not now" in item.condition or item.exit is not None
+    tries = bench.control.calls[verb]
+    assert 1 < tries < 6
+    bench.control.broken.clear()
+    bench.clock.at += 60
+    bench.agent.tick()
+    bench.agent.tick()
+    assert bench.control.calls[verb] == tries + 1
+
+
+def test_a_supervisor_that_never_starts_is_given_up_after_three(bench: Bench) -> None:
+    bench.control.broken["start"] = errors.Unavailable("no memory")
+    bench.assign()
+    item = bench.look(60)
+    assert bench.control.calls["start"] == loop.TRIES
+    assert item.exit == observed.Exit(kind=Kind.NOT_STARTED, detail="no memory")
+
+
+@pytest.mark.parametrize("verb", ["prepare", "restore", "start"])
+def test_what_is_refused_ends_it(bench: Bench, verb: str) -> None:
+    bench.control.broken[verb] = errors.Refused("never", remedy="Do better.")
+    bench.assign()
+    item = bench.look(6)
+    assert item.exit == observed.Exit(kind=Kind.NOT_STARTED, detail="never. Do better.", fatal=True)
+
+
+def test_unforeseen_exceptions_of_a_step_are_told_and_do_not_end_the_agent(bench: Bench) -> None:
+    bench.control.broken["prepare"] = ZeroDivisionError("oh")  # type: ignore[assignment]
+    bench.assign()
+    assert "ZeroDivisionError: oh" in bench.look(3).condition
+
+
+def test_an_adoption_that_fails_is_no_end(bench: Bench) -> None:
+    bench.assign()
+    bench.until_live()
+    bench.control.presence[REF] = Presence.ORPHANED
+    bench.control.broken["start"] = errors.Refused("no")
+    item = bench.look(20)
+    assert item.state is observed.ItemState.RUNNING
+    assert item.exit is None
+
+
+def test_the_timer_counts_from_the_last_checkpoint(bench: Bench) -> None:
+    policy = dataclasses.replace(WHAT.checkpoint, interval=10.0)
+    bench.assign(dataclasses.replace(WHAT, checkpoint=policy))
+    bench.until_live()
+    bench.clock.at += 9.0
+    assert bench.look(1).checkpoints == ()
+    bench.clock.at += 1.0
+    bench.look(2)
+    bench.clock.at += 9.0
+    assert len(bench.look(1).checkpoints) == 1
+    bench.clock.at += 1.0
+    assert len(bench.look(2).checkpoints) == 2
+
+
+def test_a_deaf_program_is_asked_again_after_the_interval_only(bench: Bench) -> None:
+    bench.control.saves = False
+    policy = dataclasses.replace(WHAT.checkpoint, interval=10.0)
+    bench.assign(dataclasses.replace(WHAT, checkpoint=policy))
+    bench.until_live()
+    bench.clock.at += 10.0
+    bench.look(40)
+    assert bench.control.calls["checkpoint"] == 1
+    bench.clock.at += 3.0
+    bench.look(2)
+    assert bench.control.calls["checkpoint"] == 2
+
+
+def test_the_most_unsaved_work_comes_first_on_a_notice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.saving.AT_ONCE", 1)
+    order: list[str] = []
+    real = bench.control.checkpoint
+
+    def watched(entry: journal.Entry, *rest: object) -> object:
+        order.append(entry.spec.run[0])
+        return real(entry, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(bench.control), "checkpoint", lambda self, *rest: watched(*rest), raising=True)
+    items = []
+    for name in "321":
+        items.append(spec.Assignment(spec=dataclasses.replace(WHAT, run=name * 32)))
+        bench.generation += 1
+        bench.link.assignments = spec.Assignments(host="h", generation=bench.generation, items=tuple(items))
+        for _ in range(6):
+            bench.agent.tick()
+            bench.clock.at += 1
+    bench.agent.notice(60.0)
+    for _ in range(6):
+        bench.agent.tick()
+    assert order == ["3", "2", "1"]
+
+
+def test_the_state_is_said_when_it_changes_and_as_a_sign_of_life(bench: Bench) -> None:
+    bench.assign()
+    bench.until_live()
+    said = len(bench.link.said)
+    while len(bench.link.said) == said:
+        bench.look()
+    bench.look(8)
+    assert len(bench.link.said) == said + 1
+    bench.look(3)
+    assert len(bench.link.said) == said + 2
+    generations = [state.generation for state in bench.link.said]
+    assert generations == list(range(1, len(generations) + 1))
+
+
+def test_a_link_that_refuses_keeps_nothing_else_from_being_done(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(state: observed.HostState) -> None:
+        raise errors.Refused(f"not from {state.host}")
+
+    monkeypatch.setattr(bench.link, "send", refuse)
+    bench.assign()
+    bench.until_live()
+    assert any("not from h" in text for text in bench.agent.state().conditions)
+
+
+def test_a_journal_that_cannot_be_written_holds_that_attempt_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = errors.Unavailable("cannot be written: no space left")
+    real: Callable[[journal.Journal, journal.Entry], None] = journal.Journal.save
+
+    def save(self: journal.Journal, entry: journal.Entry) -> None:
+        if entry.stage is journal.Stage.STARTED:
+            raise full
+        real(self, entry)
+
+    monkeypatch.setattr(journal.Journal, "save", save)
+    bench.assign()
+    bench.look(6)
+    assert bench.control.calls["start"] == 0, "started without a record"
+    assert any("no space left" in text for text in bench.agent.state().conditions)
+    monkeypatch.setattr(journal.Journal, "save", real)
+    bench.look(3)
+    assert bench.control.calls["start"] == 1
+
+
+def test_a_new_agent_goes_on_where_the_old_one_was_killed(bench: Bench) -> None:
+    bench.assign()
+    for _ in range(4):
+        bench.look(2)
+        bench.start()
+    assert bench.look(3).state is observed.ItemState.RUNNING
+    assert bench.control.calls["start"] == 1
+    assert bench.control.calls["prepare"] == 1
+    assert bench.control.calls["restore"] == 2, "its first result was not journalled yet"
+
+
+def test_changed_bounds_are_told_to_what_runs(bench: Bench) -> None:
+    bench.assign()
+    bench.until_live()
+    bench.assign(dataclasses.replace(WHAT, timeout=5.0))
+    bench.look()
+    bench.assign(dataclasses.replace(WHAT, timeout=5.0), request=spec.Request(id="x", purpose=spec.Purpose.DEMAND))
+    bench.look()
+    assert bench.control.calls["tell"] == 1
+
+
+def test_a_request_for_a_job_without_checkpoints_is_answered(bench: Bench) -> None:
+    none = model.CheckpointPolicy(engine=model.EngineName.NONE)
+    bench.assign(dataclasses.replace(WHAT, checkpoint=none))
+    bench.until_live()
+    asked = spec.Request(id="x", purpose=spec.Purpose.STOP, then_stop=True)
+    bench.assign(dataclasses.replace(WHAT, checkpoint=none), request=asked)
+    item = bench.look(4)
+    assert item.exit is not None
+    assert item.exit.stopped
+    assert bench.control.calls["checkpoint"] == 0
