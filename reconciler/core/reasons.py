@@ -51,6 +51,11 @@ _ROWS = (
         name="CheckpointFailed", text="running on after a checkpoint failed; it is tried again", remedy="see `perdure history`"
     ),
     Reason(name="HostSilent", text="on a host that is not heard; silence is not evidence"),
+    Reason(
+        name="NobodyHeard",
+        text="on a target of which no host is heard; the fault may be here, and nothing is concluded",
+        remedy="see whether agents can reach this reconciler, and whether another one serves them",
+    ),
     Reason(name="HostOutdated", text="on a host whose newest state is older than what is known; nothing is concluded"),
     Reason(
         name="HostGivenUp",

@@ -65,6 +65,10 @@ def locate(run: str, attempt: record.Attempt, world: observed.World) -> Sighting
     item = target.items.get(spec.AttemptRef(run=run, attempt=attempt.number))
     if item is not None and item.state is observed.ItemState.ENDED:
         return Here(item=item, view=view)
+    silent = view is None or view.silent_since is not None
+    if attempt.host and silent and all(each.silent_since is not None for each in target.hosts.values()):
+        text = f"no host of target {attempt.target} is heard now: that may be our own fault, and proves nothing"
+        return Unknown(reason="NobodyHeard", detail=text, last=item)
     if view is None and attempt.host:
         silence = world.unheard.get((attempt.target, attempt.host))
         text = f"host {attempt.host} has not been heard since this start"
