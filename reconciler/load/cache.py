@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reconciler.contracts.source import Entry, Tree
-from reconciler.load import documents
+from reconciler.load import parallel
 from reconciler.load.documents import File
 
 BATCH_BYTES = 16 << 20
@@ -29,8 +29,7 @@ class Cache:
         fresh: dict[str, File] = {}
         for batch in _batches(missing):
             contents = tree.read([entry.oid for entry in batch])
-            for entry in batch:
-                fresh[entry.path] = documents.parse(entry.path, entry.oid, contents.get(entry.oid))
+            fresh.update((file.path, file) for file in parallel.parse(batch, contents))
         self._files = {entry.path: fresh.get(entry.path) or known[entry.path] for entry in entries}
         return list(self._files.values())
 
