@@ -181,6 +181,11 @@ def _rewrite(of: world.World) -> None:
     of.person.rewrite()
 
 
+def _readdress(of: world.World) -> None:
+    if of.rivals > 1:
+        of.readdress()
+
+
 def _foreign(of: world.World) -> None:
     of.scribble()
 
@@ -188,6 +193,7 @@ def _foreign(of: world.World) -> None:
 DISASTERS = (
     Disaster(name="a reconciler is killed", weight=6, strike=_kill_reconciler),
     Disaster(name="a reconciler stands still", weight=5, strike=_freeze_reconciler),
+    Disaster(name="agents reach another reconciler", weight=4, strike=_readdress),
     Disaster(name="an agent is killed", weight=6, strike=_kill_agent),
     Disaster(name="a machine is lost with its data", weight=5, strike=_lose),
     Disaster(name="a machine is restarted", weight=4, strike=_crash),

@@ -88,6 +88,11 @@ class Machine:
             self.world.note(self.name, "reachable again")
         self.partitioned = self.cut_from_stores = False
 
+    def redial(self) -> None:
+        """The connection breaks."""
+        if self.agent is not None:
+            self.agent.wire.hang_up()
+
     def _off(self, why: str) -> None:
         self.world.note(self.name, why)
         self.kill_agent()

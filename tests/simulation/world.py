@@ -49,6 +49,8 @@ class World:
     """Longest seconds between two passes."""
     calm: float = 1.0
     """How many times as long things may idle."""
+    address: int = 0
+    """Which of the reconcilers agents reach."""
     over: bool = False
     settling: bool = False
     """The faults have stopped, and nobody edits any more."""
@@ -137,9 +139,16 @@ class World:
         self._failed[run] = self._failed.get(run, 0) + 1
 
     def answering(self) -> reconciler.Reconciler | None:
-        """Return a reconciler that takes a connection."""
-        up = [each for each in self.reconcilers if each.up]
-        return self.chance.choice(up) if up else None
+        """Return the reconciler behind the address that agents dial, if it takes a connection."""
+        found = self.reconcilers[self.address % len(self.reconcilers)]
+        return found if found.up else None
+
+    def readdress(self) -> None:
+        """Let the address lead to another reconciler; connections to the former one break, one after the other."""
+        self.address += 1
+        self.note("network", f"the address of the reconciler leads to {self.reconcilers[self.address % self.rivals].name}")
+        for host in self.machines.values():
+            self.events.after(self.chance.uniform(0.0, 20.0), host.redial)
 
     def restart(self, killed: reconciler.Reconciler) -> None:
         """Start a killed reconciler again, soon."""
