@@ -104,10 +104,21 @@ def upstream(given: config.Settings) -> config.Settings:
     So that looking and editing work from inside a clone as they do on the server's repository.
     """
     place = address.parse_address(given.source.repository, Path.cwd())
+    if place.path is not None and not (place.path / ".git").exists():
+        return given
     found = clone.origin(place.path, f"refs/perdure/state/{given.instance}") if place.path is not None else ""
     if not found:
         return given
     return dataclasses.replace(given, source=dataclasses.replace(given.source, repository=found))
+
+
+def reviewed(given: config.Settings, revision: str | None) -> config.Settings:
+    """Return the settings with the revision to review: what it names in a repository on this machine, HEAD of a clone."""
+    place = address.parse_address(given.source.repository, Path.cwd())
+    at_work = place.path is not None and (place.path / ".git").exists()
+    name = revision or ("HEAD" if at_work else "")
+    ref = (clone.resolve(place.path, name) if place.path is not None and name else "") or revision or given.source.ref
+    return dataclasses.replace(given, source=dataclasses.replace(given.source, ref=ref))
 
 
 def repository(given: config.Settings, time: clock.System) -> Repository:

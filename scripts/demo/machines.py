@@ -84,12 +84,13 @@ class Site:
         """Start the reconciler."""
         self._start("reconciler", [str(BIN / "perdure"), "reconcile", "--config", str(self.config)])
 
-    def start_host(self, name: str) -> None:
-        """Let one host join with a one-time token, and start its agent."""
+    def start_host(self, name: str) -> str:
+        """Let one host join with a one-time token, and start its agent; return its name."""
         made = json.loads(self.perdure("token", "create", name, "-o", "json"))
         data = str(self.root / name)
         run([str(BIN / "perdure-agent"), "join", "--data", data, "--name", name, "-"], given=made["token"])
         self._start(name, [str(BIN / "perdure-agent"), "run", "--data", data, "--cpu", "1", "--memory", str(2 << 30)])
+        return name
 
     def lose_host(self, name: str) -> int:
         """End a host as a power cut does: SIGKILL for agent, supervisors and jobs at once, its data gone. Return how many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -68,9 +69,9 @@ def _begin(site: Site, stage: console.Stage) -> None:
     stage.say(f"the repository: {site.remote}, made from examples/first-steps and pushed")
     site.start_loop()
     site.until("the loop's first pass", lambda: bool(site.jobs()))
-    for name in machines.HOSTS:
-        site.start_host(name)
-        stage.say(f"host {name} joined with a one-time token and dials in over mutual TLS; it listens on no port")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for name in pool.map(site.start_host, machines.HOSTS):
+            stage.say(f"host {name} joined with a one-time token and dials in over mutual TLS; it listens on no port")
 
 
 def _work(site: Site, stage: console.Stage) -> None:
