@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 HIDDEN, SAMPLES, RATE = 24, 240, 0.5
-STEPS = int(os.environ.get("STEPS", "9000"))
+STEPS = int(os.environ.get("STEPS", "7000"))
 SEED = int(os.environ.get("SEED", "7"))
 
 
@@ -37,11 +37,12 @@ def wanted() -> bool:
 
 
 def save(state: dict) -> None:
-    """Write a checkpoint, then say that it is complete. The one before has been taken once COMPLETE is gone."""
+    """Write a checkpoint, then say that it is complete, and of which step. The one before was taken once COMPLETE is gone."""
     folder = Path(os.environ["PERDURE_CHECKPOINT_DIR"])
     if not (folder / "COMPLETE").exists():
         (folder / "state.json").write_text(json.dumps(state))
-        (folder / "COMPLETE").touch()
+        (folder / "partial").write_text(json.dumps({"step": state["step"]}))
+        (folder / "partial").rename(folder / "COMPLETE")
 
 
 def progress(step: int) -> None:
