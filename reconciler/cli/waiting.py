@@ -36,7 +36,7 @@ def wait(flags: options.Flags, *, job: str, goal: str, timeout: str | None) -> i
 
     Exits with 0 when that is reached, and with 1 when the time is over or it can never be reached.
     """
-    until = time.monotonic() + quantities.seconds(_duration(timeout)) if timeout is not None else None
+    until = time.monotonic() + duration(timeout) if timeout is not None else None
     since = time.time()
     found: list[standing.Standing] = []
     looker = looking.Looker(compose.settings(flags))
@@ -50,10 +50,11 @@ def wait(flags: options.Flags, *, job: str, goal: str, timeout: str | None) -> i
     return _told(flags, job, goal, found, text=f"{job} is not {goal} after {waited}", code=NEVER)
 
 
-def _duration(text: str | None) -> str:
-    if text is None or not DURATION.fullmatch(text):
+def duration(text: str) -> float:
+    """Return the seconds of a duration. Raises `errors.UsageError`."""
+    if not DURATION.fullmatch(text):
         raise errors.UsageError(f"{text!r} is not a duration", where="--timeout", remedy="Write it as 30s, 5m or 1h30m.")
-    return text
+    return quantities.seconds(text)
 
 
 def reached(each: standing.Standing, goal: str, since: float) -> bool:

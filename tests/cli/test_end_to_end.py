@@ -192,3 +192,19 @@ def test_a_plan_needs_no_cluster_and_tells_what_is_new(site: Site) -> None:
     assert not (site.data / "agent").exists()
     assert "no loop runs here" in site.run("diff", "--observed", "live", code=2).stderr
     assert "there is no such file" in site.run("diff", "--observed", "nowhere", code=2).stderr
+
+
+def test_a_repository_that_goes_away_is_said_once_and_changes_nothing(site: Site) -> None:
+    site.job()
+    commit = site.push()
+    site.start("reconcile")
+    site.run("wait", "count", "--for", "running", "--timeout", "60s")
+    aside = site.root / "aside.git"
+    site.repository.rename(aside)
+    eventually(lambda: "SourceUnreachable" in site.loop(), timeout=60)
+    site.gate.touch()
+    eventually(lambda: not site.living(), timeout=60)
+    aside.rename(site.repository)
+    site.says("count finished in attempt 1", commit)
+    eventually(lambda: "the repository is read again" in site.loop(), timeout=60)
+    assert site.loop().count("SourceUnreachable") == 1

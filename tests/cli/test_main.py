@@ -1,0 +1,120 @@
+"""The table of commands, and the edge where errors become a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import pytest
+from click import testing
+
+from reconciler import errors
+from reconciler.cli import main, options
+
+ROWS = [row for section in main.SECTIONS for row in section.rows]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_command_that_is_listed_works_and_shows_an_example(row: main.Row) -> None:
+    result = testing.CliRunner().invoke(main.cli, [row.name, "--help"])
+    assert result.exit_code == 0, result.output
+    command = main.cli.get_command(click.Context(main.cli), row.name)
+    leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    for leaf in leaves:
+        assert leaf is not None
+        assert "Examples:" in (leaf.epilog or ""), leaf.name
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """A command `fail` that raises what the list holds."""
+    raised: list[BaseException] = []
+
+    @click.command()
+    def fail() -> None:
+        raise raised[0]
+
+    find = main.Commands.get_command
+    monkeypatch.setattr(main.Commands, "get_command", lambda self, ctx, name: fail if name == "fail" else find(self, ctx, name))
+    return raised
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (errors.Refused("no", where="here", remedy="Ask."), 2, "perdure: here: no\n  Ask.\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(28, "No space left on device", "/data/x"), 2, "perdure: /data/x: No space left on device\n"),
+        (
+            ValueError("odd"),
+            2,
+            "perdure: internal error: ValueError: odd\n  This is a defect of perdure; `perdure --trace …` shows where.\n",
+        ),
+    ],
+    ids=["ours", "ctrl-c", "system", "defect"],
+)
+def test_an_error_is_one_message(
+    failing: list[BaseException], capfd: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    failing.append(error)
+    assert main.run(["fail"]) == code
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err.lstrip("\n") == said
+
+
+def test_a_defect_shows_where_only_when_it_is_asked_to(failing: list[BaseException], capfd: pytest.CaptureFixture[str]) -> None:
+    failing.append(ValueError("odd"))
+    assert main.run(["--trace", "fail"]) == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stauts"], "there is no command 'stauts'\n  Did you mean `perdure status`?"),
+        (["zzz"], "there is no command 'zzz'\n  `perdure --help` lists every command."),
+        (["status", "--nope"], "no such option '--nope'"),
+        (["why"], "missing argument 'JOB'\n  `perdure why --help` shows how it is used."),
+        (["wait", "x", "--for", "ever"], "invalid value for '--for'"),
+    ],
+)
+def test_a_wrong_command_line_is_told_what_was_meant(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main.run(arguments) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_flags_after_the_command_override_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[options.Flags] = []
+
+    @click.command()
+    @options.common("text", "json")
+    @click.pass_obj
+    def show(flags: options.Flags) -> None:
+        seen.append(flags)
+
+    monkeypatch.setattr(main.Commands, "get_command", lambda self, ctx, name: show)
+    assert main.run(["--repo", "a", "--data", "d", "show", "--repo", "b", "-o", "json"]) == 0
+    assert seen == [options.Flags(repo="b", data="d", output="json")]
+    assert seen[0].settings() == {"source.repository": "b", "data": "d"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(capfd: pytest.CaptureFixture[str], shell: str) -> None:
+    assert main.run(["completion", shell]) == 0
+    assert "_PERDURE_COMPLETE" in capfd.readouterr().out
+
+
+def test_completion_knows_commands(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_PERDURE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "perdure sta")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert main.run([]) == 0
+    assert capfd.readouterr().out.split() == ["plain,status"]
+
+
+def test_a_closed_standard_output_is_no_defect() -> None:
+    assert os.system(f"{sys.executable} -m reconciler.cli version >&-") == 0

@@ -1,0 +1,62 @@
+"""When waiting is over, and when it never can be."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from reconciler import errors
+from reconciler.cli import selection, standing, waiting
+from reconciler.core import model, observed, record
+from tests.cli.test_selection import job, run
+
+
+def at(phase: record.Phase, reason: str = "Running", declared: bool = True, **job_fields: object) -> standing.Standing:
+    of = dataclasses.replace(job("train"), **job_fields)  # type: ignore[arg-type]
+    recorded = run(of, phase)
+    return standing.Standing(
+        subject=selection.Subject(key=recorded.key, job=of if declared else None, run=recorded.run, recorded=recorded),
+        phase=phase,
+        reason=reason,
+        sentence="evidence",
+        attempt=record.Attempt(number=1, target="machines", host="here", intended_at=0.0, started_at=1.0),
+        checkpoint=observed.Taken(digest="sha256:0", attempt=1, taken_at=100.0),
+    )
+
+
+def test_goals() -> None:
+    running, finished = at(record.Phase.RUNNING), at(record.Phase.FINISHED)
+    assert waiting.reached(finished, "finished", 0)
+    assert not waiting.reached(running, "finished", 0)
+    assert waiting.reached(running, "running", 0)
+    assert waiting.reached(running, "checkpointed", 100.0)
+    assert not waiting.reached(running, "checkpointed", 101.0), "an older checkpoint does not count"
+
+
+@pytest.mark.parametrize(
+    ("one", "goal", "text"),
+    [
+        (at(record.Phase.FAILED), "finished", "train has failed: evidence"),
+        (at(record.Phase.FINISHED), "checkpointed", "train has finished"),
+        (at(record.Phase.STOPPED, declared=False), "finished", "train is not declared any more"),
+        (at(record.Phase.STOPPED, state=model.JobState.STOPPED), "finished", "train is stopped"),
+        (at(record.Phase.PENDING, "DependencyFailed"), "finished", "train waits for a job that failed: evidence"),
+        (
+            at(record.Phase.RUNNING, checkpoint=model.CheckpointPolicy(engine=model.EngineName.NONE)),
+            "checkpointed",
+            "train takes no checkpoints (`checkpoint.engine` is none)",
+        ),
+        (at(record.Phase.RUNNING), "finished", ""),
+        (at(record.Phase.SUSPENDED), "finished", ""),
+    ],
+)
+def test_what_can_never_be_reached_is_said_at_once(one: standing.Standing, goal: str, text: str) -> None:
+    assert waiting.hopeless(one, goal, 1000.0) == text
+
+
+@pytest.mark.parametrize("text", ["soon", "5", "5 minutes", ""])
+def test_a_duration_has_a_unit(text: str) -> None:
+    with pytest.raises(errors.UsageError, match="not a duration"):
+        waiting.duration(text)
+    assert waiting.duration("1h30m") == 5400.0
