@@ -24,7 +24,13 @@ ROOT = os.geteuid() == 0
 
 SLEEPS = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(60)"
 IGNORES_TERM = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEPS
-WAITS = "import os, time\nprint('ready', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.02)\nprint('bye')\nraise SystemExit(7)"
+WAITS = """
+import os, time
+print("ready", flush=True)
+while not os.path.exists("go"): time.sleep(0.02)
+print("bye")
+raise SystemExit(7)
+"""
 SHOWS_ENVIRONMENT = "import os, json\nprint(json.dumps(dict(os.environ)))"
 
 

@@ -1,0 +1,134 @@
+"""Python environments by requirements: built once, told when they cannot be, never half."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import account, environments, interpreter, refusal
+from reconciler.core import model
+from tests.agent.host import Host
+
+WHEEL = "tiny_thing-1.0-py3-none-any.whl"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    one = Host(tmp_path)
+    yield one
+    one.close()
+
+
+def wheel(folder: Path) -> Path:
+    """A package that says its word, without any index."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    meta = "tiny_thing-1.0.dist-info"
+    with zipfile.ZipFile(folder / WHEEL, "w") as made:
+        made.writestr("tiny_thing.py", "word = 'installed'\n")
+        made.writestr(f"{meta}/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
+        made.writestr(f"{meta}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{meta}/RECORD", f"tiny_thing.py,,\n{meta}/METADATA,,\n{meta}/WHEEL,,\n{meta}/RECORD,,\n")
+    (folder / WHEEL).chmod(0o644)
+    return folder / WHEEL
+
+
+def test_a_program_finds_its_requirements_and_the_second_one_finds_them_ready(host: Host) -> None:
+    tree = "e" * 40
+    files = {"main.py": "import tiny_thing; print(tiny_thing.word)", "requirements.txt": f"{wheel(host.jobs / 'wheels')}\n"}
+    host.add_tree(tree, files)
+    code = model.Code(path="job", entrypoint="main.py", requirements="requirements.txt", tree=tree)
+    with host.up():
+        for number in (1, 2):
+            what = host.attempt([], number=number, workload={"code": code})
+            ref = host.assign(what)
+            assert host.ended(ref).code == 0
+            assert host.log(ref) == b"installed\n"
+    built = [path for path in (host.jobs / "environments").iterdir() if path.is_dir()]
+    assert len(built) == 1
+    user = account.resolve("")
+    loose = [path for path in built[0].rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o007]
+    assert loose == []
+    if user is not None:
+        mine = [path for path in built[0].rglob("*") if path.lstat().st_uid == user.uid]
+        assert mine == [], "a job could change what another one runs"
+
+
+def test_requirements_that_cannot_be_installed_are_told_with_pips_words(host: Host) -> None:
+    tree = "f" * 40
+    host.add_tree(tree, {"main.py": "pass", "requirements.txt": "--no-index\nno-such-package-anywhere==1.0\n"})
+    code = model.Code(path="job", entrypoint="main.py", requirements="requirements.txt", tree=tree)
+    with host.up():
+        found = host.ended(host.assign(host.attempt([], workload={"code": code})))
+    assert not found.fatal
+    assert "no-such-package-anywhere" in found.detail
+    assert list((host.jobs / "environments").iterdir()) == []
+
+
+class Counted(environments.Environments):
+    """Counts what is built, and builds nothing."""
+
+    built = 0
+
+    def _build(self, place: Path, requirements: Path, work: Path, base: str) -> None:
+        assert (requirements.exists(), work.is_dir(), bool(base)) == (True, True, True)
+        self.built += 1
+        place.mkdir()
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Counted:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "made").mkdir()
+    (tmp_path / "work/requirements.txt").write_text("-r base.txt\n")
+    (tmp_path / "work/base.txt").write_text("a==1\n")
+    return Counted(tmp_path / "made", None)
+
+
+def test_what_is_included_counts_too(counted: Counted, tmp_path: Path) -> None:
+    work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
+    first = counted.get(file, work)
+    assert counted.get(file, work) == first
+    (work / "base.txt").write_text("a==2\n")
+    assert counted.get(file, work) != first
+    assert counted.built == 2
+
+
+def test_a_build_that_was_cut_short_is_done_again(counted: Counted, tmp_path: Path) -> None:
+    work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
+    place = counted.get(file, work)
+    place.with_name(f"{place.name}.ready").unlink()
+    assert counted.get(file, work) == place
+    assert counted.built == 2
+    place.with_name(f"{place.name}.ready").unlink()
+    counted.sweep(older=0.0)
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_two_at_once_build_once(counted: Counted, tmp_path: Path) -> None:
+    work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
+    threads = [threading.Thread(target=counted.get, args=(file, work)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counted.built == 1
+
+
+def test_a_python_that_the_user_can_execute_is_found() -> None:
+    user = account.resolve("")
+    path = interpreter.python(user)
+    assert interpreter.version(path, user).startswith("cpython-")
+    assert interpreter.version("/no/such/python", user) == ""
+    assert os.access(path, os.X_OK)
+
+
+def test_missing_requirements_are_refused(counted: Counted, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="cannot be read") as caught:
+        counted.get(tmp_path / "work/none.txt", tmp_path / "work")
+    assert refusal.exit_of(caught.value) is not None  # type: ignore[arg-type]
