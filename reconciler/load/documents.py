@@ -14,6 +14,9 @@ from reconciler.load.objects import Value
 from reconciler.load.text import Piece
 from reconciler.load.uses import Use
 
+_LONGEST_NAME = 253
+"""A longer text is no misspelt name, but something that got into its place."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Document:
@@ -121,13 +124,15 @@ def _kind_findings(root: Any, reading: Reading) -> Iterator[Finding]:
 
 def _ref(root: Any) -> model.ObjectRef | None:
     kind, name = places.value(root, ("kind",)), places.value(root, ("metadata", "name"))
-    if not (isinstance(kind, str) and kind in schemas.KINDS and isinstance(name, str) and name):
+    if not (isinstance(kind, str) and kind in schemas.KINDS and _names(name)):
         return None
-    tenant: Any = ""
-    if kind == "Job":
-        tenant = places.value(root, ("spec", "tenant"))
-        tenant = tenant if isinstance(tenant, str) else "default"
-    return model.ObjectRef(kind=kind, name=name, tenant=tenant)
+    tenant = places.value(root, ("spec", "tenant")) if kind == "Job" else ""
+    return model.ObjectRef(kind=kind, name=name, tenant=tenant if tenant == "" or _names(tenant) else "default")
+
+
+def _names(value: Any) -> bool:
+    """Whether a text can be the name of an object, or of one with a small mistake in it."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME
 
 
 def problem(path: str, finding: Finding, lines: int = 0, ref: model.ObjectRef | None = None) -> model.Problem:

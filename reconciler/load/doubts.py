@@ -54,7 +54,8 @@ def find(name: str, reading: Reading) -> Iterator[tuple[Violation, Finding]]:
             fields = (schemas.at(root, path) or {}).get("properties", {})
             if key in fields:
                 continue
-            message, fix = f"the key {doubt.text} is {doubt.reading} for some readers of YAML", f'write "{doubt.text}"'
+            message = f"the key {wording.show(doubt.text)[1:-1]} is {doubt.reading} for some readers of YAML"
+            fix = f"write {wording.show(doubt.text)}"
         else:
             word = wording.show(doubt.text)[1:-1]
             message = f"{places.dotted((*path, key))}: {word} is {doubt.reading} for some readers of YAML and text for others"

@@ -79,10 +79,10 @@ def select(tree: Tree) -> Selection:
     if linked := sorted(links & special.keys()):
         return Selection(problems=(_problem(linked[0], "a link is not followed", "write the file itself"),), links=links)
     contents = tree.read([entry.oid for entry in special.values()]) if special else {}
-    paths, problems = _paths(contents[special[FILE].oid]) if FILE in special else ((), ())
+    paths, problems = _paths(contents.get(special[FILE].oid)) if FILE in special else ((), ())
     if problems:
         return Selection(problems=problems, links=links)
-    hidden = Ignore(contents[special[ignore.FILE].oid].decode(errors="replace") if ignore.FILE in special else "")
+    hidden = Ignore(contents.get(special[ignore.FILE].oid, b"").decode(errors="replace") if ignore.FILE in special else "")
     chosen = [entry for entry in entries if _chosen(entry, paths, hidden)]
     folders = _folders_with_manifests(entries) if links else frozenset()
     refused = tuple(problem for entry in chosen if (problem := _refusal(entry, tree, folders)))
@@ -151,8 +151,10 @@ def _folders_with_manifests(entries: Iterable[Entry]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _paths(data: bytes) -> tuple[tuple[str, ...], tuple[model.Problem, ...]]:
+def _paths(data: bytes | None) -> tuple[tuple[str, ...], tuple[model.Problem, ...]]:
     """Return what `perdure.yaml` says, and what is wrong with it."""
+    if data is None:
+        return (), (_problem(FILE, "the file is too large to be read", "it needs a few lines only"),)
     try:
         pieces = text.split(text.decode(data))
     except text.UnreadableError as error:

@@ -85,9 +85,10 @@ def _wrong_type(path: Path, error: Any, word: str) -> Violation:
 
 def _proper_form(value: Any, wanted: Sequence[str], schema: Schema, word: str) -> str:
     if "string" in wanted and isinstance(value, int | float):
-        return _proper_text(value, schema) or f'write "{word or wording.show(value)}"'
+        return _proper_text(value, schema) or f"write {wording.show(word or str(value))}"
     if "array" in wanted and not isinstance(value, dict | list):
-        return f"write it as a list: [{', '.join(word.split()[:10]) or wording.show(value)}]"
+        items = ", ".join(word.split()) if len(word) < wording.LONGEST else ""
+        return f"write it as a list: [{items or wording.show(value)}]"
     if isinstance(value, str):
         if "boolean" in wanted and value.lower() in ("true", "false"):
             return f"write {value.lower()} without quotes"
@@ -101,7 +102,11 @@ def _what(value: Any, word: str) -> str:
         return f"the text {wording.show(value)}"
     if isinstance(value, bool):
         return wording.show(value)
-    return f"the number {word or wording.show(value)}" if isinstance(value, int | float) else wording.show(value)
+    return (
+        f"the number {word[: wording.LONGEST] or wording.show(value)}"
+        if isinstance(value, int | float)
+        else wording.show(value)
+    )
 
 
 def _wrong_choice(path: Path, error: Any) -> Iterator[Violation]:
