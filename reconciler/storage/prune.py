@@ -42,21 +42,15 @@ def prune(disk: Disk, run: str, plan: store.Prune, now: float, token: str) -> se
 
 def images(disk: Disk, run: str) -> list[str]:
     """Return the digests of a run's images whose manifests are in place, whatever is in them."""
-    found = []
-    for name in _names(disk, layout.checkpoints(run)):
-        digest = f"sha256:{name}"
-        if layout.DIGEST.fullmatch(digest) and layout.MANIFEST in _names(disk, layout.image(run, digest)):
-            found.append(digest)
-    return found
+    return [digest for digest in _digests(disk, run) if layout.MANIFEST in _names(disk, layout.image(run, digest))]
 
 
 def sweep(disk: Disk, run: str) -> None:
     """Remove what dead writers of a run left: packs without an image, manifests without a name, images half deleted."""
-    dead = collect(disk, run)
-    _remove_asides(disk, layout.attempts(run), dead)
-    for name in _names(disk, layout.checkpoints(run)):
-        folder = f"{layout.checkpoints(run)}/{name}"
-        _remove_asides(disk, folder, dead)
+    writers = collect(disk, run)
+    _remove_asides(disk, layout.attempts(run), writers)
+    for folder in (layout.image(run, digest) for digest in _digests(disk, run)):
+        _remove_asides(disk, folder, writers)
         if layout.MANIFEST not in _names(disk, folder):
             _remove_image_folder(disk, folder)
 
@@ -76,6 +70,11 @@ def collect(disk: Disk, run: str) -> leases.Writers:
         with contextlib.suppress(FileNotFoundError):
             disk.unlink(f"{layout.writing(run)}/{token}")
     return writers
+
+
+def _digests(disk: Disk, run: str) -> list[str]:
+    names = (f"sha256:{name}" for name in _names(disk, layout.checkpoints(run)))
+    return [name for name in names if layout.DIGEST.fullmatch(name)]
 
 
 def _packs(disk: Disk, run: str, digest: str) -> list[str]:

@@ -6,6 +6,7 @@ unsynced names were added, removed and renamed in any order; a failed sync has l
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import random
@@ -165,6 +166,13 @@ class FakeDisk:
         again = FakeDisk()
         again._root = self._root
         _forget_locks(self._root)
+        return again
+
+    def copy(self) -> FakeDisk:
+        """Return another disk in the same state, synced and not; nobody holds a lock on it."""
+        again = FakeDisk()
+        again._root = copy.deepcopy(self._root)
+        _forget_locks(again._root)
         return again
 
     def corrupt(self, path: str, offset: int, mask: int = 1) -> None:
