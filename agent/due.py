@@ -57,9 +57,19 @@ def unserved(entry: journal.Entry) -> spec.Request | None:
 
 
 def with_taken(entry: journal.Entry, taken: tuple[observed.Taken, ...]) -> journal.Entry:
-    """Return the entry with these checkpoints too, oldest first, the newest of them kept."""
-    known = {one.digest: one for one in (*entry.checkpoints, *taken)}
-    ordered = sorted(known.values(), key=lambda one: one.taken_at)
+    """Return the entry with these checkpoints too, oldest first, the newest of them kept.
+
+    Each follows its parent: a clock that was set back must not make an old checkpoint the newest.
+    """
+    ordered = list(entry.checkpoints)
+    for one in taken:
+        digests = [each.digest for each in ordered]
+        if one.parent in digests:
+            place = digests.index(one.parent) + 1
+        else:
+            place = sum(each.taken_at <= one.taken_at for each in ordered)
+        if one.digest not in digests:
+            ordered.insert(place, one)
     return dataclasses.replace(entry, checkpoints=tuple(ordered)[-journal.MOST_CHECKPOINTS :])
 
 
