@@ -85,26 +85,24 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         self.agent = agent
         super().__init__(address, _Visitor)
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A visitor that hangs up is nobody's error."""
-
 
 class _Visitor(socketserver.StreamRequestHandler):
     timeout = SECONDS
 
     def handle(self) -> None:
-        if not _trusted(self.connection):
-            return
-        line = self.rfile.readline(LONGEST)
+        if _trusted(self.connection):
+            with contextlib.suppress(OSError):  # a visitor that hangs up is nobody's error
+                self.wfile.write(json.dumps(self._answer(self.rfile.readline(LONGEST))).encode() + b"\n")
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
         server = self.server
         assert isinstance(server, _Server)
         try:
-            answer = _answer(server.agent, json.loads(line))
+            return _answer(server.agent, json.loads(line))
         except errors.PerdureError as error:
-            answer = {"error": str(error)}
+            return {"error": str(error)}
         except (ValueError, KeyError, TypeError) as error:
-            answer = {"error": f"that was not understood: {error}"}
-        self.wfile.write(json.dumps(answer).encode() + b"\n")
+            return {"error": f"that was not understood: {error}"}
 
 
 def _answer(agent: Household, question: dict[str, Any]) -> dict[str, Any]:

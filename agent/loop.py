@@ -23,6 +23,7 @@ from agent import (
     report,
     saving,
     setup,
+    shipping,
     steps,
     uplink,
     workers,
@@ -75,8 +76,13 @@ class Agent:
     def run(self) -> None:
         """Work until `end` is called."""
         self._link.listen(self._wake.set)
-        shipping = threading.Thread(target=self._ship, name="shipper", daemon=True)
-        shipping.start()
+        ships = threading.Thread(
+            target=shipping.ship,
+            args=(self._setup, self._book, self._control, self._attempts, self._ending),
+            name="shipper",
+            daemon=True,
+        )
+        ships.start()
         try:
             while not self._ending.is_set():
                 self._wake.clear()
@@ -84,7 +90,7 @@ class Agent:
                 self._clock.wait(self._setup.pace.look, self._wake)
         finally:
             self._ending.set()
-        shipping.join(self._setup.pace.flush)
+        ships.join(self._setup.pace.flush)
 
     @property
     def over(self) -> bool:
@@ -148,8 +154,10 @@ class Agent:
 
     def _guarded(self, subject: str, work: Callable[[], None]) -> None:
         """Do something; what goes wrong is said, and done again at the next look, without keeping the rest from being done."""
+        task = workers.Task(work)
+        task.run()
         try:
-            work()
+            task.result()
         except errors.PerdureError as error:
             text = f"{subject}: {error}".replace("\n  ", ". ")
             if self._troubles.get(subject) != text:
@@ -293,20 +301,6 @@ class Agent:
         self._generation += 1
         self._said, self._said_at = dataclasses.replace(state, generation=self._generation), now
         self._link.send(self._said)
-
-    def _ship(self) -> None:
-        """Send output to the stores, in a thread of its own: a slow store must not slow the loop."""
-        while not self._ending.is_set():
-            for ref, entry in list(self._book.entries.items()):
-                one = self._attempts.get(ref)
-                if one is None or entry.stage not in (Stage.STARTED, Stage.ENDED):
-                    continue
-                try:
-                    self._control.ship(entry)
-                    one.conditions.pop("log", None)
-                except errors.PerdureError as error:
-                    one.conditions["log"] = f"its output does not reach the store: {error}".replace("\n  ", ". ")
-            self._clock.wait(self._setup.pace.ship, self._ending)
 
 
 def _bounds(entry: journal.Entry) -> tuple[float | None, float]:
