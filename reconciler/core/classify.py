@@ -33,6 +33,12 @@ def _code(job: model.Job) -> object:
     return (code.tree, code.entrypoint, code.requirements) if code else None
 
 
+def _policy(job: model.Job) -> object:
+    """The rest of the checkpoint policy, as people read it in a plan."""
+    policy = codec.plain(job.checkpoint)
+    return {name: value for name, value in policy.items() if name not in ("engine", "store")}
+
+
 _IN_PLACE, _RECREATE, _NEW_RUN = FieldClass.IN_PLACE, FieldClass.RECREATE, FieldClass.NEW_RUN
 
 TABLE = (
@@ -57,7 +63,19 @@ TABLE = (
     ),
     Field(path="spec.drift", read=lambda job: job.drift, hosts=_IN_PLACE, why="it is read when a live object differs"),
     Field(path="spec.dependsOn", read=lambda job: job.depends_on, hosts=_IN_PLACE, why="it is read before the first attempt"),
-    Field(path="spec.checkpoint", read=lambda job: job.checkpoint, hosts=_IN_PLACE, why="the agent reads the policy anew"),
+    Field(
+        path="spec.checkpoint.engine",
+        read=lambda job: job.checkpoint.engine,
+        hosts=_IN_PLACE,
+        why="it holds from the next attempt: the program was started under the old one",
+    ),
+    Field(
+        path="spec.checkpoint.store",
+        read=lambda job: job.checkpoint.store,
+        hosts=_IN_PLACE,
+        why="it holds from the next run: a run keeps its store",
+    ),
+    Field(path="spec.checkpoint", read=_policy, hosts=_IN_PLACE, why="the agent reads the policy anew"),
     Field(
         path="spec.resources.cpu",
         read=lambda job: job.resources.cpu,

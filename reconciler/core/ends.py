@@ -91,10 +91,9 @@ def _breaks(change: classify.FieldChange, job: model.Job, sighting: situation.Si
 
 def _end(case: ruling.Case, purpose: spec.Purpose, reason: str, sentence: str, effect: action.Effect) -> ruling.Decision:
     """End the attempt: through a checkpoint where the policy has one for this occasion, else at once."""
-    policy = case.manifest.checkpoint
-    saves = policy.engine is not model.EngineName.NONE and case.run.store is not None
+    saves = case.engine is not model.EngineName.NONE and case.run.store is not None
     if purpose in OCCASIONS:
-        saves = saves and OCCASIONS[purpose] in policy.on
+        saves = saves and OCCASIONS[purpose] in case.manifest.checkpoint.on
     return ruling.Decision(
         verb=action.Verb.CHECKPOINT if saves else action.Verb.STOP,
         reason=reason,

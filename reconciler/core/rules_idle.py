@@ -50,11 +50,11 @@ def _suspended(case: ruling.Case) -> ruling.Decision | None:
 
 
 def _held(case: ruling.Case) -> ruling.Decision | None:
-    """A Checkpoint manifest with `stop` holds the run it has stopped for as long as it exists."""
+    """A Checkpoint manifest with `stop` holds a run stopped for as long as it exists, also one that had nothing to save."""
     holding = next((manifest.name for _, manifest in case.requests if manifest.stop), None)
-    if holding is None or case.run.phase is not record.Phase.STOPPED:
+    if holding is None:
         return None
-    return ruling.keep("Stopped", f"Checkpoint {holding} with `stop` holds it stopped")
+    return ruling.keep("Stopped", f"Checkpoint {holding} with `stop` holds it stopped", record.Phase.STOPPED)
 
 
 def _halted(case: ruling.Case) -> ruling.Decision | None:

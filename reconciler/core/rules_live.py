@@ -82,7 +82,7 @@ def _demanded(case: ruling.Case) -> ruling.Decision | None:
     for request, manifest in case.requests:
         if manifest.stop or request in case.run.served:
             continue
-        if case.manifest.checkpoint.engine is model.EngineName.NONE or case.keeps is None:
+        if case.engine is model.EngineName.NONE or case.run.store is None:
             text = f"Checkpoint {manifest.name} asks for a checkpoint, but `checkpoint.engine` is `none`"
             return ruling.refuse("CheckpointMissing", text)
         return _again(case, request) or ruling.Decision(
@@ -115,7 +115,12 @@ def _outdated(case: ruling.Case) -> ruling.Decision | None:
     """The host works with older policies than the ledger has: a change in place was recorded and did not arrive."""
     held = case.sighting.item.spec if isinstance(case.sighting, situation.Here) else None
     job = case.run.applied
-    if held is None or (held.timeout, held.checkpoint, held.labels) == (job.timeout, job.checkpoint, job.labels):
+    if held is None:
+        return None
+    policy = held.checkpoint
+    if policy != job.checkpoint and policy.engine is not job.checkpoint.engine:
+        policy = dataclasses.replace(policy, engine=job.checkpoint.engine)
+    if (held.timeout, policy, held.labels) == (job.timeout, job.checkpoint, job.labels):
         return None
     return ruling.Decision(
         verb=action.Verb.UPDATE,

@@ -53,6 +53,12 @@ class Case:
         return self.job or self.run.applied
 
     @property
+    def engine(self) -> model.EngineName:
+        """The engine that the live attempt was started with: another one holds from the next attempt."""
+        held = self.sighting.item.spec if isinstance(self.sighting, situation.Here) else None
+        return held.checkpoint.engine if held is not None else self.run.applied.checkpoint.engine
+
+    @property
     def offered(self) -> tuple[observed.Taken, ...] | None:
         """The run's checkpoints in the store; None: not known now."""
         return self.store.checkpoints.get(self.run.run) if self.store is not None and self.store.known else None

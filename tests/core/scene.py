@@ -69,7 +69,7 @@ def digest(alias: str, step: object) -> str:
 
 
 def _load(path: Path) -> Node:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) or {} if path.exists() else {}
 
 
 def _desired(node: Node) -> model.Desired:
