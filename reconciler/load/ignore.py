@@ -28,12 +28,13 @@ class Ignore:
 
     def hides(self, path: str) -> bool:
         """Return whether the file at `path` is not read."""
-        return bool(self._rows) and (self._hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=False))
+        return bool(self._rows) and (self.hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=False))
 
-    def _hides_folder(self, path: str) -> bool:
+    def hides_folder(self, path: str) -> bool:
+        """Return whether nothing below the folder at `path` is read."""
         known = self._folders.get(path)
         if known is None:
-            known = self._hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=True)
+            known = self.hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=True)
             self._folders[path] = known
         return known
 

@@ -1,4 +1,7 @@
-"""Plain files on disk as a tree: what `perdure validate` reads. Links are listed and never followed."""
+"""Plain files on disk as a tree: what `perdure validate` reads. Links are listed and never followed.
+
+What the `.gitignore` at the root hides will not be committed, so it is not read, unless it was asked for by name.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from reconciler import errors
 from reconciler.contracts.source import Entry
 from reconciler.core import model
 from reconciler.load import layout
+from reconciler.load.ignore import Ignore
 
 _MARKERS = (layout.FILE, ".git")
 """What the root of a repository contains."""
@@ -29,6 +33,7 @@ class PathTree:
         self.root = root
         self._asked = tuple(asked)
         self._whole = whole
+        self._hidden = Ignore(_text(root / ".gitignore"))
 
     def entries(self) -> Iterable[Entry]:
         """Return every file in path order; of a folder that belongs to no repository, only what was asked for."""
@@ -68,13 +73,20 @@ class PathTree:
                 for child in children:
                     name = f"{folder}/{child.name}" if folder else child.name
                     if child.is_dir(follow_symlinks=False):
-                        if child.name != ".git":
+                        if child.name != ".git" and (not self._hidden.hides_folder(name) or self._is_asked(name)):
                             self._walk(name, found)
+                    elif self._hidden.hides(name) and not self._is_asked(name):
+                        continue
                     elif child.is_symlink() or child.is_file():
                         mode = _LINK if child.is_symlink() else _FILE
                         found.append(Entry(path=name, mode=mode, oid=name, size=child.stat(follow_symlinks=False).st_size))
         except OSError as error:
             raise _unreadable(str(self.root / folder), error) from error
+
+    def _is_asked(self, name: str) -> bool:
+        """Whether a path, something above it (but not the root) or something below it was asked for."""
+        place = self.root / name
+        return any(place == one or place in one.parents or (one != self.root and one in place.parents) for one in self._asked)
 
     def _content(self, oid: str) -> bytes:
         path = os.path.join(self.root, oid)
@@ -111,6 +123,10 @@ def trees(paths: Sequence[Path]) -> list[PathTree]:
 
 def _root(place: Path) -> Path | None:
     return next((folder for folder in (place, *place.parents) if any((folder / name).exists() for name in _MARKERS)), None)
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() and not file.is_symlink() else ""
 
 
 def _from_here(place: Path, here: Path) -> str:

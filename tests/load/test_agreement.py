@@ -108,7 +108,7 @@ def test_the_fast_check_and_the_library_agree(name: str) -> None:
     verdicts = set()
 
     @hypothesis.settings(
-        max_examples=500, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
+        max_examples=300, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
     )
     @hypothesis.given(documents(name))
     def agree(document: Any) -> None:

@@ -15,7 +15,7 @@ from reconciler.load import documents, schemas
 from tests.load import fixtures, test_agreement
 
 SETTINGS = hypothesis.settings(
-    max_examples=150, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
+    max_examples=80, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
 )
 
 

@@ -82,3 +82,14 @@ def test_git_itself_is_not_read(tmp_path: Path) -> None:
     write(tmp_path, {".git/x.yaml": ":", "a/b.yaml": fixtures.TARGET})
     assert problems(tmp_path) == []
     assert [entry.path for entry in paths.trees([tmp_path])[0].entries()] == ["a/b.yaml"]
+
+
+def test_what_git_ignores_is_read_only_when_asked_for(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {".gitignore": ".venv/\n*.tmp.yaml\n", ".git/HEAD": "", ".venv/x/bad.yaml": ":", "a.tmp.yaml": ":", "a.yaml": ""},
+    )
+    assert problems(tmp_path) == []
+    assert len(problems(tmp_path / "a.tmp.yaml")) == 1
+    assert len(problems(tmp_path / ".venv")) == 1
+    assert len(problems(tmp_path / ".venv" / "x" / "bad.yaml")) == 1
