@@ -102,6 +102,18 @@ class Person:
             if self._chance.random() < 0.7:
                 each.poke()
 
+    def declare(self, name: str, **more: object) -> None:
+        """Draft a job."""
+        job = model.Job(
+            name=name,
+            target=TARGET.name,
+            workload=model.Workload(command=("work", "A")),
+            resources=model.Resources(cpu=500, memory=1 << 20),
+            on_lost=model.OnLost.REPLACE,
+            checkpoint=model.CheckpointPolicy(interval=10.0, store=STORE.name, keep=2),
+        )
+        self.jobs[name] = _written(dataclasses.replace(job, **more))  # type: ignore[arg-type]
+
     # edits
 
     def edit(self) -> None:
@@ -125,13 +137,14 @@ class Person:
             self.add()
         for name, job in self.jobs.items():
             state = job.state if self._chance.random() < 0.4 else model.JobState.RUNNING
-            self._set(name, state=state, suspend=model.Suspension(), on_change=model.OnChange.RESTART, restore_from="latest")
+            self.set(name, state=state, suspend=model.Suspension(), on_change=model.OnChange.RESTART, restore_from="latest")
         self.commit("says at last what is wanted")
 
     def _one(self) -> str:
         return self._chance.choice(sorted(self.jobs)) if self.jobs else ""
 
-    def _set(self, name: str, **changes: object) -> None:
+    def set(self, name: str, **changes: object) -> None:
+        """Change a draft."""
         self.jobs[name] = dataclasses.replace(self.jobs[name], **changes)  # type: ignore[arg-type]
 
     def add(self) -> str:
@@ -150,11 +163,8 @@ class Person:
         )
         if engine is model.EngineName.NONE:
             policy = dataclasses.replace(policy, interval=None)
-        job = model.Job(
-            name=name,
-            target=TARGET.name,
-            workload=model.Workload(command=("work", "A")),
-            resources=model.Resources(cpu=500, memory=1 << 20),
+        self.declare(
+            name,
             replicas=chance.choice((1, 1, 1, 2)),
             retries=model.Retries(failure=chance.randint(0, 3), preemption=chance.choice((None, None, None, 10))),
             checkpoint=policy,
@@ -163,7 +173,6 @@ class Person:
             timeout=chance.choice((None, None, None, 900.0)),
             depends_on=(self._one(),) if self.jobs and chance.random() < 0.25 else (),
         )
-        self.jobs[name] = _written(job)
         return f"add {name}"
 
     def _suspend(self) -> str:
@@ -171,13 +180,13 @@ class Person:
         if not name:
             return ""
         until = clocks.EPOCH + self._world.events.now + 90.0 if self._chance.random() < 0.3 else None
-        self._set(name, state=model.JobState.SUSPENDED, suspend=model.Suspension(reason="a pause", until=until))
+        self.set(name, state=model.JobState.SUSPENDED, suspend=model.Suspension(reason="a pause", until=until))
         return f"suspend {name}" + (" for 90 s" if until else "")
 
     def _resume(self) -> str:
         name = next((each for each, job in self.jobs.items() if job.state is not model.JobState.RUNNING), "")
         if name:
-            self._set(name, state=model.JobState.RUNNING, suspend=model.Suspension())
+            self.set(name, state=model.JobState.RUNNING, suspend=model.Suspension())
         return name and f"resume {name}"
 
     def _run(self) -> str:
@@ -186,7 +195,7 @@ class Person:
     def _stop(self) -> str:
         name = self._one()
         if name:
-            self._set(name, state=model.JobState.STOPPED)
+            self.set(name, state=model.JobState.STOPPED)
         return name and f"stop {name}"
 
     def _remove(self) -> str:
@@ -226,20 +235,20 @@ class Person:
         """Changes that are made in place."""
         name = self._one()
         if name:
-            self._set(name, priority=self._chance.randint(-5, 5), on_lost=self._chance.choice(tuple(model.OnLost)))
+            self.set(name, priority=self._chance.randint(-5, 5), on_lost=self._chance.choice(tuple(model.OnLost)))
         return name and f"tune {name}"
 
     def _grow(self) -> str:
         name = self._one()
         if name:
-            self._set(name, resources=model.Resources(cpu=self._chance.choice((400, 500, 600)), memory=1 << 20))
+            self.set(name, resources=model.Resources(cpu=self._chance.choice((400, 500, 600)), memory=1 << 20))
         return name and f"resize {name}"
 
     def _move(self) -> str:
         name = self._one()
         if name:
             node = self._chance.choice(("", *self._world.machines))
-            self._set(name, placement=model.Placement(node=node))
+            self.set(name, placement=model.Placement(node=node))
         return name and f"place {name}"
 
     def _demand(self) -> str:

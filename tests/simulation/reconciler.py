@@ -39,6 +39,7 @@ class Reconciler:
         self._heard: dict[str, float] = {}
         self._looks: dict[str, int] = {}
         self._born = 0.0
+        self._poked = False
 
     @property
     def up(self) -> bool:
@@ -64,7 +65,8 @@ class Reconciler:
             self.process.kill()
 
     def poke(self) -> None:
-        """There may be something to do."""
+        """There may be something to do. In the middle of a pass that is remembered."""
+        self._poked = True
         if self.process is not None:
             self.process.poke()
 
@@ -122,7 +124,9 @@ class Reconciler:
         seconds = self.world.interval
         if done.wake_at is not None:
             seconds = min(seconds, max(done.wake_at - self.clock.now(), 0.1))
-        self.process.sleep(seconds)
+        if not self._poked:
+            self.process.sleep(seconds)
+        self._poked = False
 
     # every effect goes through here
 
@@ -174,7 +178,6 @@ class _Source:
         self._by = by
 
     def fetch(self) -> source.Revision | source.Stale:
-        self._by.travel()
         return self._by.world.source.fetch()
 
     def tree(self, revision: str) -> source.Tree:
@@ -246,13 +249,11 @@ class _Store:
         return self._by.world.depot.store(self._by.name, self._declared)
 
     def list(self, run: str) -> tuple[observed.Taken, ...]:
-        self._by.travel()
         listed = self._store().list(run)
         self._by.world.watch.offered(run, listed)
         return listed
 
     def open(self, digest: str) -> store.Image:
-        self._by.travel()
         return self._store().open(digest)
 
     def prune(self, plan: store.Prune, now: float) -> tuple[str, ...]:

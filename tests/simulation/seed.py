@@ -14,8 +14,8 @@ PASSES = 400
 """Most passes of one reconciler between the last fault and the end of everything that was asked for."""
 SECONDS = 3 * 3600.0
 """Longest virtual time for the same."""
-AFTERWARDS = 2 * 3600.0
-"""How long it must stay quiet: longer than the grace of a prune."""
+AFTERWARDS = 4 * 3600.0
+"""How long it must stay quiet: longer than retention, the grace of a prune and two wrong clocks together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

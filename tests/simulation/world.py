@@ -42,7 +42,8 @@ class World:
     rivals: int = 1
     rates: dict[str, float] = field(default_factory=dict)
     fates: fate.Fates = field(default_factory=fate.Fates)
-    epoch: float = clocks.EPOCH
+    programs: dict[str, program.Program] = field(default_factory=dict)
+    """What runs do, by job, where it is not left to chance."""
     events: schedule.Schedule = field(default_factory=schedule.Schedule)
     trace: list[tuple[float, str, str]] = field(default_factory=list)
     interval: float = 30.0
@@ -118,7 +119,10 @@ class World:
         return self.ledger._snapshot.records.get(run)
 
     def program(self, run: str) -> program.Program:
-        """Return what a run does: a matter of the seed and its name."""
+        """Return what a run does: what was said of its job, or a matter of the seed and its name."""
+        known = self.record(run)
+        if known is not None and known.job in self.programs:
+            return self.programs[known.job]
         chance = random.Random(f"{self.seed} {run}")
         steps = chance.randint(20, 150)
         return program.Program(

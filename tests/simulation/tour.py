@@ -1,0 +1,114 @@
+"""One eventful run without faults, to be killed at every one of its effects: before it, after it, and while it is under way."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from reconciler.core import model
+from tests.simulation import ending, fate, program, seed, watch, world
+
+SEED = 7
+SECONDS = 3600.0
+"""Longest virtual time until everything has come to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One thing that goes wrong at one effect."""
+
+    number: int
+    effect: fate.Effect
+    fate: fate.Fate
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.effect.actor}: {self.effect.what}: {self.fate.value}"
+
+
+@functools.cache
+def points() -> tuple[Point, ...]:
+    """Return every point of the tour, from a trace of it."""
+    of, broken = _walk({})
+    if broken:
+        raise AssertionError(f"the tour itself is broken: {broken}\n{seed.tell(tuple(of.trace[-60:]))}")
+    effects = enumerate(of.fates.effects)
+    return tuple(Point(number=number, effect=each, fate=one) for number, each in effects for one in each.fates)
+
+
+def share(number: int, of: int) -> tuple[Point, ...]:
+    """Return the points that one of so many seeds goes through; together they go through all."""
+    return points()[number::of]
+
+
+def walk(point: Point) -> seed.Outcome:
+    """Go through the tour with one thing going wrong."""
+    of, broken = _walk({point.number: point.fate})
+    return seed.Outcome(seed=SEED, broken=f"{point}: {broken}" if broken else "", trace=tuple(of.trace))
+
+
+def _walk(planned: dict[int, fate.Fate]) -> tuple[world.World, str]:
+    of = world.World(seed=SEED, hosts=3, fates=fate.Fates(planned=planned), programs=dict(PROGRAMS))
+    with seed.living(of):
+        try:
+            for at, event in _events(of):
+                of.events.after(at, event)
+            of.start()
+            of.run(max(at for at, _ in _events(of)) + 1.0)
+            while text := ending.unfinished(of):
+                of.run(5.0)
+                watch.insist(of.events.now < SECONDS, "it converges", text)
+            ending.check(of)
+        except watch.Broken as found:
+            return of, str(found)
+    return of, ""
+
+
+def _events(of: world.World) -> Iterator[tuple[float, Callable[[], None]]]:
+    """Yield what happens when: everything that a plan can ask for happens once."""
+    edit = functools.partial(functools.partial, _edit, of)
+    yield 0.0, lambda: _begin(of)
+    yield 8.0, edit("train", state=model.JobState.SUSPENDED)
+    yield 18.0, edit("train", state=model.JobState.RUNNING)
+    yield 24.0, edit("train", priority=3)
+    yield 26.0, edit("sweep", resources=model.Resources(cpu=600, memory=1 << 20))
+    yield 32.0, lambda: _demand(of)
+    yield 40.0, edit("other", state=model.JobState.STOPPED)
+    yield 44.0, lambda: _remove(of, "other")
+    yield 48.0, of.machines["host3"].lose
+    yield 60.0, of.machines["host3"].boot
+
+
+def _begin(of: world.World) -> None:
+    for name, more in JOBS.items():
+        of.person.declare(name, **more)
+    of.person.commit("the first jobs")
+
+
+JOBS: dict[str, dict[str, object]] = {
+    "train": {},
+    "sweep": {"retries": model.Retries(failure=3)},
+    "report": {"depends_on": ("sweep",)},
+    "other": {"checkpoint": model.CheckpointPolicy(engine=model.EngineName.NONE)},
+}
+PROGRAMS = {
+    "train": program.Program(steps=34, pace=1.7),
+    "sweep": program.Program(steps=20, pace=1.9, fails=1, fails_at=5),
+    "report": program.Program(steps=11, pace=1.1, saves_every=8),
+    "other": program.Program(steps=90, pace=1.5),
+}
+
+
+def _edit(of: world.World, name: str, **changes: object) -> None:
+    of.person.set(name, **changes)
+    of.person.commit(f"change {name}")
+
+
+def _demand(of: world.World) -> None:
+    of.person.checkpoints["save"] = model.CheckpointRequest(name="save", job="train")
+    of.person.commit("checkpoint train")
+
+
+def _remove(of: world.World, name: str) -> None:
+    del of.person.jobs[name]
+    of.person.commit(f"remove {name}")
