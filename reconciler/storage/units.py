@@ -41,7 +41,7 @@ class Examined:
 def examine(piece: Piece, base: parent.Parent | None) -> Examined | None:
     """Hash a piece and compare it with the parent's; None when it is all zeros."""
     data = piece.data
-    if data == (_ZEROS if len(data) == packs.LARGEST else _ZEROS[: len(data)]):
+    if data == _ZEROS[: len(data)]:
         return None
     found, changed, runs = parent.whole(data) if base is None else base.compare(piece.file.entry.path, piece.first, data)
     if digests.ZERO_UNIT in found.units:

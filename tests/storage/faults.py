@@ -14,8 +14,8 @@ from tests.storage.images import RUN
 
 KEYS = store.Keys(signing={"seal": bytes(range(32))}, encryption={"lock": bytes(range(32, 64))})
 
-OLD = {"state": images.noise("old", 300), "log": b"one\n" * 100}
-NEW = {**OLD, "state": images.noise("new", 40) + OLD["state"][40 * images.UNIT :], "more": images.noise("more", 120)}
+OLD = {"state": images.noise("old", 60), "log": b"one\n" * 100}
+NEW = {**OLD, "state": images.noise("new", 10) + OLD["state"][10 * images.UNIT :], "more": images.noise("more", 24)}
 CONTENTS = (OLD, NEW)
 
 Scenario = Callable[[path.PathStore], object]

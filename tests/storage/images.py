@@ -52,8 +52,12 @@ def put(into: store.Store, content: Content, about: store.Meta | None = None, pa
     about = about or meta()
     into.claim(spec.AttemptRef(run=about.run, attempt=about.attempt), "me")
     sink = into.writer(about, parent)
-    fill(sink, content)
-    return sink.commit()[0]
+    try:
+        fill(sink, content)
+        return sink.commit()[0]
+    except BaseException:
+        sink.abort()
+        raise
 
 
 def read(image: store.Image) -> dict[str, bytes]:

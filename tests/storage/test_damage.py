@@ -79,7 +79,7 @@ def test_any_missing_file(tmp_path: Path) -> None:
 
 def test_files_swapped_between_two_checkpoints(tmp_path: Path) -> None:
     disk, digest, paths = _image()
-    other = images.put(faults.opened(disk), {"state": images.noise("other", 300), "log": b"two\n" * 100}, images.meta(at=2))
+    other = images.put(faults.opened(disk), {"state": images.noise("other", 60), "log": b"two\n" * 100}, images.meta(at=2))
     theirs = sorted(name for name in disk.names(PACKS) if f"{PACKS}/{name}" not in paths)
     ours = sorted(path.rpartition("/")[2] for path in paths[1:])
     for mine, yours in zip(ours, theirs, strict=True):

@@ -73,9 +73,7 @@ def test_a_full_store_is_called_full_and_gets_its_room_back(kind: str) -> None:
     before = disk.names(f"runs/{RUN}/packs")
 
     def second(depot: path.PathStore) -> None:
-        sink = depot.writer(images.meta(at=2), first.digest)
-        images.fill(sink, faults.NEW)
-        sink.commit()
+        images.put(depot, faults.NEW, images.meta(at=2), first.digest)
 
     start = disk.after_kill()
     for at in faults.operations(start.copy, second):

@@ -64,5 +64,5 @@ def test_everything_is_read_back_before_it_is_offered(monkeypatch: pytest.Monkey
     disk.trace.clear()
     images.put(faults.opened(disk), faults.NEW, images.meta(at=2), first.digest)
     created = {path for what, path in disk.trace if what == "create" and path.startswith((PACKS, f"runs/{RUN}/checkpoints"))}
-    assert len(created) == 3
+    assert len(created) == 4
     assert created <= set(seen)
