@@ -26,7 +26,7 @@ IMPORTS_REFUSED = {
     "core_reads_a_contract": ("reconciler/core/plan.py", "import reconciler.contracts.store"),
     "adapter_reads_the_loop": ("reconciler/ledger/refs.py", "from reconciler.loop import stages"),
     "adapters_are_siblings": ("reconciler/ledger/refs.py", "from reconciler.source import repository"),
-    "seams_are_siblings_of_contracts": ("reconciler/seams/clock.py", "from reconciler.contracts import clock"),
+    "seams_read_an_adapter": ("reconciler/seams/clock.py", "from reconciler.ledger import wire"),
     "inside_a_function": ("reconciler/core/plan.py", "def f():\n    from reconciler.cli import main"),
     "only_for_types": ("reconciler/core/plan.py", "if TYPE_CHECKING:\n    from reconciler.cli import main"),
     "package_without_a_layer": ("reconciler/sidecar/main.py", ""),

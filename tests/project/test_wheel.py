@@ -73,7 +73,7 @@ def test_an_installed_wheel_reads_the_same_data_files(wheel: Path, tmp_path: Pat
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=False, symlinks=True)
     python = str(environment / "bin" / "python")
-    run("-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", str(wheel))
+    run("-m", "pip", "--python", python, "install", "--quiet", "--no-compile", "--no-index", "--no-deps", str(wheel))
     installed = run("-I", "-c", LIST_INSTALLED, *FOLDERS, python=python, folder=tmp_path)
     assert sorted(installed.splitlines()) == in_checkout()
 
