@@ -44,7 +44,7 @@ SYMBOLS: Mapping[Effect, str] = {
     Effect.UNCHANGED: " ",
 }
 
-ACTING = frozenset({Verb.START, Verb.RESTORE, Verb.UPDATE, Verb.CHECKPOINT, Verb.STOP, Verb.REMOVE, Verb.PRUNE})
+ACTING = (Verb.START, Verb.RESTORE, Verb.UPDATE, Verb.CHECKPOINT, Verb.STOP, Verb.REMOVE, Verb.PRUNE)
 """Verbs that touch something outside."""
 
 
@@ -54,6 +54,9 @@ class Work:
 
     steps: int | None = None
     seconds: float | None = None
+
+
+NOTHING = Work()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +77,9 @@ class Action:
     sentence: str
     """The evidence, in full words."""
     changes: tuple[classify.FieldChange, ...] = ()
-    lost: Work = field(default_factory=Work)
+    lost: Work = NOTHING
     """Work that this action throws away."""
-    saved: Work = field(default_factory=Work)
+    saved: Work = NOTHING
     """Work that a checkpoint keeps."""
     assignment: spec.Assignment | None = None
     """What the target is asked to make true, for verbs that go to a target."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.core import action, classify, demands, facts, identity, model, order, record, ruling, situation, transition
@@ -67,15 +67,29 @@ def unplanned(about: Gathered) -> Iterator[action.Action]:
         )
 
 
-def gather(about: Gathered) -> Iterator[ruling.Case]:
-    """Yield a case for each run that is unfinished or asked for; runs that are over and replaced have nothing more to say."""
+def makes_way(about: Gathered, run: record.Record) -> bool:
+    """Return whether a declared run waits for this one, of the same Job and replica, to end."""
+    wanted = about.wanted.by_key.get(run.key)
+    if wanted is None or wanted == run.run:
+        return False
+    waiting = about.records.get(wanted)
+    return waiting is None or waiting.phase is record.Phase.PENDING
+
+
+def gather(about: Gathered, rested: Container[str]) -> Iterator[ruling.Case]:
+    """Yield a case for each run that is unfinished or asked for and not at rest.
+
+    Runs that are over and replaced have nothing more to say.
+    """
     given, by_run, records = about.given, about.wanted.by_run, about.records
     desired = given.desired
     phases = _phases(about) if any(job.depends_on for job in desired.jobs.values()) else {}
     requests = demands.by_run(desired, records.values())
     standing, newest = _standing(about), _newest(about)
     empty = not desired.jobs and not desired.allow_empty and not about.frozen
-    for name, run in records.items():
+    for name, run in list(records.items()):
+        if name in rested:
+            continue
         asked = by_run.get(name)
         job = asked[0] if asked else None
         over = run.phase in record.TERMINAL or run.phase is record.Phase.STOPPED

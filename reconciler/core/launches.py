@@ -31,6 +31,8 @@ def place_all(
     left: int,
 ) -> Iterator[intend.Intended]:
     """Place the runs that may begin an attempt: higher priority first, then the one planned first."""
+    if not waiting:
+        return
     rooms = place.rooms(given.world, records)
     waiting.sort(key=lambda pair: (-pair[0].manifest.priority, pair[0].run.created_at, pair[0].run.key))
     for case, decision in waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from reconciler.core import (
     absorb,
@@ -17,6 +18,7 @@ from reconciler.core import (
     launches,
     orphans,
     record,
+    resting,
     retention,
     ruling,
     situation,
@@ -24,57 +26,79 @@ from reconciler.core import (
 )
 from reconciler.core.facts import Facts
 
-__all__ = ["Facts", "compute"]
+__all__ = ["Facts", "compute", "follow"]
 
 
 def compute(given: Facts) -> action.Plan:
     """Return the plan. Equal facts give an equal plan, with an equal digest."""
+    return follow(given, {})[0]
+
+
+def follow(given: Facts, before: resting.Resting) -> tuple[action.Plan, resting.Resting]:
+    """Return the same plan as `compute`, sooner: what was at rest in the pass that returned `before` is taken over."""
     frozen = facts.frozen(given)
     wanted = facts.standing(given.wanted or facts.wanted(given.instance, given.desired), given, frozen)
-    records, sightings, lines = _absorbed(given, wanted)
-    about = cases.Gathered(given=given, wanted=wanted, frozen=frozen, records=records, sightings=sightings)
-    fresh = {run.run: run for run in cases.planned(about)}
-    lines += [cases.planned_line(run) for run in fresh.values()]
-    records.update(fresh)
-    intended: list[intend.Intended] = []
+    absorbed = _absorbed(given, wanted, resting.usable(before, given, frozen))
+    records, lines, rested = absorbed.records, absorbed.lines, absorbed.rested
+    about = cases.Gathered(given=given, wanted=wanted, frozen=frozen, records=records, sightings=absorbed.sightings)
+    for run in list(cases.planned(about)):
+        records[run.run] = run
+        lines.append(cases.planned_line(run))
+    actions = [each.act for each in rested.values()]
     waiting: list[tuple[ruling.Case, ruling.Decision]] = []
-    for case in cases.gather(about):
+    for case in cases.gather(about, rested):
         decision = decide.decide(case)
         if decision.phase is record.Phase.RUNNING:
             waiting.append((case, decision))
-        else:
-            intended.append(intend.plain(case, decision))
+            continue
+        after, act, more = intend.plain(case, decision)
+        records[after.run] = after
+        actions.append(act)
+        lines += more
+        if after is given.records.get(after.run) and (still := resting.rest(case, act)) is not None:
+            rested[after.run] = still
     window = launches.window(given, given.records.values()) if waiting else launches.Window(left=0, opens_at=None)
-    if waiting:
-        intended += launches.place_all(given, records.values(), waiting, window.left)
-    actions = [act for _, act, _ in intended]
-    for run, _, more in intended:
-        records[run.run] = run
+    for after, act, more in launches.place_all(given, list(records.values()), waiting, window.left):
+        records[after.run] = after
+        actions.append(act)
         lines += more
     actions += cases.unplanned(about)
     actions += orphans.find(given.instance, records, given.world)
     actions += _prunes(given, records.values())
     actions.sort(key=_order)
-    limited = any(act.reason == "LaunchLimit" for act in actions)
-    moments = (wake.at(given, records.values(), sightings.values()), window.opens_at if limited else None)
-    return action.Plan(
+    changed = {run: each for run, each in records.items() if given.records.get(run) is not each}
+    planned = action.Plan(
         revision=given.desired.revision,
         actions=tuple(actions),
-        records={run: each for run, each in records.items() if given.records.get(run) is not each},
+        records=changed,
         lines=tuple(lines),
-        wake_at=min((moment for moment in moments if moment is not None), default=None),
+        wake_at=_wake_at(about, window, actions, changed),
         digest=_digest(given.desired.revision, actions),
     )
+    return planned, rested
 
 
-def _absorbed(
-    given: Facts, wanted: facts.Wanted
-) -> tuple[dict[str, record.Record], dict[str, situation.Sighting], list[record.Line]]:
-    """Return the ledger with what the observation proves, the sighting of each live attempt, and what is to be noted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Absorbed:
+    """The ledger with what the observation proves; the plan goes on to write its intents into it."""
+
+    records: dict[str, record.Record]
+    sightings: dict[str, situation.Sighting]
+    """Of live attempts that are not at rest."""
+    lines: list[record.Line]
+    rested: dict[str, resting.Rest]
+
+
+def _absorbed(given: Facts, wanted: facts.Wanted, before: resting.Resting) -> _Absorbed:
     records: dict[str, record.Record] = {}
     sightings: dict[str, situation.Sighting] = {}
     lines: list[record.Line] = []
+    rested: dict[str, resting.Rest] = {}
     for name, known in given.records.items():
+        rest = before.get(name)
+        if rest is not None and resting.stands(rest, known, given, wanted):
+            records[name], rested[name] = known, rest
+            continue
         run = demands.forgotten(given.desired, known)
         live = run.live
         if live is not None:
@@ -84,7 +108,21 @@ def _absorbed(
             run, more = absorb.absorb(run, sightings[name], look)
             lines += more
         records[name] = run
-    return records, sightings, lines
+    return _Absorbed(records=records, sightings=sightings, lines=lines, rested=rested)
+
+
+def _wake_at(
+    about: cases.Gathered, window: launches.Window, actions: Iterable[action.Action], changed: Mapping[str, record.Record]
+) -> float | None:
+    """The next moment at which the plan may be another one; at once where a run waits for what this very plan changes."""
+    if any(cases.makes_way(about, run) for run in changed.values() if run.phase is record.Phase.STOPPED):
+        return about.given.now
+    limited = any(act.reason == "LaunchLimit" for act in actions)
+    moments = (
+        wake.at(about.given, about.records.values(), about.sightings.values()),
+        window.opens_at if limited else None,
+    )
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.Action]:
@@ -92,7 +130,7 @@ def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.A
     pins = {demands.request_id(manifest) for manifest in given.desired.checkpoints.values() if manifest.keep}
     unsure = bool(given.desired.problems) or bool(given.desired.frozen) or not (given.desired.jobs or given.desired.allow_empty)
     for run in records:
-        if len(run.checkpoints) > 1 and run.store is not None and run.store.name in given.desired.stores:
+        if retention.concerns(run) and run.store is not None and run.store.name in given.desired.stores:
             act = retention.prune(run, None if unsure else pins, given.now)
             if act is not None:
                 yield act

@@ -31,6 +31,14 @@ def excess(run: record.Record, pins: Container[str] | None, now: float) -> tuple
     return tuple(saved for saved in going if saved.taken.digest not in needed)
 
 
+def concerns(run: record.Record) -> bool:
+    """Return whether deletion can be due for the run, now or some day: the quick answer for most."""
+    kept = len(run.checkpoints)
+    if kept <= 1:
+        return False
+    return kept > run.applied.checkpoint.keep or (run.store is not None and run.store.retention is not None)
+
+
 def _aged(run: record.Record, now: float) -> bool:
     retention = run.store.retention if run.store else None
     over = run.phase in record.TERMINAL and run.ended_at is not None

@@ -36,5 +36,5 @@ def _of_run(given: facts.Facts, run: record.Record) -> Iterator[float]:
         yield given.now + situation.lag_left(run, given.now, given.budgets)
     if run.pending is not None and run.pending.failed_at is not None:
         yield run.pending.failed_at + given.budgets.delay(run.pending.tries)
-    if len(run.checkpoints) > 1:
+    if retention.concerns(run):
         yield from retention.moments(run)

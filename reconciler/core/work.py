@@ -9,7 +9,7 @@ def at_stake(run: record.Record, item: observed.Item | None, now: float) -> tupl
     """Return (work since the last checkpoint, work in it) of a live attempt: what ending it at once would lose and keep."""
     attempt = run.newest
     if attempt is None or attempt.started_at is None:
-        return action.Work(), action.Work()
+        return action.NOTHING, action.NOTHING
     last = lineage.latest(run, (saved.taken for saved in run.checkpoints))
     step = item.progress.step if item and item.progress else attempt.last_step
     since = max(attempt.started_at, last.taken_at if last and last.attempt == attempt.number else attempt.started_at)
@@ -21,7 +21,7 @@ def on_launch(run: record.Record, taken: observed.Taken | None) -> tuple[action.
     """Return (work lost, work saved) by beginning the next attempt from `taken`."""
     newest = run.newest
     if newest is None:
-        return action.Work(), action.Work()
+        return action.NOTHING, action.NOTHING
     lost = beyond(newest.last_step, taken.step if taken else 0)
     return action.Work(steps=lost), action.Work(steps=taken.step if taken else 0)
 

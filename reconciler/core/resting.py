@@ -1,0 +1,67 @@
+"""What stood still in the last pass: the next one takes it over where nothing that decided it has moved.
+
+Most runs of a large instance run or have finished. Each of their actions follows from four values: the record, the manifest,
+and, for a live attempt, its item and its host's state. Where all four are the very same objects, so is the action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.core import action, facts, model, observed, record, ruling, situation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """One run that stood still, and what decided that."""
+
+    run: record.Record
+    job: model.Job
+    item: observed.Item | None
+    """What its host said of the live attempt; None for a run that is over."""
+    host: observed.HostState | None
+    act: action.Action
+
+
+Resting = Mapping[str, Rest]
+"""By run."""
+
+REASONS = ("Running", "Finished", "Failed")
+"""Of the actions that only those four values decide."""
+
+
+def stands(rest: Rest, run: record.Record, given: facts.Facts, wanted: facts.Wanted) -> bool:
+    """Return whether the run's action is the same as in the pass before."""
+    asked = wanted.by_run.get(run.run)
+    if rest.run is not run or asked is None or asked[0] is not rest.job:
+        return False
+    if rest.item is None:
+        return True
+    target = given.world.targets.get(rest.act.target)
+    view = target.hosts.get(rest.act.host) if target is not None and target.known else None
+    if target is None or view is None or view.state is not rest.host or view.silent_since is not None:
+        return False
+    return target.items.get(rest.item.ref) is rest.item
+
+
+def rest(case: ruling.Case, act: action.Action) -> Rest | None:
+    """Return the run as one at rest, or None when something else may change its action: time, requests, other runs."""
+    run, job = case.run, case.job
+    if act.verb is not action.Verb.KEEP or act.reason not in REASONS or job is None or job.state is not model.JobState.RUNNING:
+        return None
+    if case.frozen or case.requests or case.followed or run.served or run.pending is not None:
+        return None
+    if run.live is None:
+        return Rest(run=run, job=job, item=None, host=None, act=act)
+    if not isinstance(case.sighting, situation.Here) or case.sighting.view is None:
+        return None
+    return Rest(run=run, job=job, item=case.sighting.item, host=case.sighting.view.state, act=act)
+
+
+def usable(before: Resting, given: facts.Facts, frozen: Mapping[str, str]) -> Resting:
+    """Return what of the pass before may be taken over at all: nothing while manifests are frozen or ask for checkpoints."""
+    asked = {(manifest.tenant, manifest.job) for manifest in given.desired.checkpoints.values()}
+    if frozen:
+        return {}
+    return {name: each for name, each in before.items() if (each.run.tenant, each.run.job) not in asked} if asked else before
