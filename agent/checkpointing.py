@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import threading
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from agent import journal, places, process, setup
 from reconciler import errors
 from reconciler.contracts import engine, store
 from reconciler.core import model, observed, spec
+from reconciler.engines import folder as folders
 
 
 class Stores:
@@ -67,7 +67,7 @@ class Checkpointing:
         """
         what = entry.spec
         place = self._setup.places.attempt(entry.ref)
-        shutil.rmtree(place.restoring, ignore_errors=True)
+        folders.discard(place.restoring)
         source, found = self._stores.get(what), self._setup.engines.get(what.checkpoint.engine)
         if source is None or found is None:
             raise errors.Refused("there is a checkpoint to restore, but no store or no engine to do it with")

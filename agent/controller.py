@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -24,6 +23,7 @@ from agent import (
 from reconciler import errors
 from reconciler.contracts import engine
 from reconciler.core import observed, spec
+from reconciler.engines import folder as folders
 
 START_SECONDS = 10.0
 """Longest wait for a supervisor to take its place."""
@@ -223,7 +223,7 @@ def sweep(about: setup.Setup, trees: codetree.CodeTrees, book: journal.Journal, 
     keep = {str(ref) for ref in [*book.entries, *book.damaged]}
     for folder in (about.places.jobs / "attempts").iterdir():
         if folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            folders.discard(folder)
     codes = {entry.spec.workload.code.tree for entry in book.entries.values() if entry.spec.workload.code}
     trees.sweep(codes, older)
     environments.Environments(about.places.environments, about.account).sweep(older)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path, PurePosixPath
 
 from agent import account as accounts
 from agent import codetree, environments, interpreter, places, refusal, setup
 from agent.supervisor import program
 from reconciler.core import model, spec
+from reconciler.engines import folder as folders
 
 SEGMENT = 8 << 20
 """Bytes of one log segment."""
@@ -32,7 +32,7 @@ class Workspace:
         """
         place = self._setup.places.attempt(what.ref)
         account = self._setup.account
-        shutil.rmtree(place.shared, ignore_errors=True)
+        folders.discard(place.shared)
         place.shared.mkdir(mode=0o700 if account is None else 0o711)
         for folder in (place.work, place.temporary, place.checkpoint, place.aside):
             folder.mkdir(mode=0o700)
@@ -76,7 +76,7 @@ class Workspace:
 
     def remove(self, ref: spec.AttemptRef) -> None:
         """Free what the program saw and left."""
-        shutil.rmtree(self._setup.places.attempt(ref).shared, ignore_errors=True)
+        folders.discard(self._setup.places.attempt(ref).shared)
 
     def _directory(self, what: spec.AttemptSpec, place: places.Attempt) -> Path:
         return _below(place.work, what.workload.workdir or ".", "workdir")

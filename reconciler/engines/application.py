@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,11 +76,11 @@ class ApplicationEngine:
                 sink.abort()
                 raise
         except errors.InvalidInput as error:
-            shutil.rmtree(site.aside / CURRENT, ignore_errors=True)  # it would not be accepted the next time either
+            folder.discard(site.aside / CURRENT)  # it would not be accepted the next time either
             return engine.Failed(reason=str(error))
         except (errors.PerdureError, OSError) as error:
             return engine.Failed(reason=str(error))
-        shutil.rmtree(site.aside / CURRENT, ignore_errors=True)
+        folder.discard(site.aside / CURRENT)
         return engine.Captured(taken=dataclasses.replace(taken, seconds=self._clock.monotonic() - begun), usage=usage)
 
     def prepare_restore(self, image: store.Image, site: engine.Site) -> None:
@@ -95,7 +94,7 @@ class ApplicationEngine:
         try:
             image.export(str(site.restore))
         except BaseException:
-            shutil.rmtree(site.restore, ignore_errors=True)
+            folder.discard(site.restore)
             raise
 
     def _ask(self, site: engine.Site, request: spec.Request, begun: float) -> None:
@@ -125,12 +124,16 @@ class ApplicationEngine:
         if not os.path.lexists(site.checkpoints / COMPLETE):
             return
         if os.path.lexists(current / COMPLETE):
-            shutil.rmtree(current)  # older than what is to be moved now
+            folder.discard(current)  # older than what is to be moved now
         current.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _opened(site.checkpoints) as source, _opened(current) as target:
             names = [name for name in os.listdir(source) if name != COMPLETE]
             for name in [*names, COMPLETE]:
-                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                try:
+                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                except PermissionError:  # a folder can only be moved by a user who may write to it
+                    os.chmod(name, 0o700, dir_fd=source)
+                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
 
 
 def _step(complete: Path) -> int | None:

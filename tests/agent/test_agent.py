@@ -286,6 +286,30 @@ def test_volumes_are_links_below_the_working_directory(host: Host) -> None:
     assert host.log(ref) == b"of the host\n"
 
 
+def test_folders_that_a_program_has_closed_are_removed_all_the_same(host: Host) -> None:
+    program = "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').close()\nos.chmod('a/b', 0)\nos.chmod('a', 0)"
+    with host.up():
+        ref = host.assign(host.attempt(program))
+        assert host.ended(ref).code == 0
+        host.change(ref, want=spec.Want.REMOVE)
+        host.gone(ref)
+    assert not host.shared(ref).exists()
+
+
+def test_files_of_another_release_are_read(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(WAITS))
+        host.logged(ref, "ready")
+    for path in (host.data / "attempts" / str(ref) / "entry.json", host.data / "host.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "of a later release": [1]}))
+    for name in (files.LAUNCH, files.STARTED):
+        value = files.read(str(host.supervisor(ref)), name)
+        files.write(str(host.supervisor(ref)), name, {**(value or {}), "of a later release": 1})
+    with host.up():
+        (host.shared(ref) / "work" / "go").touch()
+        assert host.ended(ref) == observed.Exit(kind=Kind.EXITED, code=7)
+
+
 def test_an_unforeseen_end_of_the_journal_is_mended_by_the_next_assignment(host: Host) -> None:
     with host.up():
         ref = host.assign(host.attempt(WAITS))

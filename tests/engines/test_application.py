@@ -212,7 +212,9 @@ def test_closed_folders_and_set_user_bits_do_no_harm(site: engine.Site) -> None:
     (site.checkpoints / "sub").chmod(0)
     found, sink = take(site)
     assert isinstance(found, engine.Captured)
-    assert {entry.path: entry.mode for entry in sink.entries_} == {"sub": 0, "sub/file": 0, "tool": 0o755}
+    modes = {entry.path: entry.mode for entry in sink.entries_}
+    assert modes.pop("sub") in (0, 0o700), "without root a closed folder must be opened to be moved"
+    assert modes == {"sub/file": 0, "tool": 0o755}
 
 
 def test_holes_are_not_sent(site: engine.Site) -> None:
