@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reconciler import config, desire, errors
+from reconciler import config, desire
 from reconciler.cli import complete, compose, glimpse, selection, view
-from reconciler.contracts.source import Revision, Source, Stale
-from reconciler.core import model, record
+from reconciler.contracts.source import Source
+from reconciler.core import record
 from reconciler.seams import clock
 from reconciler.seams.git.mirror import Mirror
 
@@ -22,9 +22,7 @@ class Looker:
         self._data = compose.data(given)
         self._repository = compose.repository(compose.upstream(given), self._clock)
         self._source = compose.repository(given, self._clock).source if review else self._repository.source
-        self._load: desire.Load = compose.loader()
-        self._desired: model.Desired | None = None
-        self._problem = ""
+        self._desires = desire.Desires(self._source, compose.loader())
 
     @property
     def local(self) -> bool:
@@ -43,19 +41,15 @@ class Looker:
 
     def look(self) -> view.View:
         """Return what is seen now, planned. Raises `errors.PerdureError` when the ledger cannot be read."""
-        fetched = self._source.fetch()
-        last = fetched.last if isinstance(fetched, Stale) else fetched
-        notice = f"{fetched.reason}: {fetched.detail}" if isinstance(fetched, Stale) else ""
-        if last is not None and (self._desired is None or self._desired.revision != last.id):
-            self._read(last)
         snapshot = self._repository.ledger.read()
+        wish = self._desires.wish(snapshot.instance.get("revision", ""))
         world = view.published(snapshot)
         nearer = glimpse.read(self._data)
         seen = view.View(
             instance=self._settings.instance,
             now=self._clock.now(),
-            desired=self._desired,
-            notice=notice or self._problem,
+            desired=wish.desired,
+            notice=wish.notice,
             snapshot=snapshot,
             world=nearer if nearer is not None and nearer.at > world.at else world,
         )
@@ -66,13 +60,6 @@ class Looker:
         """Return every line of every note."""
         ledger = self._repository.ledger
         return tuple(line for noted in ledger.noted() for line in ledger.notes(noted))
-
-    def _read(self, last: Revision) -> None:
-        try:
-            self._desired = self._load(self._source.tree(last.id), last, self._desired)
-            self._problem = ""
-        except errors.PerdureError as error:
-            self._problem = str(error)
 
 
 def look(given: config.Settings, *, review: bool = False) -> view.View:

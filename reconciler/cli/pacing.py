@@ -26,21 +26,20 @@ class Paced:
         self._nudged = False
 
     def fetch(self) -> source.Revision | source.Stale:
-        """Return the last answer while it is young enough, else the server's."""
-        if self._last is None or self._nudged or self.due() <= 0:
+        """Return the last answer while it is good and young enough, else the server's."""
+        if not isinstance(self._last, source.Revision) or self._expired():
             self._nudged = False
             self._last = self._inner.fetch()
             self._asked = self._clock.monotonic()
         return self._last
 
-    def due(self) -> float:
-        """Return the seconds until the server is to be asked again."""
-        return self._asked + self._poll - self._clock.monotonic()
-
     def moved(self) -> bool:
         """Ask the server if it is time to; return whether the answer differs from the last one."""
         before = self._last
-        return self.fetch() != before
+        return self._expired() and self.fetch() != before
+
+    def _expired(self) -> bool:
+        return self._nudged or self._clock.monotonic() >= self._asked + self._poll
 
     def tree(self, revision: str) -> source.Tree:
         """Return the files of a revision fetched before."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,10 +12,14 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from reconciler.cli import main
 from tests.cli.outputs import conforms
 from tests.conditions import eventually
 
 PERDURE = (sys.executable, "-m", "reconciler.cli")
+
+INSIDE = frozenset({"status", "why", "history", "checkpoints", "verify", "events", "diff", "doctor", "config", "version"})
+"""Commands that need no process of their own: starting one for each look would be most of the tests' time."""
 
 TARGET = """
 apiVersion: perdure.dev/v1alpha1
@@ -114,13 +120,23 @@ class Site:
         return [*PERDURE, *flags, *arguments]
 
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 90.0) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end; `code` is the exit code it must have."""
-        done = subprocess.run(
-            self.arguments(*arguments), capture_output=True, text=True, timeout=timeout, cwd=self.root, check=False
-        )
+        """Run one command to its end; `code` is the exit code it must have. Commands that only look run in this process."""
+        if arguments[0] in INSIDE:
+            done = self._inside(*arguments)
+        else:
+            done = subprocess.run(
+                self.arguments(*arguments), capture_output=True, text=True, timeout=timeout, cwd=self.root, check=False
+            )
         assert "Traceback" not in done.stderr, done.stderr
         assert code is None or done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def _inside(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        given = self.arguments(*arguments)
+        out, said = io.StringIO(), io.StringIO()
+        with contextlib.chdir(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+            code = main.run(given[len(PERDURE) :])
+        return subprocess.CompletedProcess(given, code, out.getvalue(), said.getvalue())
 
     def json(self, *arguments: str, code: int | None = 0) -> Any:
         """Return what a command answers with -o json; it fits the command's schema."""

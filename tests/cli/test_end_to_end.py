@@ -201,10 +201,10 @@ def test_a_repository_that_goes_away_is_said_once_and_changes_nothing(site: Site
     site.run("wait", "count", "--for", "running", "--timeout", "60s")
     aside = site.root / "aside.git"
     site.repository.rename(aside)
-    eventually(lambda: "SourceUnreachable" in site.loop(), timeout=60)
+    eventually(lambda: "the repository does not answer" in site.loop(), timeout=60)
     site.gate.touch()
     eventually(lambda: not site.living(), timeout=60)
     aside.rename(site.repository)
     site.says("count finished in attempt 1", commit)
     eventually(lambda: "the repository is read again" in site.loop(), timeout=60)
-    assert site.loop().count("SourceUnreachable") == 1
+    assert site.loop().count("the repository does not answer") == 1

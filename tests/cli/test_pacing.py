@@ -73,6 +73,7 @@ class Counted(FakeSource):
 
 def test_the_server_is_asked_once_a_poll_however_many_passes_there_are() -> None:
     clock, inner = Clock(), Counted()
+    inner.commit({})
     paced = pacing.Paced(inner, 30.0, clock)
     for _ in range(5):
         paced.fetch()
@@ -82,8 +83,19 @@ def test_the_server_is_asked_once_a_poll_however_many_passes_there_are() -> None
     assert inner.asked == 2
 
 
+def test_a_failure_is_not_remembered_for_the_next_pass() -> None:
+    inner = Counted()
+    inner.break_off()
+    paced = pacing.Paced(inner, 30.0, Clock())
+    paced.fetch()
+    assert not paced.moved(), "a pause does not ask more often for that"
+    paced.fetch()
+    assert inner.asked == 2
+
+
 def test_a_wakeup_lets_it_be_asked_at_once() -> None:
     inner = Counted()
+    inner.commit({})
     paced = pacing.Paced(inner, 30.0, Clock())
     paced.fetch()
     list(paced.wakeups())
