@@ -18,6 +18,8 @@ from reconciler.core import model
 CONTROLLERS = ("memory", "cpu", "pids")
 PERIOD = 100_000
 """Microseconds over which the cpu limit is balanced: the kernel's default."""
+PREFIX = "perdure-"
+"""How the name of every agent's folder begins."""
 PIDS = 16_384
 """Most processes and threads of one attempt: far beyond honest use, short of what a machine has."""
 
@@ -39,7 +41,7 @@ class Groups:
         limits = _v1(resources) if self.version == 1 else _v2(resources)
         for controller, folder in made.items():
             try:
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(exist_ok=True, parents=True)
                 for file, value, needed in limits[controller]:
                     if needed or (folder / file).exists():
                         (folder / file).write_text(value)
@@ -54,15 +56,24 @@ class Groups:
                 (folder / name).rmdir()
 
     def sweep(self, keep: set[str]) -> None:
-        """Remove the empty groups of attempts that are not in `keep`."""
+        """Remove groups of attempts that are not in `keep`, and those of agents that were killed, as far as they are empty."""
         for folder in set(self.folders.values()):
-            for group in folder.iterdir():
-                if group.is_dir() and group.name not in keep:
-                    self.remove(group.name)
+            left = [group for group in folder.iterdir() if group.is_dir() and group.name not in keep]
+            agents = [one for one in folder.parent.glob(f"{PREFIX}*") if one != folder] if self.version == 1 else []
+            for group in [*left, *agents]:
+                with contextlib.suppress(OSError):  # the kernel refuses where anything is inside
+                    group.rmdir()
+
+    def close(self) -> None:
+        """Remove our own folders, if no attempt is left in them."""
+        for folder in set(self.folders.values()):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def detect(name: str, root: Path = Path("/")) -> Groups | None:
-    """Return where groups can be made, None where nowhere. `name` is the folder of this agent below its own group."""
+    """Return where groups can be made, None where nowhere. `name` tells this agent's folder from those of others."""
+    name = f"{PREFIX}{name}"
     try:
         mounts = [line.split() for line in (root / "proc/self/mountinfo").read_text().splitlines()]
         own = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]

@@ -65,8 +65,12 @@ def opened(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterat
         trees = codetree.CodeTrees(about.places.code, link.archive)
         controller.sweep(about, trees, book, clock.now() - UNUSED)
         agent = loop.Agent(about, book, link, controller.HostController(about, trees), workers.Threads(WORKERS))
-        with doorbell.answered(about.places.socket, agent):
-            yield agent
+        try:
+            with doorbell.answered(about.places.socket, agent):
+                yield agent
+        finally:
+            if about.groups is not None:
+                about.groups.close()
 
 
 @contextlib.contextmanager
@@ -101,7 +105,7 @@ def prepare(options: Options, clock: clocks.Clock) -> setup.Setup:
         places=where,
         secrets=options.secrets or options.data / "secrets",
         account=runs_jobs,
-        groups=cgroups.detect(f"perdure-{hashlib.sha256(os.fsencode(where.data)).hexdigest()[:12]}"),
+        groups=cgroups.detect(hashlib.sha256(os.fsencode(where.data)).hexdigest()[:12]),
         clock=clock,
         engines={model.EngineName.APPLICATION: application.ApplicationEngine(clock)},
         open_store=lambda config: _open_store(config, keys),

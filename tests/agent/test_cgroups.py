@@ -30,7 +30,7 @@ def test_version_1_lies_below_the_agents_own_groups(tmp_path: Path) -> None:
     mountinfo = "30 25 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
     root = picture(tmp_path, mountinfo, "4:pids:/own\n0::/\n", {"sys/fs/cgroup/pids/own": {}})
     assert cgroups.detect("x", root) is None, "a folder that is not the kernel's has no limits to set"
-    assert not (root / "sys/fs/cgroup/pids/own/x/probe").exists()
+    assert not (root / "sys/fs/cgroup/pids/own/perdure-x/probe").exists()
 
 
 def test_version_2_needs_the_controllers(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_version_2_moves_the_agent_into_a_leaf_and_switches_controllers_on(tmp_p
     assert (own / "agent/cgroup.procs").read_text()
     assert (own / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
     made = found.create("run-1", LIMITS)
-    group = own / "x/run-1"
+    group = own / "perdure-x/run-1"
     assert set(made.values()) == {str(group)}
     assert (group / "memory.max").read_text() == str(1 << 30)
     assert (group / "cpu.max").read_text() == "150000 100000"
@@ -62,7 +62,7 @@ def test_an_agent_in_its_leaf_uses_the_group_above(tmp_path: Path) -> None:
     folders = {"sys/fs/cgroup/own": files, "sys/fs/cgroup/own/agent": {}}
     found = cgroups.detect("x", picture(tmp_path, mountinfo, "0::/docker/1/own/agent\n", folders))
     assert found is not None
-    assert found.folders["memory"] == tmp_path / "sys/fs/cgroup/own/x"
+    assert found.folders["memory"] == tmp_path / "sys/fs/cgroup/own/perdure-x"
 
 
 def test_groups_above_what_is_mounted_are_not_ours(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ from tests.agent.host import Host
 Kind = observed.ExitKind
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="needs root")
-GROUPS = cgroups.detect("perdure-test-probe")
+GROUPS = cgroups.detect("test-probe")
+if GROUPS is not None:
+    GROUPS.close()
 only_grouped = pytest.mark.skipif(GROUPS is None or "memory" not in GROUPS.folders, reason="no writable control groups here")
 
 HUNGRY = "import time\nx = b'x' * (200 << 20)\nprint('fed', flush=True)\ntime.sleep(60)"
@@ -132,7 +134,9 @@ def test_the_control_group_holds_the_limits_and_is_removed(host: Host) -> None:
         assert len(inside) == 1
         host.change(ref, want=spec.Want.STOP)
         host.ended(ref)
-    assert not any(folder.exists() for folder in folders.values())
+        host.change(ref, want=spec.Want.REMOVE)
+        host.gone(ref)
+    assert not any(folder.parent.exists() for folder in folders.values())
 
 
 def test_without_control_groups_memory_is_summed_and_cpu_is_said_to_be_free(
