@@ -102,7 +102,8 @@ class Agent:
         except process.Killed:
             self._buried()
             return
-        self._next = self.world.events.after(self.world.calm * IDLE, self._tick)
+        idle = IDLE if self.host.disk.entries else 2 * IDLE
+        self._next = self.world.events.after(self.world.calm * idle, self._tick)
 
 
 def _no_store(declared: model.StoreSpec) -> store.Store:

@@ -45,6 +45,8 @@ class Faults:
 
     chance: random.Random
     rates: Mapping[str, float] = field(default_factory=dict)
+    cuts: dict[int, Cut] = field(default_factory=dict)
+    """Planned ends of commits, by their number."""
 
     def happens(self, what: str) -> bool:
         """Return whether this fault happens now."""
@@ -59,9 +61,10 @@ class Faults:
         """Return the fate of an effect."""
         return self.chance.choice(effect.fates) if self.happens("effect") else fate.Fate.WELL
 
-    def cut_commit(self, host: str) -> Cut | None:
-        """Return where a commit comes to its end, if it does."""
-        del host
+    def cut_commit(self, number: int) -> Cut | None:
+        """Return where a commit comes to its end, if it does: by plan, or by chance."""
+        if number in self.cuts:
+            return self.cuts[number]
         return Cut(at=self.chance.randint(1, 24), kills=self.chance.random() < 0.3) if self.happens("commit") else None
 
 

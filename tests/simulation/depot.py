@@ -67,6 +67,8 @@ class Depot:
         self._seats: dict[str, Seat] = {}
         self._begun: weakref.WeakKeyDictionary[store.Sink, Seat] = weakref.WeakKeyDictionary()
         """Where each checkpoint that is being written was begun."""
+        self.commits: list[int] = []
+        """How many operations on the disk each commit took; 0: it was cut short."""
         self.unavailable = False
         self.full = False
 
@@ -116,7 +118,8 @@ class Depot:
         self._reach(host, sink)
         seat = self._seats[host.name]
         superseded = self._world.watch.superseded(ref)
-        cut = self._world.faults.cut_commit(host.name)
+        cut = self._world.faults.cut_commit(len(self.commits))
+        begun = len(seat.trace)
         if cut is not None:
             seat.fault = fake.Fault(at=len(seat.trace) + cut.at)
         try:
@@ -126,11 +129,13 @@ class Depot:
             self._world.note(host.name, f"{cut.what} at operation {cut.at} of the commit")
             if not cut.kills:
                 self.power_cut()
+            self.commits.append(0)
             self._found_out(ref, superseded)
             if cut.kills:
                 raise process.Killed from None
             raise errors.Unavailable("the store lost its power") from None
         seat.fault = None
+        self.commits.append(len(seat.trace) - begun)
         self._world.watch.published(ref, taken, superseded)
         return taken
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Silence = tuple[float, int]
+"""Seconds and looks."""
+
 
 class Reconciler:
     """One reconciler, restarted whenever it was killed. What its process knows is lost with it."""
@@ -34,7 +37,7 @@ class Reconciler:
         self.acted = 0
         """Passes that did something."""
         self.passes = 0
-        self.silence: dict[str, tuple[float, int]] = {}
+        self.silence: dict[str, Silence] = {}
         """By host: for how many seconds by its own count, and for how many looks, it had not heard it when it looked last."""
         self._heard: dict[str, float] = {}
         self._looks: dict[str, int] = {}
@@ -116,7 +119,7 @@ class Reconciler:
         assert self.process is not None
         self.last = done
         self.passes += 1
-        self.world.watch.passed(self, done)
+        self.world.watch.passed(done)
         acting = [act for act, outcome in done.outcomes if outcome.result is not settle.Result.SKIPPED]
         self.acted += bool(acting)
         if acting or done.standing is not loop.Standing.DONE:
@@ -196,16 +199,19 @@ class _Ledger:
         return self._by.world.ledger.read()
 
     def append(self, snapshot: ledger.Snapshot, change: ledger.Change) -> ledger.Committed | ledger.Conflict:
+        evidence = dict(self._by.silence)
         return self._by.request(
             f"push: {change.message}",
-            lambda: self._append(snapshot, change),
+            lambda: self._append(snapshot, change, evidence),
             lambda: ledger.Conflict(detail="git was killed before it had answered"),
         )
 
-    def _append(self, snapshot: ledger.Snapshot, change: ledger.Change) -> ledger.Committed | ledger.Conflict:
+    def _append(
+        self, snapshot: ledger.Snapshot, change: ledger.Change, evidence: dict[str, Silence]
+    ) -> ledger.Committed | ledger.Conflict:
         answer = self._by.world.ledger.append(snapshot, change)
         if isinstance(answer, ledger.Committed):
-            self._by.world.watch.pushed(self._by, snapshot, change)
+            self._by.world.watch.pushed(snapshot, change, evidence)
         else:
             self._by.world.note(self._by.name, f"push refused: {answer.detail}")
         return answer

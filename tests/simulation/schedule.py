@@ -31,6 +31,15 @@ class Schedule:
         heapq.heappush(self._queue, (event.at, next(self._order), event))
         return event
 
+    def skip(self, seconds: float) -> bool:
+        """Let `seconds` pass at once if nothing happens in them; return whether they have passed."""
+        while self._queue and self._queue[0][2].off:
+            heapq.heappop(self._queue)
+        if self._queue and self._queue[0][0] <= self.now + seconds:
+            return False
+        self.now += seconds
+        return True
+
     def step(self) -> bool:
         """Let the next event happen; return whether there was one."""
         while self._queue:

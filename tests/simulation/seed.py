@@ -76,9 +76,9 @@ def unsettled(of: world.World) -> None:
         of.person.add()
     of.person.commit("the first jobs")
     of.start()
-    end = chance.uniform(400.0, 1500.0)
+    end = chance.uniform(200.0, 900.0)
     while of.events.now < end:
-        of.run(chance.expovariate(1 / 25.0))
+        of.run(chance.expovariate(1 / 15.0))
         if chance.random() < 0.55:
             chaos.strike(of)
         else:
@@ -102,10 +102,10 @@ def settle(of: world.World) -> None:
 
 def _quiet(of: world.World) -> None:
     """Nothing is done any more, but for what retention deletes in its own time; at last nothing at all."""
-    of.interval, of.calm = 600.0, 10.0
+    of.interval, of.calm = 600.0, 100.0
     of.run(AFTERWARDS)
     pushes, acted = of.watch.pushes, [each.acted for each in of.reconcilers]
-    of.interval = 60.0
+    of.interval, of.calm = 60.0, 1.0
     for each in of.reconcilers:
         each.poke()
     of.run(300.0)

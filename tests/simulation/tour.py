@@ -7,33 +7,47 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reconciler.core import model
-from tests.simulation import ending, fate, program, seed, watch, world
+from tests.simulation import chaos, ending, fate, program, seed, watch, world
 
 SEED = 7
+CUT_COMMITS = (0, 2)
+"""Which commits are cut at every operation on the disk: the first, and one that builds on a parent."""
 SECONDS = 3600.0
 """Longest virtual time until everything has come to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One thing that goes wrong at one effect."""
+    """One thing that goes wrong: a fate of the effect with this number, or a cut of the commit with this number."""
 
     number: int
-    effect: fate.Effect
-    fate: fate.Fate
+    what: str
+    fate: fate.Fate | None = None
+    cut: chaos.Cut | None = None
 
     def __str__(self) -> str:
-        return f"{self.number}: {self.effect.actor}: {self.effect.what}: {self.fate.value}"
+        how = self.fate.value if self.fate else f"{self.cut.what} at operation {self.cut.at}" if self.cut else ""
+        return f"{self.number}: {self.what}: {how}"
 
 
 @functools.cache
 def points() -> tuple[Point, ...]:
-    """Return every point of the tour, from a trace of it."""
-    of, broken = _walk({})
+    """Return every point of the tour, from a trace of it.
+
+    To be killed before an effect is to be killed after the one before it, so there is no point for that but before the first.
+    """
+    of, broken = _walk(None)
     if broken:
         raise AssertionError(f"the tour itself is broken: {broken}\n{seed.tell(tuple(of.trace[-60:]))}")
-    effects = enumerate(of.fates.effects)
-    return tuple(Point(number=number, effect=each, fate=one) for number, each in effects for one in each.fates)
+    found = [Point(number=0, what=of.fates.effects[0].what, fate=fate.Fate.KILLED_BEFORE)]
+    for number, effect in enumerate(of.fates.effects):
+        fates = (one for one in effect.fates if one is not fate.Fate.KILLED_BEFORE)
+        found += [Point(number=number, what=f"{effect.actor}: {effect.what}", fate=one) for one in fates]
+    for number in CUT_COMMITS:
+        for at in range(1, of.depot.commits[number] + 1):
+            cuts = (chaos.Cut(at=at, kills=kills) for kills in (True, False))
+            found += [Point(number=number, what="commit", cut=cut) for cut in cuts]
+    return tuple(found)
 
 
 def share(number: int, of: int) -> tuple[Point, ...]:
@@ -43,12 +57,15 @@ def share(number: int, of: int) -> tuple[Point, ...]:
 
 def walk(point: Point) -> seed.Outcome:
     """Go through the tour with one thing going wrong."""
-    of, broken = _walk({point.number: point.fate})
-    return seed.Outcome(seed=SEED, broken=f"{point}: {broken}" if broken else "", trace=tuple(of.trace))
+    of, broken = _walk(point)
+    return seed.Outcome(seed=SEED, broken=f"tour, {point}: {broken}" if broken else "", trace=tuple(of.trace))
 
 
-def _walk(planned: dict[int, fate.Fate]) -> tuple[world.World, str]:
+def _walk(point: Point | None) -> tuple[world.World, str]:
+    planned = {point.number: point.fate} if point is not None and point.fate is not None else {}
     of = world.World(seed=SEED, hosts=3, fates=fate.Fates(planned=planned), programs=dict(PROGRAMS))
+    if point is not None and point.cut is not None:
+        of.faults.cuts[point.number] = point.cut
     with seed.living(of):
         try:
             for at, event in _events(of):

@@ -13,7 +13,7 @@ from tests.simulation import program
 if TYPE_CHECKING:
     from reconciler import loop
     from agent import journal
-    from tests.simulation import reconciler, world
+    from tests.simulation import world
 
 
 SAFE = spec.ENDING | {spec.Purpose.DEMAND}
@@ -164,8 +164,8 @@ class Watch:
 
     # in the ledger
 
-    def pushed(self, by: reconciler.Reconciler | None, before: ledger.Snapshot, change: ledger.Change) -> None:
-        """The server has accepted a change."""
+    def pushed(self, before: ledger.Snapshot, change: ledger.Change, evidence: Mapping[str, tuple[float, int]]) -> None:
+        """The server has accepted a change. `evidence`: for how long and how many looks its sender had not heard each host."""
         now = self._tick()
         self.pushes += bool(change.records or change.notes)
         for after in change.records:
@@ -177,8 +177,8 @@ class Watch:
             if after.phase is record.Phase.FINISHED and (old is None or old.phase is not record.Phase.FINISHED):
                 insist(after.run in self._completed, "only a completed run is finished", f"run {after.run[:8]} of {after.job}")
                 self._finished[after.run] = now
-            if by is not None and old is not None:
-                self._given_up(by, old, after)
+            if old is not None:
+                self._given_up(old, after, evidence)
         for lines in change.notes.values():
             for line in lines:
                 if line.what == "finished":
@@ -218,7 +218,9 @@ class Watch:
             f"{self._call(ref)} from step {known.step} of {self._call(known.ref)}",
         )
 
-    def _given_up(self, by: reconciler.Reconciler, old: record.Record, new: record.Record) -> None:
+    def _given_up(
+        self, old: record.Record, new: record.Record, evidence: Mapping[str, tuple[float, int]]
+    ) -> None:
         """An attempt is given up only on evidence, or when both budgets are spent."""
         was = old.live
         if was is None:
@@ -236,7 +238,7 @@ class Watch:
                 f"{self._call(ref)} was given up as vanished and is on {was.host}",
             )
             return
-        silent, looks = by.silence.get(was.host, (0.0, 0))
+        silent, looks = evidence.get(was.host, (0.0, 0))
         budgets = self.within.budgets
         insist(
             silent >= budgets.lost_after - 0.01 and looks >= budgets.lost_tries,
@@ -256,7 +258,7 @@ class Watch:
             found = [line for line in notes[revision].splitlines() if line in lines]
             insist(found == lines, "foreign lines survive", f"{lines} became {found} on {revision[:8]}")
 
-    def passed(self, by: reconciler.Reconciler, done: loop.Pass) -> None:
+    def passed(self, done: loop.Pass) -> None:
         """A pass has ended: nothing was asked of what it could not see."""
         if done.plan is None or done.world is None:
             return
@@ -267,4 +269,3 @@ class Watch:
                 "an unknown observation causes nothing",
                 f"{act.verb.value} {act.job} on {act.target}: {act.sentence}",
             )
-        del by

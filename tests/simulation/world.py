@@ -124,10 +124,10 @@ class World:
         if known is not None and known.job in self.programs:
             return self.programs[known.job]
         chance = random.Random(f"{self.seed} {run}")
-        steps = chance.randint(20, 150)
+        steps = chance.randint(10, 80)
         return program.Program(
             steps=steps,
-            pace=chance.uniform(0.5, 3.0),
+            pace=chance.uniform(0.5, 2.5),
             saves_every=chance.choice((0, 0, 10)),
             fails=chance.choice((0, 0, 0, 1, 2)),
             fails_at=chance.randint(1, steps - 1),
