@@ -23,7 +23,9 @@ class Wish:
 
     desired: model.Desired | None
     notice: str = ""
-    """Why it is not the newest, or something said once."""
+    """Why it is not the newest; empty: it is."""
+    remark: str = ""
+    """Something the source says once."""
 
 
 class Desires:
@@ -38,16 +40,16 @@ class Desires:
     def wish(self, applied: str) -> Wish:
         """Fetch, and return the desired state to act on. `applied` is the revision that the ledger was last written for."""
         fetched = self._source.fetch()
-        newest = fetched.last if isinstance(fetched, source.Stale) else fetched
-        notice = f"{fetched.reason}: {fetched.detail}" if isinstance(fetched, source.Stale) else fetched.notice
-        if newest is None:
-            return Wish(desired=self._good, notice=notice)
-        if newest.id == self._bad[0]:
-            return Wish(desired=self._good, notice=notice or self._bad[1])
-        if self._good is None or self._good.revision != newest.id:
+        if isinstance(fetched, source.Stale):
+            newest, notice, remark = fetched.last, f"{fetched.reason}: {fetched.detail}", ""
+        else:
+            newest, notice, remark = fetched, "", fetched.notice
+        if newest is not None and newest.id == self._bad[0]:
+            notice = notice or self._bad[1]
+        elif newest is not None and (self._good is None or self._good.revision != newest.id):
             problem = self._read(newest, applied)
-            return Wish(desired=self._good, notice=notice or problem)
-        return Wish(desired=self._good, notice=notice)
+            notice = notice or problem
+        return Wish(desired=self._good, notice=notice, remark=remark)
 
     def _read(self, newest: source.Revision, applied: str) -> str:
         """Load a revision and make it the good one, unless it is refused: then return why."""

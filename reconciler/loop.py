@@ -51,6 +51,9 @@ class Pass:
     at: float
     revision: str = ""
     notice: str = ""
+    """What is in the way of acting on the newest revision."""
+    remark: str = ""
+    """Something the source says once."""
     desired: model.Desired | None = None
     plan: action.Plan | None = None
     world: observed.World | None = None
@@ -88,7 +91,15 @@ class Loop:
             instance=parts.instance, desired=desired, records=snapshot.records, world=world, now=now, budgets=parts.budgets
         )
         planned = plan.compute(facts)
-        seen = Pass(standing=Standing.MOVED, at=now, desired=desired, plan=planned, world=world, notice=wish.notice)
+        seen = Pass(
+            standing=Standing.MOVED,
+            at=now,
+            desired=desired,
+            plan=planned,
+            world=world,
+            notice=wish.notice,
+            remark=wish.remark,
+        )
         if expected and planned.digest != expected:
             return seen
         recorded = self._recorder.record(snapshot, facts, planned.records, planned.lines, wish.notice)

@@ -33,6 +33,8 @@ class Teller:
         """Print the transitions of a pass, and what is new of what stands in its way."""
         for line in done.lines:
             output.line(shown(line, self._form))
+        if done.remark:
+            output.note(output.clean(done.remark))
         self._warn("notice", [done.notice] if done.notice else [])
         problems = done.desired.problems if done.desired else ()
         self._warn("problem", [str(problem) for problem in problems])
