@@ -11,8 +11,6 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FORMATS = ("text", "wide", "json", "yaml", "markdown")
-
 TRACE = "perdure.trace"
 """Key of the root context's `meta`: whether a stack trace is wanted."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from reconciler import annotate, errors
 from reconciler.cli import selection
 from reconciler.contracts import ledger
-from reconciler.core import action, facts, model, observed, plan, record, situation
+from reconciler.core import action, facts, model, observed, plan, record, situation, spec
 
 ASIDE = frozenset({"Recorded", "Outdated", "Retention", "Unclaimed"})
 """Reasons of actions that are about what a run has left behind, not about the run."""
@@ -28,6 +28,8 @@ class View:
     snapshot: ledger.Snapshot
     world: observed.World
     plan: action.Plan | None = None
+    sayings: Mapping[str, action.Action] = field(default_factory=dict)
+    """By run: the action of the plan that is about the run itself."""
     budgets: situation.Budgets = field(default_factory=situation.Budgets)
 
     @property
@@ -41,8 +43,7 @@ class View:
 
     def said(self, run: str) -> action.Action | None:
         """Return what the plan says about a run itself."""
-        found = [act for act in (self.plan.actions if self.plan else ()) if act.run == run and act.reason not in ASIDE]
-        return found[-1] if found else None
+        return self.sayings.get(run)
 
     def item(self, run: record.Record) -> observed.Item | None:
         """Return what is seen of a run's newest attempt."""
@@ -50,7 +51,7 @@ class View:
         target = self.world.targets.get(newest.target) if newest else None
         if newest is None or target is None:
             return None
-        return next((item for ref, item in target.items.items() if (ref.run, ref.attempt) == (run.run, newest.number)), None)
+        return target.items.get(spec.AttemptRef(run=run.run, attempt=newest.number))
 
 
 def planned(view: View, budgets: situation.Budgets) -> View:
@@ -66,7 +67,9 @@ def planned(view: View, budgets: situation.Budgets) -> View:
         now=view.now,
         budgets=budgets,
     )
-    return dataclasses.replace(view, plan=plan.compute(given), budgets=budgets)
+    computed = plan.compute(given)
+    sayings = {act.run: act for act in computed.actions if act.reason not in ASIDE}
+    return dataclasses.replace(view, plan=computed, sayings=sayings, budgets=budgets)
 
 
 def stores(runs: Iterable[record.Record]) -> Mapping[str, observed.StoreView]:

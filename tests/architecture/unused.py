@@ -16,6 +16,9 @@ members of an enumeration, are read by whoever reads the record."""
 DECORATORS = ["@*.command", "@*.group", "@*.result_callback", "@*.callback", "@*.filter"]
 
 WHITELIST = {
+    "format_commands": "click, when it prints the list of commands",
+    "move": "the table of commands in reconciler/cli/main.py",
+    "resume": "the table of commands in reconciler/cli/main.py",
     "restore_dir": "programs that import agent/contract/perdure_job.py",
 }
 """Names that something outside the sources uses: the name, and what uses it. A row that is no longer needed turns the
