@@ -56,7 +56,7 @@ REFUSED = {"bad"}
 PROBLEM = model.Problem(file="a.yaml", line=1, column=1, message="wrong")
 
 
-def read(tree: source.Tree, revision: source.Revision, previous: model.Desired | None) -> model.Desired:
+def read(_tree: source.Tree, revision: source.Revision, previous: model.Desired | None) -> model.Desired:
     """Like the loader: a refused or partly wrong revision has the objects of `previous`."""
     wrong = revision.id in REFUSED or revision.id == "partly"
     kept = {"from": model.TargetSpec(name=previous.revision)} if wrong and previous else {}
