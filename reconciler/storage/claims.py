@@ -6,8 +6,8 @@ import contextlib
 
 from reconciler import errors
 from reconciler.core import spec
-from reconciler.storage import layout
-from reconciler.storage.disk import Disk, read_all
+from reconciler.storage import files, layout
+from reconciler.storage.disk import Disk
 
 _LONGEST_OWNER = 4096
 
@@ -28,7 +28,7 @@ def claim(disk: Disk, ref: spec.AttemptRef, owner: str, token: str) -> bool:
         file.close()
         with contextlib.suppress(OSError):
             disk.unlink(aside)
-    if read_all(disk, place, _LONGEST_OWNER) != content:
+    if files.read_all(disk, place, _LONGEST_OWNER) != content:
         return False
     disk.sync_folder(folder)  # also when it was ours before: that process may not have come to it
     return True

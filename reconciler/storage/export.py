@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.storage.disk import explained
+from reconciler.storage import files
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o777
@@ -21,7 +21,7 @@ def export(image: store.Image, directory: str) -> None:
 
     Raises `errors.Refused` when it is not empty, `errors.Unavailable` when there is no room; nothing is left below it then.
     """
-    with explained(directory):
+    with files.explained(directory):
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
         root = os.open(directory, _FOLDER)

@@ -8,8 +8,8 @@ from typing import Self
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.storage import contents, export, layout, manifest, packs
-from reconciler.storage.disk import Disk, File, explained
+from reconciler.storage import contents, export, files, layout, manifest, packs
+from reconciler.storage.disk import Disk, File
 
 
 def read_manifest(disk: Disk, run: str, digest: str) -> tuple[manifest.Manifest, File]:
@@ -35,7 +35,7 @@ class PathImage:
         self._place = place
         self._lock = lock
         self._where = f"checkpoint {found.digest[:19]}"
-        with explained(self._where):
+        with files.explained(self._where):
             if not lock.lock(exclusive=False) or not lock.linked():
                 raise errors.Refused("the checkpoint is being pruned", where=self._where, remedy="Choose another one.")
             if not contents.complete(place, found.body, {}):
@@ -52,7 +52,7 @@ class PathImage:
         """Yield (offset, data) of a file."""
         if path not in self.index.files:
             raise errors.InvalidInput("the checkpoint has no such file", where=path)
-        with explained(self._where):
+        with files.explained(self._where):
             yield from self._contents.extents(path)
 
     def export(self, directory: str) -> None:
@@ -61,12 +61,12 @@ class PathImage:
 
     def check(self, progress: store.Progress | None = None) -> None:
         """Re-hash every byte. Raises `errors.Damaged`."""
-        with explained(self._where):
+        with files.explained(self._where):
             self._contents.check(progress)
 
     def is_going(self) -> bool:
         """Return whether it has a tombstone."""
-        with explained(self._where):
+        with files.explained(self._where):
             return layout.TOMBSTONE in self._place.disk.names(layout.image(self.meta.run, self.digest))
 
     def close(self) -> None:

@@ -19,8 +19,8 @@ import msgspec
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.storage import keyring, manifest, names, packs
-from reconciler.storage.digests import BLOCK_DIGEST, IN_BLOCK, UNIT_DIGEST, Digests
+from reconciler.storage import digests, keyring, manifest, names, packs
+from reconciler.storage.digests import Digests
 from reconciler.storage.packs import Frame
 
 UNIT = store.UNIT
@@ -264,7 +264,7 @@ def _sane(frame: Frame) -> Frame:
         and frame.offset >= 0
         and 0 < frame.stored <= packs.LARGEST + keyring.TAG
         and 0 < frame.plain <= packs.LARGEST
-        and len(frame.digest) == BLOCK_DIGEST
+        and len(frame.digest) == digests.BLOCK_DIGEST
     )
     if not good:
         raise errors.Damaged("a frame of impossible size")
@@ -273,8 +273,9 @@ def _sane(frame: Frame) -> Frame:
 
 def _check(span: Span, before: Span | None) -> None:
     units, blocks = span.digests.units, span.digests.blocks
-    good = len(units) % UNIT_DIGEST == 0 and len(blocks) == -(-len(span.digests) // IN_BLOCK) * BLOCK_DIGEST
-    good = good and span.first >= 0 and len(units) > 0 and (before is None or span.first >= before.end)
+    good = 0 < len(units) == len(span.digests) * digests.UNIT_DIGEST
+    good = good and len(blocks) == -(-len(span.digests) // digests.IN_BLOCK) * digests.BLOCK_DIGEST
+    good = good and span.first >= (0 if before is None else before.end)
     next_unit = 0
     for run in span.runs:
         frame = run.source

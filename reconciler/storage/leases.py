@@ -30,7 +30,7 @@ def begin(disk: Disk, run: str, token: str) -> File:
     if not file.lock(exclusive=True) or not file.linked():
         file.close()
         raise errors.Busy("a sweep took this writer's lock; try again", where=run)
-    disk.sync_folder(folder)
+    disk.sync_folder(folder)  # the store may be another machine's, whose power can go while we live
     return file
 
 

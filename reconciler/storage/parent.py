@@ -6,7 +6,7 @@ import bisect
 import threading
 
 from reconciler.storage import digests, index
-from reconciler.storage.digests import UNIT_DIGEST, Bytes, Digests
+from reconciler.storage.digests import Bytes, Digests
 from reconciler.storage.index import Run, Span
 
 _Answer = tuple[Digests, list[int], list[Run]]
@@ -82,7 +82,7 @@ def _pieced(spans: list[Span], first: int, count: int) -> tuple[list[bytes], lis
     for span in spans:
         shift = span.first - first
         begin, end = max(shift, 0), min(shift + len(span.digests), count)
-        old[begin:end] = digests.split(span.digests.units[(begin - shift) * UNIT_DIGEST : (end - shift) * UNIT_DIGEST])
+        old[begin:end] = digests.split(span.digests.units)[begin - shift : end - shift]
         for run in span.runs:
             start, stop = max(run.start + shift, 0), min(run.start + shift + run.count, count)
             if start < stop:

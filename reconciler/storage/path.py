@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import model, observed, spec
-from reconciler.storage import claims, contents, image, keyring, layout, leases, logs, manifest, packs, prune, sink
-from reconciler.storage.disk import Disk, explained
+from reconciler.storage import claims, contents, files, image, keyring, layout, leases, logs, manifest, packs, prune, sink
+from reconciler.storage.disk import Disk
 from reconciler.storage.disk.local import LocalDisk
 
 THREADS = 2
@@ -42,7 +42,7 @@ class PathStore:
         attempt that was not claimed, `errors.Busy` for a superseded one.
         """
         self._keyring.require(signing=self._config.signing, encryption=self._config.encryption)
-        with contextlib.ExitStack() as undo, explained(self._where):
+        with contextlib.ExitStack() as undo, files.explained(self._where):
             disk = self._open_disk()
             undo.callback(disk.close)
             claims.check(disk, spec.AttemptRef(run=meta.run, attempt=meta.attempt))
@@ -71,7 +71,7 @@ class PathStore:
 
     def open(self, digest: str) -> image.PathImage:
         """Return a complete image. It stays safe from prune until it is closed."""
-        with contextlib.ExitStack() as undo, explained(self._where):
+        with contextlib.ExitStack() as undo, files.explained(self._where):
             disk = self._open_disk()
             undo.callback(disk.close)
             home = self._home(disk, digest)
@@ -166,7 +166,7 @@ class PathStore:
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[Disk]:
-        with explained(self._where):
+        with files.explained(self._where):
             disk = self._open_disk()
             try:
                 yield disk

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import codec
-from reconciler.storage import image, layout, leases
-from reconciler.storage.disk import Disk, read_all, write_aside
+from reconciler.storage import files, image, layout, leases
+from reconciler.storage.disk import Disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +110,11 @@ def _tombstone(disk: Disk, run: str, digest: str, plan: store.Prune, now: float,
     folder = layout.image(run, digest)
     path = f"{folder}/{layout.TOMBSTONE}"
     try:
-        return min(codec.decode(read_all(disk, path, 4096), Tombstone).since, now)
+        return min(codec.decode(files.read_all(disk, path, 4096), Tombstone).since, now)
     except (FileNotFoundError, errors.Damaged):
         content = codec.encode(Tombstone(since=now, reason=plan.reason[:1000]))
         with contextlib.suppress(FileNotFoundError):  # swept away while it was written: the next pass writes it
-            write_aside(disk, path, f"{folder}/.{token}.tombstone", content)
+            files.write_aside(disk, path, f"{folder}/.{token}.tombstone", content)
         return now
 
 

@@ -18,6 +18,7 @@ from reconciler.storage import (
     announced,
     claims,
     contents,
+    files,
     image,
     index,
     layout,
@@ -29,7 +30,7 @@ from reconciler.storage import (
     publish,
     units,
 )
-from reconciler.storage.disk import File, explained
+from reconciler.storage.disk import File
 from reconciler.storage.index import Ticket
 
 
@@ -172,8 +173,8 @@ class PathSink:
         self._pack.finish()
         self._series.finish()
         self._settle.finish()
-        files = self._announced.files()
-        table = self._index.finish(files)
+        listed = self._announced.files()
+        table = self._index.finish(listed)
         sealed, base = self._series.sealed, self._order.base
         listing = self._index_pack.seal()
         place = self._order.place
@@ -184,8 +185,8 @@ class PathSink:
             meta=self._order.meta,
             parent=self._order.parent,
             depth=base.body.depth + 1 if base is not None and reused else 0,
-            files=len(files),
-            logical_bytes=sum(file.entry.size for file in files),
+            files=len(listed),
+            logical_bytes=sum(file.entry.size for file in listed),
             stored_bytes=sum(pack.size for pack in sealed.values()) + listing.size,
             packs=tuple(sealed[name] if name in sealed else place.rewrapped(held[name]) for name in self._index.packs),
             index=listing,
@@ -256,4 +257,4 @@ class PathSink:
             raise errors.Refused(f"this checkpoint was {self._state} already")
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
-        return explained(f"checkpoint of {self._order.meta.run}")
+        return files.explained(f"checkpoint of {self._order.meta.run}")

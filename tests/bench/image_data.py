@@ -1,7 +1,7 @@
 """Seeded memory-like data for the store's figures: the same seed gives the same bytes on every machine.
 
 `unique` pages all differ and compress to about half: arrays of pointers and counters, text, and floating-point numbers.
-`repeated` pages are unique for one quarter; the other three are copies of pages in the same megabyte, where zstd finds them best.
+`repeated` pages are unique for one quarter; the rest are copies of pages in the same megabyte, where zstd finds them best.
 `changed` replaces a twentieth of the pages, in a few stretches or one by one.
 """
 

@@ -7,15 +7,8 @@ Every path is relative to the store's root, with "/" between its parts. Nothing 
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
-
-from reconciler import errors
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,48 +109,3 @@ class Disk(Protocol):
     def close(self) -> None:
         """Let go of the root, so that it can be unmounted."""
         ...
-
-
-@contextlib.contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn an `OSError` into the error that says what to do next."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in FULL:
-            remedy = "Free space (`perdure checkpoints` shows what is kept), or raise the limit of the file system or quota."
-            raise errors.Unavailable(f"the store is full: {reason}", where=where, remedy=remedy) from error
-        if error.errno == errno.ENOENT:
-            raise errors.Damaged(f"a file of the store is missing: {error.filename}", where=where) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            remedy = "Give the account that runs this process read and write access to the store's folder."
-            raise errors.Unavailable(f"the store may not be used: {reason}", where=where, remedy=remedy) from error
-        if error.errno == errno.ESTALE:
-            raise errors.Unavailable(
-                f"the store is not where it was: {reason}", where=where, remedy="Mount it again."
-            ) from error
-        raise errors.Unavailable(f"the store does not answer: {reason}", where=where) from error
-
-
-def write_aside(disk: Disk, path: str, aside: str, data: bytes) -> None:
-    """Put `data` at `path` in one durable step: written to `aside` in the same folder, synced, renamed, the folder synced."""
-    file = disk.create(aside)
-    try:
-        file.write(data)
-        file.sync()
-    finally:
-        file.close()
-    disk.rename(aside, path)
-    disk.sync_folder(path.rpartition("/")[0])
-
-
-def read_all(disk: Disk, path: str, limit: int) -> bytes:
-    """Return a file's bytes. Raises `errors.Damaged` when it is longer than `limit`: it is not what it pretends to be."""
-    file = disk.open(path)
-    try:
-        if file.size() > limit:
-            raise errors.Damaged(f"longer than {limit} bytes", where=path)
-        return file.read(0, limit)
-    finally:
-        file.close()
