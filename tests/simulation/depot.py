@@ -137,6 +137,7 @@ class Depot:
         seat.fault = None
         self.commits.append(len(seat.trace) - begun)
         self._world.watch.published(ref, taken, superseded)
+        self._world.watch.acknowledged(taken)
         return taken
 
     def abort(self, host: machine.Machine, sink: store.Sink) -> None:
@@ -172,6 +173,7 @@ class Depot:
         self._world.note("store", "power cut")
         self._disk = self._disk.after_power_cut(self._world.chance.randrange(1 << 30))
         self._seats.clear()
+        self._world.watch.power_cut()
 
     def mend(self) -> None:
         """It answers, and has room."""

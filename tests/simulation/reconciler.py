@@ -264,9 +264,11 @@ class _Store:
 
     def prune(self, plan: store.Prune, now: float) -> tuple[str, ...]:
         def carry_out() -> tuple[str, ...]:
-            gone = self._store().prune(plan, now)
-            self._by.world.watch.pruned(gone)
-            return gone
+            try:
+                return self._store().prune(plan, now)
+            finally:  # also one that failed half-way
+                truth = self._by.world.depot.truth()
+                self._by.world.watch.pruned(tuple(digest for digest in plan.digests if not truth.verify(digest).ok))
 
         def unheard() -> tuple[str, ...]:
             raise errors.Unavailable("no answer")

@@ -51,6 +51,8 @@ class Watch:
     """Which disk each attempt was started from."""
     _claims: dict[spec.AttemptRef, str] = field(default_factory=dict)
     _published: dict[str, Publication] = field(default_factory=dict)
+    _safe: set[str] = field(default_factory=set)
+    """What a power cut of the store must not take away."""
     _completed: set[str] = field(default_factory=set)
     _finished: dict[str, int] = field(default_factory=dict)
     _noted: dict[str, int] = field(default_factory=dict)
@@ -142,6 +144,16 @@ class Watch:
         insist(ref in self._claims, "only claimed attempts publish", self._call(ref))
         self._published[taken.digest] = Publication(ref=ref, step=taken.step or 0, at=self._tick())
 
+    def acknowledged(self, taken: observed.Taken) -> None:
+        """The store has said to an agent that a checkpoint is safe."""
+        self._safe.add(taken.digest)
+
+    def power_cut(self) -> None:
+        """The store has come back: what it called safe is there."""
+        place = self.within.depot.truth()
+        for digest in sorted(self._safe):
+            insist(place.verify(digest).ok, "a safe checkpoint survives", f"{digest[:19]} is damaged or gone after a power cut")
+
     def offered(self, run: str, listed: tuple[observed.Taken, ...]) -> None:
         """The store offers these checkpoints of a run."""
         place = self.within.depot.truth()
@@ -152,6 +164,7 @@ class Watch:
 
     def pruned(self, digests: tuple[str, ...]) -> None:
         """The store has deleted these checkpoints."""
+        self._safe.difference_update(digests)
         for digest in digests:
             known = self._published.get(digest)
             run = self.within.record(known.ref.run) if known else None
