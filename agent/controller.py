@@ -141,8 +141,10 @@ class HostController:
         if before in (process.Presence.LIVE, process.Presence.ENDED) or (child is not None and child.poll() is None):
             return
         secrets: dict[str, str] = {}
-        if before is process.Presence.ABSENT:
+        with contextlib.suppress(errors.Refused) if before is process.Presence.ORPHANED else contextlib.nullcontext():
+            # Who adopts needs them too: to keep them out of the output.
             secrets = secretfiles.read(self._setup.secrets, entry.spec.tenant, entry.spec.workload.secrets)
+        if before is process.Presence.ABSENT:
             groups = self._setup.groups.create(str(entry.ref), entry.spec.resources) if self._setup.groups else {}
             launch = self._workspace.launch(entry.spec, entry.assignment.grace, groups)
             process.prepare(place.supervisor, launch, self._setup.account.pair if self._setup.account else None)

@@ -29,8 +29,8 @@ SECONDS = 10.0
 class Household(Protocol):
     """What can be asked of the agent."""
 
-    def state(self) -> observed.HostState:
-        """Return the host as it is now."""
+    def status(self) -> observed.HostState:
+        """Return the host as a person on it wants to see it."""
         ...
 
     def notice(self, seconds: float, reason: str = "") -> None:
@@ -108,7 +108,7 @@ class _Visitor(socketserver.StreamRequestHandler):
 def _answer(agent: Household, question: dict[str, Any]) -> dict[str, Any]:
     match question["do"]:
         case "status":
-            state: dict[str, Any] = codec.plain(agent.state())
+            state: dict[str, Any] = codec.plain(agent.status())
             return state
         case "notice":
             agent.notice(float(question["seconds"]), str(question.get("reason", "")))

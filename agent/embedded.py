@@ -26,6 +26,11 @@ class EmbeddedUplink:
         self._archive = archive
         self._wake: Callable[[], None] | None = None
 
+    @property
+    def trouble(self) -> str:
+        """Nothing can stand between two parts of one process."""
+        return ""
+
     def send(self, state: observed.HostState) -> None:
         """Hand the newest state over."""
         self._deliver(state)

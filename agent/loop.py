@@ -125,6 +125,13 @@ class Agent:
             said = report.state(self._setup.offer, self._book.host, tuple(items), self._boot, troubles)
             return dataclasses.replace(said, generation=self._generation)
 
+    def status(self) -> observed.HostState:
+        """Return the host as a person on it wants to see it: with what stands between it and the reconciler."""
+        state = self.state()
+        if not self._link.trouble:
+            return state
+        return dataclasses.replace(state, conditions=(*state.conditions, f"link: {self._link.trouble}"))
+
     def settled(self) -> bool:
         """Return whether nothing is under way that comes to its end by itself, but for the programs: what there is was said."""
         with self._lock:

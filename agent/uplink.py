@@ -15,6 +15,11 @@ class Uplink(Protocol):
     the newest state again and offers the newest assignments it receives.
     """
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing passes now; empty while all is well."""
+        ...
+
     def send(self, state: observed.HostState) -> None:
         """Keep `state` as the newest and pass it on as soon as the connection stands."""
         ...

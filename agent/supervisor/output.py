@@ -37,6 +37,8 @@ class Output:
 
     def append(self, data: bytes) -> None:
         """Add bytes, starting a new segment where the current one is full."""
+        if not data:
+            return
         if self._lost:
             note = f"\n[perdure: {self._lost} bytes of output lost: the disk was full]\n".encode()
             if not self._write(note):

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from agent.supervisor import confinement, files, output, processes, program, tree, verdict
+from agent.supervisor import confinement, files, mask, output, processes, program, tree, verdict
 
 TICK = 0.1
 """Seconds between looks while the tree is being ended."""
@@ -62,10 +62,12 @@ class Supervisor:
         self._timeout = self._launch.timeout
         self._grace = self._launch.grace
         self._listen()
+        secrets = _secrets()
+        self._mask = mask.Mask((secrets or {}).values())
         started = files.read(self._folder, files.STARTED)
         if started is not None:
             self._adopt(started)
-        elif not self._begin():
+        elif not self._begin(secrets):
             return 4
         while not self._finished:
             self._wait()
@@ -93,8 +95,7 @@ class Supervisor:
     def _shut_down(self, *_: object) -> None:
         self._shutdown = True
 
-    def _begin(self) -> bool:
-        secrets = _secrets()
+    def _begin(self, secrets: dict[str, str] | None) -> bool:
         if secrets is None:
             return False
         self._child = True
@@ -261,6 +262,7 @@ class Supervisor:
                 self._write_result()
             return
         self._drain(None)
+        self._log.append(self._mask.rest())
         self._result["gone"] = True
         self._write_result()
         if not self._unwritten:
@@ -285,7 +287,7 @@ class Supervisor:
                 data = os.read(self._pipe, CHUNK)
             except BlockingIOError:
                 return
-            self._log.append(data)
+            self._log.append(self._mask.feed(data))
             taken += 1
 
 

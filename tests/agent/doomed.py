@@ -32,6 +32,8 @@ class Files:
         self._replace = replace
         self._known: tuple[bytes, spec.Assignments] | None = None
 
+    trouble = ""
+
     def send(self, state: observed.HostState) -> None:
         partial = self._folder / "state.partial"
         partial.write_bytes(codec.encode(state))

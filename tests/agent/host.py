@@ -36,6 +36,8 @@ class ByHand:
         self.said: list[observed.HostState] = []
         self.trees: dict[str, bytes] = {}
 
+    trouble = ""
+
     def send(self, state: observed.HostState) -> None:
         self.said.append(state)
 

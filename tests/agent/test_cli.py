@@ -97,7 +97,7 @@ def test_status_notice_and_drain_reach_the_agent(host: Host) -> None:
 class Quiet:
     """An agent that has nothing to do."""
 
-    def state(self) -> observed.HostState:
+    def status(self) -> observed.HostState:
         return observed.HostState(host="h")
 
     def notice(self, seconds: float, reason: str = "") -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent import process
-from agent.supervisor import files, processes
+from agent.supervisor import files, mask, processes
 from reconciler.core import observed
 from tests import conditions
 from tests.agent.supervised import Supervised
@@ -280,6 +280,37 @@ def test_a_supervisor_is_small(start: Start) -> None:
     one = start("import time; time.sleep(3600)")
     one.live()
     assert processes.resident([one.supervisor]) < 15 << 20
+
+
+def test_secrets_are_kept_out_of_the_output(start: Start) -> None:
+    program = """
+import os, time
+os.write(1, b"one " + os.environb[b"TOKEN"] + b" two s3")
+time.sleep(0.2)
+os.write(1, b"cret-and-long three s3cre")
+"""
+    one = start(program, secrets={"TOKEN": "s3cret-and-long", "SHORT": "o", "LINES": "first-line\nsecond-line"})
+    one.exit()
+    assert one.output() == b"one *** two *** three s3cre"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_the_mask_hides_values_in_any_pieces(size: int) -> None:
+    hidden = mask.Mask(["secret-value", "secret-value-longer", "line one\nline two"])
+    text = b"a secret-value b secret-value-longer c line two d secret-val e"
+    shown = b"".join(hidden.feed(text[at : at + size]) for at in range(0, len(text), size)) + hidden.rest()
+    assert shown in (b"a *** b *** c *** d secret-val e", b"a *** b ***-longer c *** d secret-val e")
+    assert b"secret-value" not in shown
+
+
+def test_what_the_agent_has_open_does_not_live_on(start: Start, tmp_path: Path) -> None:
+    left = os.open(tmp_path / "left", os.O_CREAT | os.O_RDWR)
+    os.set_inheritable(left, True)
+    one = start("import time; time.sleep(3600)")
+    os.close(left)
+    for pid in (one.live(), one.supervisor):
+        names = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        assert str(tmp_path / "left") not in names
 
 
 def test_nothing_is_readable_by_others(start: Start) -> None:

@@ -1,0 +1,42 @@
+"""Keeps secrets out of the program's output, whatever the program prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+SHORTEST = 6
+"""Characters from which on a value is masked: a shorter one stands in too many innocent lines."""
+SHOWN = b"***"
+
+
+class Mask:
+    """Replaces values in a stream, also where one comes in two pieces."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        """Mask each value, and each of its lines."""
+        pieces = {piece.strip() for value in values for piece in [value, *value.splitlines()]}
+        wanted = {piece.encode() for piece in pieces if len(piece) >= SHORTEST}
+        # The longest first, or a value within another one would leave the rest of it to be read.
+        self._values = sorted(wanted, key=len, reverse=True)
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what can be shown of everything fed so far; the beginning of a value is held back until it is decided."""
+        if not self._values:
+            return data
+        data = self._held + data
+        for value in self._values:
+            data = data.replace(value, SHOWN)
+        keep = max(_overlap(data, value) for value in self._values)
+        self._held = data[len(data) - keep :]
+        return data[: len(data) - keep]
+
+    def rest(self) -> bytes:
+        """Return what was held back, when nothing more comes."""
+        held, self._held = self._held, b""
+        return held
+
+
+def _overlap(data: bytes, value: bytes) -> int:
+    """Return how many bytes at the end of `data` are the beginning of `value`."""
+    return next((size for size in range(min(len(value) - 1, len(data)), 0, -1) if data.endswith(value[:size])), 0)
