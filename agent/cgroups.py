@@ -58,8 +58,9 @@ class Groups:
     def sweep(self, keep: set[str]) -> None:
         """Remove groups of attempts that are not in `keep`, and those of agents that were killed, as far as they are empty."""
         for folder in set(self.folders.values()):
-            left = [group for group in folder.iterdir() if group.is_dir() and group.name not in keep]
-            agents = [one for one in folder.parent.glob(f"{PREFIX}*") if one != folder] if self.version == 1 else []
+            # Another agent's sweep may remove our folder while it is empty: `create` makes it again.
+            left = [group for group in folder.glob("*/") if group.name not in keep]
+            agents = [one for one in folder.parent.glob(f"{PREFIX}*/") if one != folder] if self.version == 1 else []
             for group in [*left, *agents]:
                 with contextlib.suppress(OSError):  # the kernel refuses where anything is inside
                     group.rmdir()
