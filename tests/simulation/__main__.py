@@ -24,14 +24,15 @@ def main() -> int:
         return _count()
     first, last = (asked.seed, asked.seed + 1) if asked.seed is not None else map(int, asked.seeds.split(":"))
     runs = map(tour.walk, tour.points()) if asked.tour else map(seeds.run, range(first, last))
-    began, number, broken = time.monotonic(), 0, 0
-    for number, outcome in enumerate(runs, start=1):
+    began, done, broken = time.monotonic(), 0, 0
+    for outcome in runs:
+        done += 1
         broken += bool(outcome.broken)
         if asked.verbose:
             print(seeds.tell(outcome.trace))
         if outcome.broken:
             print(outcome.broken if asked.verbose else outcome)
-    print(f"{number} runs, {broken} broken, {time.monotonic() - began:.1f} s", file=sys.stderr)
+    print(f"{done} runs, {broken} broken, {time.monotonic() - began:.1f} s", file=sys.stderr)
     return 1 if broken else 0
 
 

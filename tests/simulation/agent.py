@@ -163,7 +163,9 @@ def _difference(before: journal.Entry | None, after: journal.Entry) -> str:
     if before is not None and after.request != before.request and after.request is not None and after.request.detail:
         said.append(f"checkpoint failed: {after.request.detail}")
     if after.exit is not None:
-        said.append(f"{after.exit.kind.value} {'stopped' if after.exit.stopped else after.exit.code} {after.exit.detail}".rstrip())
+        said.append(
+            f"{after.exit.kind.value} {'stopped' if after.exit.stopped else after.exit.code} {after.exit.detail}".rstrip()
+        )
     return ", ".join(said)
 
 
@@ -211,6 +213,11 @@ class Wire:
         self._sent: observed.HostState | None = None
         self._assignments: spec.Assignments | None = None
 
+    @property
+    def trouble(self) -> str:
+        """Nothing that anybody reads."""
+        return ""
+
     def send(self, state: observed.HostState) -> None:
         """Keep the newest and pass it on: the whole of it where it has changed, else only its number."""
         self._state = state
@@ -236,10 +243,10 @@ class Wire:
 
     def receive(self, given: spec.Assignments) -> None:
         """A set has come."""
-        if self._owner.alive and not self._owner.host.partitioned:
-            if self._assignments is None or given.generation > self._assignments.generation:
-                self._assignments = given
-                self._owner.poke()
+        newer = self._assignments is None or given.generation > self._assignments.generation
+        if newer and self._owner.alive and not self._owner.host.partitioned:
+            self._assignments = given
+            self._owner.poke()
 
     def connect(self) -> None:
         """Dial when there is no connection."""

@@ -139,7 +139,8 @@ def _kill_job(of: world.World) -> None:
 
 def _jump(of: world.World) -> None:
     """A clock jumps by an hour, or runs at double speed from now on, or as it should."""
-    someone = of.chance.choice([*of.reconcilers, *of.machines.values()])
+    everyone: list[reconciler.Reconciler | machine.Machine] = [*of.reconcilers, *of.machines.values()]
+    someone = of.chance.choice(everyone)
     what = of.chance.choice(("+1 h", "-1 h", "double speed", "normal speed"))
     of.note(someone.name, f"clock: {what}")
     if what.endswith("h"):

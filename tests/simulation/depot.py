@@ -27,7 +27,7 @@ STATE = "state"
 def numbered_files() -> Iterator[None]:
     """Name the store's files by number instead of by chance, so that a seed gives the same bytes again."""
     numbers = itertools.count(1)
-    with mock.patch.object(path, "_token", lambda: f"{next(numbers):016x}"):
+    with mock.patch.object(path, "_token", side_effect=lambda: f"{next(numbers):016x}"):
         yield
 
 
@@ -72,7 +72,7 @@ class Depot:
         self.unavailable = False
         self.full = False
 
-    def store(self, name: str, declared: model.StoreSpec) -> path.PathStore:
+    def seated(self, name: str, declared: model.StoreSpec) -> path.PathStore:
         """Return the store for the process called `name`. Raises `errors.Unavailable`."""
         if self.unavailable:
             raise errors.Unavailable("the store does not answer")
@@ -83,7 +83,7 @@ class Depot:
     def _of(self, host: machine.Machine, declared: model.StoreSpec) -> path.PathStore:
         if host.cut_from_stores:
             raise errors.Unavailable("the store cannot be reached from here")
-        return self.store(host.name, declared)
+        return self.seated(host.name, declared)
 
     def leave(self, name: str) -> None:
         """A process was killed: what it left stays, its locks do not."""

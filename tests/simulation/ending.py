@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.core import action, failures, identity, model, record
-from tests.simulation import person, watch
+from tests.simulation import watch
 
 if TYPE_CHECKING:
     from tests.simulation import world
@@ -19,9 +19,7 @@ AS_ASKED = {
 
 def wanted(of: world.World) -> dict[str, model.Job]:
     """Return the runs that the last revision asks for."""
-    return {
-        identity.run_id("sim", job, replica): job for job in of.person.jobs.values() for replica in range(job.replicas)
-    }
+    return {identity.run_id("sim", job, replica): job for job in of.person.jobs.values() for replica in range(job.replicas)}
 
 
 def unfinished(of: world.World) -> str:
@@ -92,7 +90,9 @@ def check(of: world.World) -> None:
     of.watch.check_notes({revision: of.ledger.note(revision) for revision in of.person.revisions})
     for run in records.values():
         if run.phase is record.Phase.FAILED:
-            watch.insist(_may_fail(run), "a run fails only by its own fault", f"run {run.run[:8]} of {run.job}: {run.attempts[-1]}")
+            watch.insist(
+                _may_fail(run), "a run fails only by its own fault", f"run {run.run[:8]} of {run.job}: {run.attempts[-1]}"
+            )
         for host in of.machines.values():
             for ref, job in host.disk.jobs.items():
                 live = run.live

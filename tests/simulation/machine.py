@@ -146,7 +146,7 @@ class Machine:
                 job.exit = observed.Exit(kind=observed.ExitKind.UNKNOWN, detail="gone without a record")
                 job.ended_at = self.clock.now()
             return
-        what = self.world.program(ref.run)
+        what = self.world.behaviour(ref.run)
         fails = self.world.failures_left(ref.run, what) > 0
         step = self.disk.restored.get(ref, 0)
         self.disk.jobs[ref] = job = Job(what=what, step=step, fails=fails, started_at=self.clock.now())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.contracts import store
 from reconciler.core import observed
@@ -26,7 +26,7 @@ class Program:
     """How many of its executions end badly before one ends well."""
     fails_at: int = 1
     """The step at which they do."""
-    failure: observed.Exit = observed.Exit(kind=observed.ExitKind.EXITED, code=3)
+    failure: observed.Exit = field(default_factory=lambda: observed.Exit(kind=observed.ExitKind.EXITED, code=3))
 
 
 def content(run: str, step: int) -> bytes:

@@ -7,11 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler import apply, errors, loop, observe, registry
-from reconciler.contracts import ledger, source, store, target
-from reconciler.core import model, observed, settle, spec
+from reconciler.core import settle
 from reconciler.link import switchboard
 from reconciler.targets import books, hosts
-from tests.simulation import clocks, fate, person, process
+from tests.simulation import clocks, fate, person, process, wires
 
 if TYPE_CHECKING:
     from tests.simulation import world
@@ -96,15 +95,15 @@ class Reconciler:
     def _parts(self) -> loop.Parts:
         shared = books.Books(self.board, self.clock)
         adapters = registry.Registry(
-            lambda declared: _Target(self, hosts.HostsTarget(declared, shared)),
-            lambda declared: _Store(self, declared),
+            lambda declared: wires.target(self, hosts.HostsTarget(declared, shared)),
+            lambda declared: wires.store(self, declared),
         )
         return loop.Parts(
             instance="sim",
             clock=self.clock,
-            source=_Source(self),
+            source=self.world.source,
             load=person.load,
-            ledger=_Ledger(self),
+            ledger=wires.ledger(self),
             observer=observe.Observer(adapters, observe.sequential),
             applier=apply.Applier(adapters, self.world.budgets),
             budgets=self.world.budgets,
@@ -170,110 +169,3 @@ class _Never:
 
     def is_set(self) -> bool:
         return False
-
-
-def _no_answer() -> settle.Outcome:
-    raise errors.Unavailable("no answer")
-
-
-class _Source:
-    def __init__(self, by: Reconciler) -> None:
-        self._by = by
-
-    def fetch(self) -> source.Revision | source.Stale:
-        return self._by.world.source.fetch()
-
-    def tree(self, revision: str) -> source.Tree:
-        return self._by.world.source.tree(revision)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._by.world.source, name)
-
-
-class _Ledger:
-    def __init__(self, by: Reconciler) -> None:
-        self._by = by
-
-    def read(self) -> ledger.Snapshot:
-        self._by.travel()
-        return self._by.world.ledger.read()
-
-    def append(self, snapshot: ledger.Snapshot, change: ledger.Change) -> ledger.Committed | ledger.Conflict:
-        evidence = dict(self._by.silence)
-        return self._by.request(
-            f"push: {change.message}",
-            lambda: self._append(snapshot, change, evidence),
-            lambda: ledger.Conflict(detail="git was killed before it had answered"),
-        )
-
-    def _append(
-        self, snapshot: ledger.Snapshot, change: ledger.Change, evidence: dict[str, Silence]
-    ) -> ledger.Committed | ledger.Conflict:
-        answer = self._by.world.ledger.append(snapshot, change)
-        if isinstance(answer, ledger.Committed):
-            self._by.world.watch.pushed(snapshot, change, evidence)
-        else:
-            self._by.world.note(self._by.name, f"push refused: {answer.detail}")
-        return answer
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._by.world.ledger, name)
-
-
-class _Target:
-    def __init__(self, by: Reconciler, real: target.Target) -> None:
-        self._by = by
-        self._real = real
-
-    def observe(self, at: float) -> observed.TargetView:
-        self._by.travel()
-        self._by.look()
-        view = self._real.observe(at)
-        if self._by.world.faults.happens("blind"):
-            return observed.TargetView(name=view.name, known=False, error="the listing failed")
-        return view
-
-    def apply(self, assignment: spec.Assignment) -> settle.Outcome:
-        asked = assignment.request.purpose.value if assignment.request else assignment.want.value
-        what = f"ask for {self._by.world.call(assignment.spec.ref)} on {assignment.spec.host}: {asked}"
-        return self._by.request(what, lambda: self._real.apply(assignment), _no_answer)
-
-    def delete(self, ref: spec.AttemptRef, host: str) -> settle.Outcome:
-        what = f"let {host} forget {self._by.world.call(ref)}"
-        return self._by.request(what, lambda: self._real.delete(ref, host), _no_answer)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._real, name)
-
-
-class _Store:
-    def __init__(self, by: Reconciler, declared: model.StoreSpec) -> None:
-        self._by = by
-        self._declared = declared
-
-    def _store(self) -> store.Store:
-        return self._by.world.depot.store(self._by.name, self._declared)
-
-    def list(self, run: str) -> tuple[observed.Taken, ...]:
-        listed = self._store().list(run)
-        self._by.world.watch.offered(run, listed)
-        return listed
-
-    def open(self, digest: str) -> store.Image:
-        return self._store().open(digest)
-
-    def prune(self, plan: store.Prune, now: float) -> tuple[str, ...]:
-        def carry_out() -> tuple[str, ...]:
-            try:
-                return self._store().prune(plan, now)
-            finally:  # also one that failed half-way
-                truth = self._by.world.depot.truth()
-                self._by.world.watch.pruned(tuple(digest for digest in plan.digests if not truth.verify(digest).ok))
-
-        def unheard() -> tuple[str, ...]:
-            raise errors.Unavailable("no answer")
-
-        return self._by.request(f"prune {len(plan.digests)} checkpoints", carry_out, unheard)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store(), name)

@@ -111,5 +111,7 @@ def _quiet(of: world.World) -> None:
     of.run(300.0)
     text = ending.unfinished(of)
     watch.insist(not text, "it stays as it was asked to be", text)
-    watch.insist(acted == [each.acted for each in of.reconcilers], "the loop is quiet", "a pass acted long after the last change")
+    watch.insist(
+        acted == [each.acted for each in of.reconcilers], "the loop is quiet", "a pass acted long after the last change"
+    )
     watch.insist(pushes == of.watch.pushes, "the loop is quiet", "a pass pushed long after the last change")

@@ -11,8 +11,8 @@ from reconciler.core import codec, failures, model, observed, record, spec
 from tests.simulation import program
 
 if TYPE_CHECKING:
-    from reconciler import loop
     from agent import journal
+    from reconciler import loop
     from tests.simulation import world
 
 
@@ -97,7 +97,9 @@ class Watch:
         insist(known, "only published checkpoints are restored", f"{self._call(ref)} from {digest[:19]}")
         assert known is not None
         whole = data == program.content(known.ref.run, known.step)
-        insist(whole, "no incomplete checkpoint is restored", f"{self._call(ref)} from {digest[:19]} of {self._call(known.ref)}")
+        insist(
+            whole, "no incomplete checkpoint is restored", f"{self._call(ref)} from {digest[:19]} of {self._call(known.ref)}"
+        )
 
     def completed(self, ref: spec.AttemptRef) -> None:
         """A process came to the end of its work."""
@@ -173,7 +175,11 @@ class Watch:
             newest = run.newest
             needed = newest is not None and newest.live and newest.restored_from == digest and newest.started_at is None
             others = [each for each, other in self._published.items() if other.ref.run == run.run and each not in digests]
-            insist(not needed and others, "no checkpoint is removed that is still needed", f"{digest[:19]} of {self._call(known.ref)}")
+            insist(
+                not needed and others,
+                "no checkpoint is removed that is still needed",
+                f"{digest[:19]} of {self._call(known.ref)}",
+            )
 
     # in the ledger
 
@@ -202,7 +208,11 @@ class Watch:
         """What has ended stays as it ended, whoever writes."""
         if old is None:
             return
-        insist(old.phase not in record.TERMINAL or new.phase is old.phase, "an end is for ever", f"{old.job} {old.phase} {new.phase}")
+        insist(
+            old.phase not in record.TERMINAL or new.phase is old.phase,
+            "an end is for ever",
+            f"{old.job} {old.phase} {new.phase}",
+        )
         insist(len(new.attempts) >= len(old.attempts), "no attempt is forgotten", f"run {old.run[:8]} of {old.job}")
         for was, now in zip(old.attempts, new.attempts, strict=False):
             same = was.live or (was.ending, was.exit, was.number) == (now.ending, now.exit, now.number)
@@ -231,9 +241,7 @@ class Watch:
             f"{self._call(ref)} from step {known.step} of {self._call(known.ref)}",
         )
 
-    def _given_up(
-        self, old: record.Record, new: record.Record, evidence: Mapping[str, tuple[float, int]]
-    ) -> None:
+    def _given_up(self, old: record.Record, new: record.Record, evidence: Mapping[str, tuple[float, int]]) -> None:
         """An attempt is given up only on evidence, or when both budgets are spent."""
         was = old.live
         if was is None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from reconciler.core import model, observed, record, situation, spec
+from reconciler.core import observed, record, situation, spec
 from reconciler.ledger import fake as ledgers
 from reconciler.source import fake as sources
 from tests.simulation import (
     chaos,
-    clocks,
     depot,
     fate,
     machine,
@@ -23,8 +21,7 @@ from tests.simulation import (
     watch,
 )
 
-if TYPE_CHECKING:
-    from reconciler.contracts import source
+BUDGETS = situation.Budgets(lost_after=60.0, lost_tries=4, backoff=5.0, backoff_cap=60.0)
 
 EXITS = (
     observed.Exit(kind=observed.ExitKind.EXITED, code=3),
@@ -55,7 +52,7 @@ class World:
     over: bool = False
     settling: bool = False
     """The faults have stopped, and nobody edits any more."""
-    budgets: situation.Budgets = situation.Budgets(lost_after=60.0, lost_tries=4, backoff=5.0, backoff_cap=60.0)
+    budgets: situation.Budgets = BUDGETS
     chance: random.Random = field(init=False)
     faults: chaos.Faults = field(init=False)
     source: sources.FakeSource = field(init=False)
@@ -118,7 +115,7 @@ class World:
         """Return a run's record as it is on the server."""
         return self.ledger._snapshot.records.get(run)
 
-    def program(self, run: str) -> program.Program:
+    def behaviour(self, run: str) -> program.Program:
         """Return what a run does: what was said of its job, or a matter of the seed and its name."""
         known = self.record(run)
         if known is not None and known.job in self.programs:
@@ -186,5 +183,3 @@ class World:
             rival.clock.run_at(1.0)
             rival.frozen_for = 0.0
             rival.start()
-
-
