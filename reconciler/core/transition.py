@@ -54,7 +54,8 @@ def duration(seconds: float | None) -> str:
     """Return seconds as people write them: "8 s", "3 min 20 s", "2 h 5 min"."""
     if seconds is None:
         return "an unknown time"
-    whole = round(max(seconds, 0.0))
+    seconds = max(seconds, 0.0)
+    whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 and seconds != whole else f"{whole} s"
     minutes, rest = divmod(whole, 60)

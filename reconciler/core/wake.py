@@ -31,9 +31,8 @@ def _silences(given: facts.Facts, sightings: Iterable[situation.Sighting]) -> It
 
 def _of_run(given: facts.Facts, run: record.Record) -> Iterator[float]:
     if run.phase is record.Phase.PENDING:
-        if run.not_before is not None:
-            yield run.not_before
-        yield given.now + situation.lag_left(run, given.now, given.budgets)
+        waits = run.not_before is not None and run.not_before > given.now
+        yield run.not_before if waits and run.not_before else given.now + situation.lag_left(run, given.now, given.budgets)
     if run.pending is not None and run.pending.failed_at is not None:
         yield run.pending.failed_at + given.budgets.delay(run.pending.tries)
     if retention.concerns(run):
