@@ -27,7 +27,7 @@ class Halt:
 
     phase: record.Phase
     reason: str
-    what: str
+    what: transition.What
     because: str = ""
     """Completes "… because" where the run goes on by itself."""
 
@@ -118,7 +118,7 @@ def _halted(run: record.Record, exit: observed.Exit, ended_at: float, look: Look
     detail = f"was stopped {with_what} because {because}"
     run = with_newest(run, dataclasses.replace(run.attempts[-1], detail=detail))
     text = f"Attempt {run.attempts[-1].number} of {called} {detail}; {_next(run, failures.Fault.MACHINE, look)}."
-    what = "failed" if run.phase is record.Phase.FAILED else "stopped"
+    what: transition.What = "failed" if run.phase is record.Phase.FAILED else "stopped"
     return run, (transition.line(run, what, text, look.now, step=step),)
 
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from reconciler.core import action, classify, model, observed, record, ruling, spec, transition, work
+
+HALTED: Mapping[record.Phase, transition.What] = {
+    record.Phase.STOPPED: "stopped",
+    record.Phase.SUSPENDED: "suspended",
+}
+"""Phases that a run takes without an attempt that ends, and how that is noted."""
 
 Intended = tuple[record.Record, action.Action, tuple[record.Line, ...]]
 
@@ -53,7 +60,7 @@ def launch(case: ruling.Case, decision: ruling.Decision, host: str) -> Intended:
     )
     lines: tuple[record.Line, ...] = ()
     if before is not None:
-        what = "retried" if before.ending in (record.Ending.FAILED, record.Ending.LOST) else "resumed"
+        what: transition.What = "retried" if before.ending in (record.Ending.FAILED, record.Ending.LOST) else "resumed"
         source = f"checkpoint {restored[:19]}{transition.at_step(decision.restore)}" if restored else "the beginning"
         text = f"{transition.name(after)} is {what} as attempt {attempt.number} on {host or job.target} from {source}."
         lines = (transition.line(after, what, text, case.now, host=host, checkpoint=restored, stepsLost=lost.steps),)
@@ -135,7 +142,7 @@ def _phase(run: record.Record, decision: ruling.Decision, now: float) -> tuple[r
     if phase is None or phase is run.phase:
         return run, ()
     changed = dataclasses.replace(run, phase=phase, reason=decision.reason)
-    what = {record.Phase.STOPPED: "stopped", record.Phase.SUSPENDED: "suspended"}.get(phase)
+    what = HALTED.get(phase)
     if what is None:
         return changed, ()
     return changed, (transition.line(changed, what, f"{transition.name(run)} is {what}: {decision.sentence}.", now),)

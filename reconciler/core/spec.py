@@ -70,9 +70,6 @@ class Purpose(enum.Enum):
 ENDING = frozenset({Purpose.SUSPEND, Purpose.UPDATE, Purpose.MOVE, Purpose.STOP, Purpose.NOTICE})
 """Purposes after whose safe checkpoint the attempt ends. (A notice's source host is going away.)"""
 
-REFUSABLE = frozenset({Purpose.SUSPEND, Purpose.UPDATE, Purpose.MOVE})
-"""Purposes that are given up when the checkpoint fails: the job runs on and the request is repeated later."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from reconciler.core import observed, record
 
-WHAT = (
-    "planned",
-    "started",
-    "suspended",
-    "resumed",
-    "lost",
-    "restored",
-    "failed",
-    "retried",
-    "finished",
-    "stopped",
-    "refused",
-)
+What = Literal["planned", "started", "suspended", "resumed", "lost", "restored", "failed", "retried", "finished", "stopped"]
 """Every transition that is noted. Periodic checkpoints are not among them: they go to the ledger only."""
 
 
-def line(run: record.Record, what: str, say: str, at: float, **data: str | int | float | None) -> record.Line:
+def line(run: record.Record, what: What, say: str, at: float, **data: str | int | float | None) -> record.Line:
     """Return one note line about a run; `data` holds the numbers that the sentence tells."""
     newest = run.newest
     return record.Line(

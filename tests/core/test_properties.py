@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import typing
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -142,7 +143,7 @@ def it_can_be_told_and_read_back(known: facts.Facts, planned: action.Plan) -> No
     assert explain.as_text(planned, everything=True).endswith(f"Plan: {explain.summary(planned)}.\n")
     assert explain.as_markdown(planned).startswith(explain.MARKER)
     codec.encode(explain.as_json(planned))
-    assert all(line.say.endswith(".") and line.what in transition.WHAT for line in planned.lines)
+    assert all(line.say.endswith(".") and line.what in typing.get_args(transition.What) for line in planned.lines)
     assert all(act.reason in reasons.TABLE for act in planned.actions)
     assert codec.decode(codec.encode(planned), action.Plan) == planned
     for run in known.records.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from reconciler.core import (
     rules_live,
     ruling,
     spec,
+    transition,
 )
 from tests.core import scene
 from tests.core.test_plans import CASES, PLANS
@@ -142,6 +144,11 @@ def test_every_filter_refuses_a_host_in_a_golden_case() -> None:
 
 def test_every_purpose_that_ends_an_attempt_says_what_becomes_of_the_run() -> None:
     assert set(endings.HALTS) | {spec.Purpose.NOTICE} == spec.ENDING | {spec.Purpose.DEMAND}
+
+
+def test_every_transition_is_noted_in_a_golden_case() -> None:
+    noted = {line.what for case in CASES for line in plan.compute(scene.read(PLANS / case).facts).lines}
+    assert noted == set(typing.get_args(transition.What))
 
 
 ROOT = Path(plan.__file__).parents[1]
