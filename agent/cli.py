@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -16,26 +17,33 @@ from typing import Any
 import click
 
 from reconciler import __version__, errors
+from reconciler.core import quantities
 
 INTERRUPTED = 130
 ROOT_DATA = "/var/lib/perdure/agent"
 USER_DATA = "~/.local/share/perdure-agent"
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class Duration(click.ParamType[float]):
-    """Seconds, as people write them: 30s, 2m, 1h, 45."""
+class Quantity(click.ParamType[float]):
+    """A quantity as manifests write it."""
 
-    name = "duration"
+    def __init__(self, name: str, form: re.Pattern[str], read: Callable[[str], float], examples: str) -> None:
+        self.name = name
+        self._form = form
+        self._read = read
+        self._examples = examples
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds; a usage error for anything else."""
+        """Return the quantity in the units of `core.model`; a usage error for anything else."""
         text = str(value).strip()
-        number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-        try:
-            return float(number) * UNITS[text[len(number) :]]
-        except (ValueError, KeyError):
-            self.fail(f"{value!r} is not a duration: write 30s, 2m or 1h", param, ctx)
+        if not self._form.fullmatch(text):
+            self.fail(f"{value!r} is not a {self.name}: write {self._examples}", param, ctx)
+        return self._read(text)
+
+
+DURATION = Quantity("duration", quantities.DURATION, quantities.seconds, "30s, 2m or 1h30m")
+CORES = Quantity("number of cores", quantities.CORES, quantities.millicores, "2, 0.5 or 500m")
+SIZE = Quantity("size", quantities.BYTES, quantities.size, "512Mi, 2Gi or 1000000")
 
 
 def _data(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,15 +90,15 @@ def join(token: str, name: str, data: Path) -> None:
 @cli.command(short_help="Serve the reconciler that this host has joined.")
 @_data
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of this host; may be repeated.")
-@click.option("--cpu", type=float, help="Cores offered.  [default: all]")
-@click.option("--memory", type=int, help="Bytes offered.  [default: all]")
+@click.option("--cpu", type=CORES, metavar="CORES", help="Cores offered, e.g. 8 or 500m.  [default: all]")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="Memory offered, e.g. 16Gi.  [default: all]")
 @click.option("--user", default="", help="User that runs jobs when the agent is root.  [default: nobody]")
 @click.option("--secrets", type=click.Path(path_type=Path), help="Folder of job secrets.  [default: DATA/secrets]")
 @click.option("--keys", type=click.Path(path_type=Path), help="Folder of key files.  [default: DATA/keys]")
 def run(
     data: Path,
     labels: tuple[str, ...],
-    cpu: float | None,
+    cpu: int | None,
     memory: int | None,
     user: str,
     secrets: Path | None,
@@ -99,7 +107,7 @@ def run(
     """Serve the reconciler that this host has joined, until Ctrl-C or SIGTERM. Jobs go on; the next start finds them.
 
     \b
-    Example: perdure-agent run --label zone=a --cpu 8
+    Example: perdure-agent run --label zone=a --cpu 8 --memory 16Gi
     """
     from agent import dial, identity, service
     from reconciler.seams import clock
@@ -111,7 +119,7 @@ def run(
         name=own.host,
         pool=own.pool,
         labels=dict(_label(text) for text in labels),
-        cpu=None if cpu is None else round(cpu * 1000),
+        cpu=cpu,
         memory=memory,
         user=user,
         secrets=secrets,
@@ -152,7 +160,7 @@ def status(data: Path, output: str) -> None:
 
 @cli.command(short_help="Announce that this host goes away.")
 @_data
-@click.option("--in", "seconds", type=Duration(), required=True, help="When the host goes away, e.g. 30s.")
+@click.option("--in", "seconds", type=DURATION, metavar="DURATION", required=True, help="When the host goes away, e.g. 30s.")
 @click.option("--reason", default="", help="Why; it is told to the jobs.")
 def notice(data: Path, seconds: float, reason: str) -> None:
     """Announce that this host goes away: every job that can is saved in time and ended. Also the rehearsal of a reclaim.

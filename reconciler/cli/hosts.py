@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 from reconciler import config, errors
 from reconciler.cli import compose, looking, options, output, view
 from reconciler.contracts import ledger
-from reconciler.core import codec, observed, record, transition
+from reconciler.core import codec, observed, quantities, record, transition
 from reconciler.seams import clock
 
 TRIES = 8
@@ -42,7 +41,6 @@ def create(flags: options.Flags, *, host: str, pool: str, expires: str, address:
     Run it where the reconciler runs: it needs the authority's certificate, and pushes the token's digest to the ledger.
     """
     from reconciler.link import authority
-    from reconciler.load import quantities
     from reconciler.wire import certificates
     from reconciler.wire import token as tokens
 
@@ -51,7 +49,7 @@ def create(flags: options.Flags, *, host: str, pool: str, expires: str, address:
         raise errors.UsageError(
             f"{host!r} cannot be the name of a host", where="HOST", remedy="Use letters, digits, dots, dashes and underscores."
         )
-    if not re.fullmatch(r"(\d+(s|m|h|d))+", expires):
+    if not quantities.DURATION.fullmatch(expires):
         raise errors.UsageError(f"{expires!r} is not a duration", where="--expires", remedy="Write it like 15m or 1h.")
     seconds = quantities.seconds(expires)
     joining = address or _joining_address(given)

@@ -9,8 +9,7 @@ import click
 
 from reconciler import errors
 from reconciler.cli import complete, compose, following, looking, options, output, selection, standing
-from reconciler.core import model, record, transition
-from reconciler.load import quantities
+from reconciler.core import model, quantities, record, transition
 
 GOALS = ("finished", "running", "checkpointed")
 

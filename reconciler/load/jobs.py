@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from reconciler.core import codec, identity, model
-from reconciler.load import quantities
+from reconciler.core import codec, identity, model, quantities
 
 _NOTHING: dict[str, Any] = {}
 _PLACEMENT = model.Placement()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reconciler.core import model
-from reconciler.load import jobs, quantities
+from reconciler.core import model, quantities
+from reconciler.load import jobs
 
 Value = model.Job | model.CheckpointRequest | model.StoreSpec | model.TargetSpec | model.PoolSpec
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from reconciler.load import places, quantities, wording
+from reconciler.core import quantities
+from reconciler.load import places, wording
 from reconciler.load.places import Path
 from reconciler.load.violation import Violation
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from reconciler.load import checker, places, quantities, suggest, wording
+from reconciler.core import quantities
+from reconciler.load import checker, places, suggest, wording
 from reconciler.load.nodes import Reading
 from reconciler.load.places import Path
 from reconciler.load.schemas import Schema

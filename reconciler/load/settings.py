@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import config, errors
-from reconciler.core import model
-from reconciler.load import documents, nodes, places, quantities, schemas, suggest, text, violations, wording
+from reconciler.core import model, quantities
+from reconciler.load import documents, nodes, places, schemas, suggest, text, violations, wording
 from reconciler.load.nodes import Reading
 
 PREFIX = "PERDURE_"

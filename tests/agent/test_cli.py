@@ -57,11 +57,27 @@ def test_without_an_agent_or_an_identity_the_remedy_is_named(tmp_path: Path, wor
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("text", ["soon", "5x", "", "s"])
+@pytest.mark.parametrize("text", ["soon", "5x", "", "s", "45", "1m1h"])
 def test_a_duration_that_is_none_is_a_usage_error(text: str) -> None:
     done = agent("notice", "--in", text)
     assert done.returncode == 2
     assert "is not a duration" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "said"),
+    [
+        ("--cpu", "many", "write 2, 0.5 or 500m"),
+        ("--memory", "2GB", "write 512Mi, 2Gi or 1000000"),
+        ("--memory", "-1", "512Mi"),
+    ],
+)
+def test_an_offer_is_written_as_in_manifests(tmp_path: Path, flag: str, text: str, said: str) -> None:
+    refused = agent("run", "--data", str(tmp_path), f"{flag}={text}")
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    accepted = agent("run", "--data", str(tmp_path), "--cpu", "500m", "--memory", "2Gi")
+    assert "perdure-agent join TOKEN" in accepted.stderr
 
 
 def test_a_token_that_is_none_is_a_usage_error(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from reconciler import load
-from reconciler.core import model
-from reconciler.load import quantities, schemas, settings
+from reconciler.core import model, quantities
+from reconciler.load import schemas, settings
 from tests.load import fixtures
 
 NAMES = (*schemas.KINDS, schemas.LAYOUT, schemas.CONFIG)
