@@ -42,6 +42,10 @@ class Settled:
     """Actions to try again after their back-off."""
 
 
+PRUNED = (Result.CHANGED, Result.UNCHANGED, Result.DELETED)
+"""Answers of a store that has the tombstones now; after any other it may not."""
+
+
 def settle(records: Mapping[str, record.Record], outcomes: Iterable[tuple[action.Action, Outcome]], now: float) -> Settled:
     """Return the records that the outcomes change. A refused start ends its attempt; a prune has a first and a second phase."""
     changed: dict[str, record.Record] = {}
@@ -53,11 +57,14 @@ def settle(records: Mapping[str, record.Record], outcomes: Iterable[tuple[action
             failed.append((act, outcome))
         if run is None:
             continue
-        if act.verb is action.Verb.PRUNE and outcome.result is not Result.UNKNOWN:
-            changed[run.run] = _pruned(run, act, outcome, now)
+        if act.verb is action.Verb.PRUNE and outcome.result in PRUNED:
+            after = _pruned(run, act, outcome, now)
+            if after != run:
+                changed[run.run] = after
         elif act.verb in (action.Verb.START, action.Verb.RESTORE) and outcome.result is Result.REFUSED:
-            changed[run.run], line = _refused(run, outcome.detail, now)
-            lines.append(line)
+            if run.live is not None and run.live.number == act.attempt:
+                changed[run.run], line = _refused(run, outcome.detail, now)
+                lines.append(line)
     return Settled(records=changed, lines=tuple(lines), failed=tuple(failed))
 
 
