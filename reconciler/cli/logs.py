@@ -67,9 +67,12 @@ class _Tail:
     number: int = 0
     offset: int = 0
     printed: bool = False
+    kept: bool = False
+    """Whether the run has a store, where its output stays."""
 
     def print(self, run: record.Record, read: Read) -> None:
         """Print everything there is that was not printed yet."""
+        self.kept = run.store is not None
         if run.run != self.run:
             self.run, self.number, self.offset = run.run, 0, 0
         for attempt in run.attempts:
@@ -86,8 +89,10 @@ class _Tail:
 
     def end(self, job: str) -> None:
         """Say so when there was nothing."""
-        if not self.printed:
-            output.note(f"{job} has written nothing that is kept")
+        if not self.printed and self.kept:
+            output.note(f"{job} has written nothing")
+        elif not self.printed:
+            output.note(f"nothing is kept of what {job} has written: without a store, output goes with its attempt")
 
     def _pieces(self, ref: spec.AttemptRef, read: Read) -> Iterator[bytes]:
         while piece := read(ref, self.offset):

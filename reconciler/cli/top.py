@@ -79,7 +79,7 @@ def _jobs(found: list[standing.Standing], seen: view.View) -> RenderableType:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for name, ratio in (("JOB", 3), ("PHASE", 2), ("PROGRESS", 4), ("HOST", 2), ("TIME", 2), ("SAVED", 2), ("REASON", 3)):
+    for name, ratio in (("JOB", 3), ("PHASE", 2), ("PROGRESS", 4), ("HOST", 2), ("TIME", 2), ("SAVED", 3), ("REASON", 2)):
         table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
     for each in found:
         name, phase, _, host, time, reason = status.row(each, seen.now)
