@@ -61,11 +61,15 @@ def settle(records: Mapping[str, record.Record], outcomes: Iterable[tuple[action
             after = _pruned(run, act, outcome, now)
             if after != run:
                 changed[run.run] = after
-        elif act.verb in (action.Verb.START, action.Verb.RESTORE) and outcome.result is Result.REFUSED:
-            if run.live is not None and run.live.number == act.attempt:
-                changed[run.run], line = _refused(run, outcome.detail, now)
-                lines.append(line)
+        elif outcome.result is Result.REFUSED and _begins(act, run):
+            changed[run.run], line = _refused(run, outcome.detail, now)
+            lines.append(line)
     return Settled(records=changed, lines=tuple(lines), failed=tuple(failed))
+
+
+def _begins(act: action.Action, run: record.Record) -> bool:
+    """Whether the action was to begin the attempt that is the run's live one now."""
+    return act.verb in (action.Verb.START, action.Verb.RESTORE) and run.live is not None and run.live.number == act.attempt
 
 
 def _pruned(run: record.Record, act: action.Action, outcome: Outcome, now: float) -> record.Record:
