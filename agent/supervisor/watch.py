@@ -16,6 +16,10 @@ from agent.supervisor import confinement, files, mask, output, processes, progra
 
 TICK = 0.1
 """Seconds between looks while the tree is being ended."""
+LONGEST = 30.0
+"""Most seconds between two looks at anything."""
+UNWRITTEN_TICK = 1.0
+"""Seconds between tries to write down a result for which the disk has no room."""
 MEMORY_TICK = 0.5
 """Seconds between looks at resident memory where no control group enforces it."""
 LEFTOVER_GRACE = 5.0
@@ -157,9 +161,11 @@ class Supervisor:
                 self._poll.unregister(descriptor)  # the adopted process has ended: `_look` finds it gone
 
     def _patience(self) -> float:
-        if self._kill_at is not None or self._unwritten:
+        if self._unwritten:
+            return UNWRITTEN_TICK
+        if self._kill_at is not None:
             return TICK
-        times = [60.0]
+        times = [LONGEST]
         if not self._child and not hasattr(os, "pidfd_open"):
             times.append(TICK)
         if self._watches_memory():
@@ -177,6 +183,9 @@ class Supervisor:
             self._conclude(self._verdict(status))
         elif self._shutdown:
             self._end("stop", self._grace, "the machine shuts down")
+        elif not os.path.exists(self._folder):
+            # Nobody can find, stop or acknowledge it any more, and another attempt will take its place.
+            self._end("stop", self._grace, "the agent's data was removed")
         elif self._timeout is not None and now >= self._started["monotonic"] + self._timeout:
             self._end("timeout", self._grace, f"it ran longer than {self._timeout:g} s")
         elif self._watches_memory() and now >= self._memory_at:
@@ -277,7 +286,7 @@ class Supervisor:
         except OSError as error:
             if not self._unwritten:
                 print(f"the result cannot be written yet: {error}", file=sys.stderr, flush=True)
-            self._unwritten = True
+            self._unwritten = os.path.exists(self._folder)  # without it there is nobody to tell
 
     def _drain(self, limit: int | None) -> None:
         """Take output that has come: `limit` chunks, or all there is."""

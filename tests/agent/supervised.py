@@ -80,6 +80,11 @@ class Supervised:
         assert found is not None
         return found
 
+    @property
+    def ended(self) -> bool:
+        """Whether the newest supervisor has ended."""
+        return self._children[-1].poll() is not None
+
     def kill_supervisor(self) -> None:
         os.kill(self.supervisor, signal.SIGKILL)
         self._children[-1].wait()

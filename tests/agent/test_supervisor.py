@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,25 @@ def test_after_another_boot_nothing_is_touched(start: Start) -> None:
     assert (found.kind, found.detail) == (Kind.UNKNOWN, "the machine was restarted while it ran")
     assert processes.look(pid) is not None
     os.kill(pid, signal.SIGKILL)
+
+
+def test_when_the_agents_data_is_removed_nothing_stays_behind(start: Start) -> None:
+    one = start("import time; time.sleep(3600)")
+    pid = one.live()
+    shutil.rmtree(one.folder)
+    os.kill(one.supervisor, signal.SIGCHLD)  # any wake-up
+    conditions.eventually(lambda: one.ended)
+    assert processes.look(pid) is None
+
+
+def test_a_result_that_cannot_be_written_is_kept_until_it_can(start: Start) -> None:
+    one = start(WAITS_FOR_GO)
+    one.said("ready")
+    (one.folder / files.RESULT).mkdir()
+    (one.work / "go").touch()
+    conditions.eventually(lambda: "cannot be written" in process.trace(one.folder))
+    (one.folder / files.RESULT).rmdir()
+    assert one.exit().code == 0
 
 
 def test_shutdown_of_the_machine_stops_the_program(start: Start) -> None:
