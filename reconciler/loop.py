@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler import annotate, apply, desire, errors, observe
 from reconciler.contracts import clock, ledger, source
-from reconciler.core import action, model, observed, plan, record, settle, situation
+from reconciler.core import action, facts, model, observed, plan, record, resting, settle, situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,8 @@ class Loop:
         self._parts = parts
         self._desires = desire.Desires(parts.source, parts.load)
         self._recorder = annotate.Recorder(parts.ledger)
+        self._wanted: facts.Wanted | None = None
+        self._resting: resting.Resting = {}
 
     def once(self, expected: str = "") -> Pass:
         """Make one pass. Never raises for anything that a server, a host or a manifest does.
@@ -86,11 +88,10 @@ class Loop:
         desired = wish.desired
         if desired is None:
             return Pass(standing=Standing.BLOCKED, at=now, notice=wish.notice)
-        world = parts.observer.observe(observe.Subject(desired=desired, records=snapshot.records, now=now))
-        facts = plan.Facts(
-            instance=parts.instance, desired=desired, records=snapshot.records, world=world, now=now, budgets=parts.budgets
-        )
-        planned = plan.compute(facts)
+        subject = observe.Subject(desired=desired, records=snapshot.records, now=now, monotonic=parts.clock.monotonic())
+        world = parts.observer.observe(subject)
+        given = self._facts(desired, snapshot, world, now)
+        planned, self._resting = plan.follow(given, self._resting)
         seen = Pass(
             standing=Standing.MOVED,
             at=now,
@@ -102,12 +103,12 @@ class Loop:
         )
         if expected and planned.digest != expected:
             return seen
-        recorded = self._recorder.record(snapshot, facts, planned.records, planned.lines, wish.notice)
+        recorded = self._recorder.record(snapshot, given, planned.records, planned.lines, wish.notice)
         if isinstance(recorded, ledger.Conflict):
             return replace(seen, standing=Standing.SUPERSEDED, notice=recorded.detail)
         outcomes = tuple(parts.applier.carry_out(planned, desired, now))
         settled = settle.settle(recorded.records, outcomes, now)
-        annotated = self._recorder.record(recorded, facts, settled.records, settled.lines, wish.notice)
+        annotated = self._recorder.record(recorded, given, settled.records, settled.lines, wish.notice)
         told = not isinstance(annotated, ledger.Conflict)
         return replace(
             seen,
@@ -117,6 +118,20 @@ class Loop:
             outcomes=outcomes,
             lines=(*planned.lines, *settled.lines) if told else planned.lines,
             wake_at=planned.wake_at,
+        )
+
+    def _facts(self, desired: model.Desired, snapshot: ledger.Snapshot, world: observed.World, now: float) -> plan.Facts:
+        """Return what the plan depends on; names of runs are worked out for changed manifests only."""
+        parts = self._parts
+        self._wanted = facts.wanted(parts.instance, desired, self._wanted)
+        return plan.Facts(
+            instance=parts.instance,
+            desired=desired,
+            records=snapshot.records,
+            world=world,
+            now=now,
+            budgets=parts.budgets,
+            wanted=self._wanted,
         )
 
     def run(self, stop: clock.Event, pause: Callable[[Pass], None]) -> None:

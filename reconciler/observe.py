@@ -70,6 +70,13 @@ class Subject:
     desired: model.Desired
     records: Mapping[str, record.Record]
     now: float
+    """POSIX time in seconds."""
+    monotonic: float
+    """Seconds of a clock that never jumps."""
+
+
+Awaited = dict[tuple[str, str], tuple[float, int]]
+"""By (target, host): since when (monotonic seconds) and how often it was looked for in vain."""
 
 
 class Observer:
@@ -78,15 +85,19 @@ class Observer:
     def __init__(self, adapters: registry.Registry, gather: Gather) -> None:
         self._registry = adapters
         self._gather = gather
-        self._unheard: dict[tuple[str, str], observed.Silence] = {}
+        self._awaited: Awaited = {}
 
     def observe(self, subject: Subject) -> observed.World:
         """Return what targets and stores report now."""
         adapters = self._registry.targets(subject.desired.targets)
         views = self._targets(adapters, subject.now)
         world = observed.World(at=subject.now, targets=views)
-        self._unheard = _unheard(subject, world, self._unheard)
-        return dataclasses.replace(world, stores=self._stores(subject, world), unheard=dict(self._unheard))
+        self._awaited = _awaited(subject, world, self._awaited)
+        unheard = {
+            host: observed.Silence(since=subject.now - (subject.monotonic - since), tries=tries)
+            for host, (since, tries) in self._awaited.items()
+        }
+        return dataclasses.replace(world, stores=self._stores(subject, world), unheard=unheard)
 
     def _targets(self, adapters: Mapping[str, target.Target], now: float) -> dict[str, observed.TargetView]:
         answers = self._gather({name: _look(adapter, now) for name, adapter in adapters.items()})
@@ -122,11 +133,12 @@ def _look(adapter: target.Target, now: float) -> Callable[[], observed.TargetVie
     return lambda: adapter.observe(now)
 
 
-def _unheard(
-    subject: Subject, world: observed.World, before: Mapping[tuple[str, str], observed.Silence]
-) -> dict[tuple[str, str], observed.Silence]:
-    """Count how long and how often hosts of live attempts were awaited that have not spoken since this process began."""
-    counted: dict[tuple[str, str], observed.Silence] = {}
+def _awaited(subject: Subject, world: observed.World, before: Awaited) -> Awaited:
+    """Count how long and how often hosts of live attempts were awaited that have not spoken since this process began.
+
+    By the clock that never jumps: else an hour set forward would spend the time budget of every host at once.
+    """
+    counted: Awaited = {}
     for run in subject.records.values():
         attempt = run.live
         if attempt is None or not attempt.host or (attempt.target, attempt.host) in counted:
@@ -134,10 +146,8 @@ def _unheard(
         view = world.targets.get(attempt.target)
         if view is None or not view.known or attempt.host in view.hosts:
             continue
-        key = (attempt.target, attempt.host)
-        known = before.get(key)
-        since = min(known.since, subject.now) if known else subject.now
-        counted[key] = observed.Silence(since=since, tries=(known.tries if known else 0) + 1)
+        since, tries = before.get((attempt.target, attempt.host), (subject.monotonic, 0))
+        counted[attempt.target, attempt.host] = (since, tries + 1)
     return counted
 
 
