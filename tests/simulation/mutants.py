@@ -32,9 +32,9 @@ TABLE = (
         name="effect before push",
         module="reconciler.loop",
         function="Loop.once",
-        line="recorded = self._recorder.record(snapshot, facts, planned.records, planned.lines, wish.notice)",
+        line="recorded = self._recorder.record(snapshot, given, planned.records, planned.lines, wish.notice)",
         instead="tuple(parts.applier.carry_out(planned, desired, now)); "
-        "recorded = self._recorder.record(snapshot, facts, planned.records, planned.lines, wish.notice)",
+        "recorded = self._recorder.record(snapshot, given, planned.records, planned.lines, wish.notice)",
         promises=("no process starts before its intent is accepted", "no outcome is forgotten before it is in the ledger"),
     ),
     Mutant(

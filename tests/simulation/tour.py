@@ -85,15 +85,15 @@ def _events(of: world.World) -> Iterator[tuple[float, Callable[[], None]]]:
     """Yield what happens when: everything that a plan can ask for happens once."""
     edit = functools.partial(functools.partial, _edit, of)
     yield 0.0, lambda: _begin(of)
-    yield 8.0, edit("train", state=model.JobState.SUSPENDED)
-    yield 18.0, edit("train", state=model.JobState.RUNNING)
-    yield 24.0, edit("train", priority=3)
-    yield 26.0, edit("sweep", resources=model.Resources(cpu=600, memory=1 << 20))
-    yield 32.0, lambda: _demand(of)
-    yield 40.0, edit("other", state=model.JobState.STOPPED)
-    yield 44.0, lambda: _remove(of, "other")
-    yield 48.0, of.machines["host3"].lose
-    yield 60.0, of.machines["host3"].boot
+    yield 6.0, edit("train", state=model.JobState.SUSPENDED)
+    yield 12.0, edit("train", state=model.JobState.RUNNING)
+    yield 17.0, edit("train", priority=3)
+    yield 18.0, edit("sweep", resources=model.Resources(cpu=600, memory=1 << 20))
+    yield 23.0, lambda: _demand(of)
+    yield 26.0, edit("other", state=model.JobState.STOPPED)
+    yield 28.0, lambda: _remove(of, "other")
+    yield 33.0, of.machines["host3"].lose
+    yield 38.0, of.machines["host3"].boot
 
 
 def _begin(of: world.World) -> None:
@@ -109,9 +109,9 @@ JOBS: dict[str, dict[str, object]] = {
     "other": {"checkpoint": model.CheckpointPolicy(engine=model.EngineName.NONE)},
 }
 PROGRAMS = {
-    "train": program.Program(steps=34, pace=1.7),
-    "sweep": program.Program(steps=20, pace=1.9, fails=1, fails_at=5),
-    "report": program.Program(steps=11, pace=1.1, saves_every=8),
+    "train": program.Program(steps=24, pace=1.7),
+    "sweep": program.Program(steps=15, pace=1.9, fails=1, fails_at=4),
+    "report": program.Program(steps=6, pace=1.1, saves_every=4),
     "other": program.Program(steps=90, pace=1.5),
 }
 

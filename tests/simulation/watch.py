@@ -53,6 +53,8 @@ class Watch:
     _published: dict[str, Publication] = field(default_factory=dict)
     _safe: set[str] = field(default_factory=set)
     """What a power cut of the store must not take away."""
+    _verified: set[str] = field(default_factory=set)
+    """What was found whole since the disk last changed but by writing."""
     _completed: set[str] = field(default_factory=set)
     _finished: dict[str, int] = field(default_factory=dict)
     _noted: dict[str, int] = field(default_factory=dict)
@@ -152,6 +154,7 @@ class Watch:
 
     def power_cut(self) -> None:
         """The store has come back: what it called safe is there."""
+        self._verified.clear()
         place = self.within.depot.truth()
         for digest in sorted(self._safe):
             insist(place.verify(digest).ok, "a safe checkpoint survives", f"{digest[:19]} is damaged or gone after a power cut")
@@ -160,13 +163,17 @@ class Watch:
         """The store offers these checkpoints of a run."""
         place = self.within.depot.truth()
         for taken in listed:
+            if taken.digest in self._verified:
+                continue
             verdict = place.verify(taken.digest)
             problems = "; ".join(verdict.problems)
             insist(verdict.ok, "no incomplete checkpoint is offered", f"{taken.digest[:19]} of {run[:8]}: {problems}")
+            self._verified.add(taken.digest)
 
     def pruned(self, digests: tuple[str, ...]) -> None:
         """The store has deleted these checkpoints."""
         self._safe.difference_update(digests)
+        self._verified.difference_update(digests)
         for digest in digests:
             known = self._published.get(digest)
             run = self.within.record(known.ref.run) if known else None
