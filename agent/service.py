@@ -7,7 +7,7 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,10 +74,25 @@ def opened(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterat
 
 
 @contextlib.contextmanager
-def running(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterator[loop.Agent]:
-    """Yield an agent that works in a thread of its own, until the block is left. Raises as `opened`."""
+def running(
+    options: Options, link: uplink.Uplink, clock: clocks.Clock, failed: Callable[[Exception], None] | None = None
+) -> Iterator[loop.Agent]:
+    """Yield an agent that works in a thread of its own, until the block is left. Raises as `opened`.
+
+    `failed` is called on that thread when a defect has ended it: nobody speaks for the host any more, and whoever starts the
+    process anew loses nothing.
+    """
     with opened(options, link, clock) as agent:
-        thread = threading.Thread(target=agent.run, name="agent", daemon=True)
+
+        def work() -> None:
+            try:
+                agent.run()
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(error)
+
+        thread = threading.Thread(target=work, name="agent", daemon=True)
         thread.start()
         try:
             yield agent

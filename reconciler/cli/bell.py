@@ -11,8 +11,8 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -24,6 +24,7 @@ class Bell:
         os.set_blocking(self._heard, False)
         os.set_blocking(self._struck, False)
         self._ended = 0
+        self._failure: Exception | None = None
 
     @property
     def ended_by(self) -> int:
@@ -60,8 +61,9 @@ class Bell:
             self.ring()
         return self.is_set()
 
-    def obey(self) -> None:
-        """End in good order on SIGINT and SIGTERM; a second SIGINT ends at once."""
+    @contextmanager
+    def obeying(self) -> Iterator[None]:
+        """Within the block, SIGINT and SIGTERM ask this process to end in good order; a second SIGINT ends it at once."""
 
         def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what `signal` wants
             if self._ended and number == signal.SIGINT:
@@ -69,8 +71,23 @@ class Bell:
             self._ended = number
             self.ring()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, end)
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def fail(self, error: Exception) -> None:
+        """End because a part of this process has failed. From any thread."""
+        self._failure = error
+        self._ended = signal.SIGTERM
+        self.ring()
+
+    def check(self) -> None:
+        """Raise what `fail` was given."""
+        if self._failure is not None:
+            raise self._failure
 
     def follow(self, wakeups: Iterable[None]) -> None:
         """Ring for each item of `wakeups`, on a thread that ends with the process."""

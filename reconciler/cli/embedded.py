@@ -12,11 +12,11 @@ from agent.embedded import EmbeddedUplink
 from agent.logs import Shipped
 from agent.supervisor import output
 from reconciler import config, errors
-from reconciler.contracts import clock, link
+from reconciler.contracts import link
 from reconciler.core import codec, spec
 from reconciler.link.embedded import EmbeddedDoor
 from reconciler.link.switchboard import Switchboard
-from reconciler.seams import durable
+from reconciler.seams import clock, durable
 
 FOLDER = "agent"
 """The agent's folder in the data directory."""
@@ -24,17 +24,18 @@ FOLDER = "agent"
 
 @contextlib.contextmanager
 def agent(
-    board: Switchboard, code: link.CodeServer, time: clock.Clock, wanted: service.Options
+    board: Switchboard, code: link.CodeServer, wanted: service.Options, failed: Callable[[Exception], None]
 ) -> Iterator[Callable[[], bool]]:
     """Run the agent of this machine on a thread of this process. Jobs and their supervisors outlive both.
 
-    Yields what tells whether it has done all there is to do, but for the programs that run.
+    Yields what tells whether it has done all there is to do, but for the programs that run. `failed` is called on its thread
+    when a defect has ended it.
     """
     door = EmbeddedDoor(board, wanted.name)
     uplink = EmbeddedUplink(door.deliver, door.assignments, code.archive)
     door.listen(uplink.changed)
     try:
-        with service.running(wanted, uplink, time) as one:
+        with service.running(wanted, uplink, clock.System(), failed) as one:
             yield one.settled
     finally:
         door.close()

@@ -33,9 +33,8 @@ def reconcile(flags: options.Flags, *, once: bool) -> int:
     Prints each transition as it happens. Ends on Ctrl-C or SIGTERM; jobs go on, and the next start takes them up again.
     """
     ring = bell.Bell()
-    ring.obey()
     teller = telling.Teller(flags.output)
-    with running.running(compose.settings(flags), ring) as here:
+    with ring.obeying(), running.running(compose.settings(flags), ring) as here:
         teller.begins(here)
         pauses = Pauses(here, ring, teller)
         if once:
@@ -47,9 +46,16 @@ def reconcile(flags: options.Flags, *, once: bool) -> int:
         else:
             loop.Loop(here.parts).run(ring, pauses.after)
             teller.ends()
+    ring.check()
     if ring.ended_by == signal.SIGINT:
         return 130
-    return 2 if once and done.standing is not loop.Standing.DONE else 0
+    return worth(done) if once else 0
+
+
+def worth(done: loop.Pass) -> int:
+    """Return the exit code of a single pass: 2 when it could not be made, and when manifests have problems."""
+    troubled = done.desired is not None and bool(done.desired.problems)
+    return 2 if troubled or done.standing is not loop.Standing.DONE else 0
 
 
 def single(here: running.Running, ring: bell.Bell, expected: str = "") -> loop.Pass:

@@ -156,9 +156,8 @@ def apply(flags: options.Flags, *, plan: str | None) -> int:
     settings = compose.settings(flags)
     saved = _read(plan, settings) if plan is not None else None
     ring = bell.Bell()
-    ring.obey()
     teller = telling.Teller(flags.output)
-    with running.running(settings, ring) as here:
+    with ring.obeying(), running.running(settings, ring) as here:
         here.settle()
         done = reconcile.single(here, ring, saved.digest if saved else "")
         if saved is not None and done.standing is loop.Standing.MOVED:
@@ -168,10 +167,8 @@ def apply(flags: options.Flags, *, plan: str | None) -> int:
         here.settle()
     if done.plan is not None:
         output.note(f"{explain.summary(done.plan)}")
-    if ring.ended_by == signal.SIGINT:
-        return 130
-    troubled = done.desired is not None and bool(done.desired.problems)
-    return 2 if troubled or done.standing is not loop.Standing.DONE else 0
+    ring.check()
+    return 130 if ring.ended_by == signal.SIGINT else reconcile.worth(done)
 
 
 def _read(name: str, settings: config.Settings) -> Saved:

@@ -115,7 +115,7 @@ def running(given: config.Settings, ring: bell.Bell) -> Iterator[Running]:
             stack.callback(_served(parts, given))
         if given.agents.embedded:
             wanted = embedded.options(given, compose.data(given), compose.key_folder(given))
-            settled = stack.enter_context(embedded.agent(parts.board, parts.source, parts.parts.clock, wanted))
+            settled = stack.enter_context(embedded.agent(parts.board, parts.source, wanted, ring.fail))
             parts.embed(wanted.name, settled)
         ring.follow(parts.source.wakeups())
         yield parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from reconciler import loop
 from reconciler.cli import output, running
@@ -11,12 +12,24 @@ from reconciler.core import record, settle
 FAILED = (settle.Result.UNKNOWN, settle.Result.REFUSED)
 
 
+class Notes(logging.Handler):
+    """Says on stderr what the parts of this process log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record, on one line and without a stack trace."""
+        output.note(output.clean(record.getMessage()))
+
+
 class Teller:
     """Prints passes. Remembers what it has warned about."""
 
     def __init__(self, form: str) -> None:
         self._form = form
         self._said: dict[str, frozenset[str]] = {}
+        log = logging.getLogger("perdure")
+        log.handlers = [Notes()]
+        log.setLevel(logging.INFO)
+        log.propagate = False
 
     def begins(self, here: running.Running) -> None:
         """Say what is reconciled, and where."""

@@ -49,16 +49,33 @@ def test_moments_are_rfc_3339_in_utc() -> None:
     assert output.moment(None) is None
 
 
-def on_a_terminal(command: list[str], cwd: Path, columns: int, **variables: str) -> str:
-    """Run a command on a terminal of its own and return what it shows."""
+OWN_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""A program that makes its terminal its own, so that Ctrl-C reaches it as a signal, and becomes another one."""
+
+
+def on_a_terminal(command: list[str], cwd: Path, columns: int, until: bytes = b"", **variables: str) -> str:
+    """Run a command on a terminal of its own and return what it shows; Ctrl-C is pressed once it has shown `until`."""
     master, slave = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **variables}
-    process = subprocess.Popen(command, cwd=cwd, env=environment, stdin=slave, stdout=slave, stderr=slave)
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWN_TERMINAL, *command],
+        cwd=cwd,
+        env=environment,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
     os.close(slave)
     shown = b""
+    pressed: list[int] = []
 
     def over() -> bool:
-        nonlocal shown
+        nonlocal shown, until
+        if until and until in shown:
+            os.write(master, b"\x03")
+            until = b""
+            pressed.append(130)
         try:
             shown += os.read(master, 65536)
         except OSError:  # the other end is closed: it is over
@@ -67,7 +84,7 @@ def on_a_terminal(command: list[str], cwd: Path, columns: int, **variables: str)
 
     eventually(over, timeout=60, interval=0)
     os.close(master)
-    assert process.wait(30) == 0, shown
+    assert process.wait(30) == (pressed or [0])[0], shown
     return shown.decode().replace("\r\n", "\n")
 
 
@@ -79,6 +96,14 @@ def test_a_terminal_of_twenty_columns_shows_everything(site: Site) -> None:
     assert "reason: TargetUnknown" in shown
     assert "Traceback" not in on_a_terminal(site.arguments("why", "a-job-of-a-long-name"), site.root, 20)
     assert "reconcile" in on_a_terminal(site.arguments("--help"), site.root, 20)
+
+
+def test_top_is_a_screen_until_ctrl_c(site: Site) -> None:
+    site.job("a-job")
+    site.push()
+    shown = on_a_terminal(site.arguments("top"), site.root, 100, until=b"a-job")
+    assert "\x1b[?1049h" in shown, "a screen of its own"
+    assert shown.rstrip().endswith("\x1b[?1049l"), "which is left again"
 
 
 def test_colour_is_for_terminals_that_want_it(site: Site) -> None:

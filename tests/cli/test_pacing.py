@@ -115,9 +115,8 @@ def test_rings_before_a_pause_end_it_and_count_once() -> None:
 
 def test_the_wish_to_end_is_an_event_and_leaves_rings_for_the_next_pause() -> None:
     ring = bell.Bell()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        ring.obey()
+    before = signal.getsignal(signal.SIGINT)
+    with ring.obeying():
         ring.ring()
         assert not ring.wait(0)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -125,6 +124,13 @@ def test_the_wish_to_end_is_an_event_and_leaves_rings_for_the_next_pause() -> No
         assert ring.ended_by == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_failure_ends_the_pause_and_is_raised_where_people_are_told() -> None:
+    ring = bell.Bell()
+    ring.check()
+    threading.Thread(target=ring.fail, args=(ValueError("odd"),)).start()
+    assert ring.wait(30.0)
+    with pytest.raises(ValueError, match="odd"):
+        ring.check()
