@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from agent import journal
 from reconciler.core import spec
@@ -16,11 +16,13 @@ def accept(
     known: Mapping[spec.AttemptRef, journal.Entry],
     assignments: spec.Assignments,
     started: Callable[[spec.AttemptRef], bool],
+    forgotten: Container[spec.AttemptRef] = (),
 ) -> tuple[journal.Entry, ...]:
     """Return the entries that are new or changed. An attempt that is not listed stays as it is.
 
     `started` tells of an attempt without an entry whether its program was ever started here (its journal was damaged): it is
-    then watched, never started again.
+    then watched, never started again. What is in `forgotten` was here, has ended and was removed: it is not begun again,
+    whoever asks for it.
     """
     entries = []
     for item in assignments.items:
@@ -29,6 +31,8 @@ def accept(
             changed = dataclasses.replace(entry, assignment=_merge(entry, item))
             if changed != entry:
                 entries.append(changed)
+        elif item.spec.ref in forgotten:
+            continue
         elif started(item.spec.ref):
             entries.append(journal.Entry(assignment=item, stage=journal.Stage.STARTED))
         elif item.want is not spec.Want.REMOVE:

@@ -22,6 +22,7 @@ from reconciler.seams import durable
 MOST_CHECKPOINTS = 50
 """Newest checkpoints of an attempt that are reported; the store knows all of them."""
 MOST_SERVED = 200
+MOST_FORGOTTEN = 1000
 
 
 class Stage(enum.Enum):
@@ -78,7 +79,14 @@ class Host:
     """Generation of the newest assignments taken over."""
     notice: observed.Notice | None = None
     draining: bool = False
+    forgotten: tuple[spec.AttemptRef, ...] = ()
+    """The attempts removed last: a reconciler that was paused may still ask for one, and must not have it begun again."""
     v: int = 1
+
+
+def forgetting(host: Host, ref: spec.AttemptRef) -> Host:
+    """Return the host's state once it is about to forget an attempt."""
+    return dataclasses.replace(host, forgotten=(*host.forgotten, ref)[-MOST_FORGOTTEN:])
 
 
 class Journal:
@@ -117,7 +125,8 @@ class Journal:
         self.damaged.pop(entry.ref, None)
 
     def drop(self, ref: spec.AttemptRef) -> None:
-        """Forget an attempt: the folder first loses its entry, then the rest."""
+        """Forget an attempt, but for its name: the folder first loses its entry, then the rest."""
+        self.save_host(forgetting(self.host, ref))
         place = self._places.attempt(ref)
         durable.remove(place.entry)
         shutil.rmtree(place.private, ignore_errors=True)

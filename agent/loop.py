@@ -189,7 +189,7 @@ class Agent:
             raise errors.Refused(f"assignments of host {newest.host!r} came to host {self._setup.offer.host!r}")
         if newest.generation < host.accepted:
             raise errors.Refused(f"assignments of generation {newest.generation} are older than {host.accepted}, the last ones")
-        for entry in accept.accept(self._book.entries, newest, self._was_started):
+        for entry in accept.accept(self._book.entries, newest, self._was_started, host.forgotten):
             before = self._book.entries.get(entry.ref)
             self._book.save(entry)
             if before is not None and entry.stage is Stage.STARTED and _bounds(before) != _bounds(entry):
