@@ -69,6 +69,15 @@ class Agent:
             self._next.off = True
             self._next = self.world.events.after(self.world.chance.uniform(0.0, 0.2), self._tick)
 
+    def warn(self, seconds: float) -> None:
+        """A notice has come."""
+        try:
+            self.loop.notice(seconds, "reclaimed")
+        except process.Killed:
+            self._buried()
+            return
+        self.poke()
+
     def effect(self, what: str, effect: Callable[[], T]) -> T:
         """Make one effect of this host. Raises `Killed` when the agent does not live to see what follows."""
         found = self.world.fates.of(self.host.name, what, fate.LOCAL)
@@ -99,6 +108,8 @@ class Agent:
             self.wire.connect()
             self.loop.tick()
             self.wire.fetch()
+            unforeseen = [text for text in self.loop._troubles.values() if "unforeseen" in text]
+            watch.insist(not unforeseen, "a step fails only in ways that were foreseen", "; ".join(unforeseen))
         except process.Killed:
             self._buried()
             return
@@ -147,6 +158,8 @@ class Journal(journal.Journal):
         def write() -> None:
             self._owner.world.watch.forgotten(self._owner.host.name, self.entries[ref])
             self.entries.pop(ref)
+
+        self.save_host(journal.forgetting(self.host, ref))
 
         self._owner.effect(f"journal {self._owner.world.call(ref)}: forgotten", write)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from reconciler.core import observed
 from tests.simulation import fate
 
 if TYPE_CHECKING:
@@ -121,13 +119,7 @@ def _partition(of: world.World) -> None:
 
 
 def _notice(of: world.World) -> None:
-    host = _machine(of)
-    of.note(host.name, "is told that it goes away in 60 s")
-    notice = observed.Notice(deadline=host.clock.now() + 60.0, reason="reclaimed")
-    host.disk.host = dataclasses.replace(host.disk.host, notice=notice)
-    if host.agent is not None:
-        host.agent.poke()
-    of.events.after(60.0, host.reclaim)
+    _machine(of).warn(60.0)
 
 
 def _kill_job(of: world.World) -> None:

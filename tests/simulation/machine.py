@@ -76,6 +76,13 @@ class Machine:
         """The power is cut; the disk is there when it comes back."""
         self._off("crashed")
 
+    def warn(self, seconds: float) -> None:
+        """It is told that it goes away."""
+        self.world.note(self.name, f"is told that it goes away in {seconds:.0f} s")
+        if self.agent is not None:
+            self.agent.warn(seconds)
+            self.world.events.after(seconds, self.reclaim)
+
     def reclaim(self) -> None:
         """The time of its notice has come."""
         if self.disk.host.notice is not None:
