@@ -86,6 +86,7 @@ def gather(about: Gathered, rested: Container[str]) -> Iterator[ruling.Case]:
     phases = _phases(about) if any(job.depends_on for job in desired.jobs.values()) else {}
     requests = demands.by_run(desired, records.values())
     standing, newest = _standing(about), _newest(about)
+    unsure = demands.unsure(desired)
     empty = not desired.jobs and not desired.allow_empty and not about.frozen
     for name, run in list(records.items()):
         if name in rested:
@@ -108,6 +109,7 @@ def gather(about: Gathered, rested: Container[str]) -> Iterator[ruling.Case]:
             frozen=about.frozen.get(name, ""),
             changes=classify.changes(run.applied, declared) if declared is not None and not over else (),
             requests=requests.get(name, ()),
+            unsure=unsure,
             sighting=about.sightings.get(name) if run.live is not None else None,
             keeps=keeps,
             store=given.world.stores.get(keeps.name) if keeps else None,

@@ -37,9 +37,17 @@ def by_run(desired: model.Desired, records: Iterable[record.Record]) -> Mapping[
     }
 
 
+def unsure(desired: model.Desired) -> str:
+    """Return why it is not known which Checkpoint manifests there are, or nothing where that is known."""
+    if desired.unread:
+        return f"{desired.unread[0]} could not be read"
+    lacking = (text for ref, text in desired.frozen.items() if ref.kind == "Checkpoint" and ref not in desired.checkpoints)
+    return next(lacking, "")
+
+
 def forgotten(desired: model.Desired, run: record.Record) -> record.Record:
     """Return the run without requests whose manifests are gone: declared again, such a manifest asks again."""
-    if not run.served or any(ref.kind == "Checkpoint" for ref in desired.frozen):
+    if not run.served or unsure(desired):
         return run
     known = {request_id(manifest) for manifest in desired.checkpoints.values()}
     served = tuple(name for name in run.served if name in known)

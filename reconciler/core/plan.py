@@ -128,7 +128,7 @@ def _wake_at(
 def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.Action]:
     """Plan deletions, where the store answers. What an unreadable revision pins is not known, so all pins hold then."""
     pins = {demands.request_id(manifest) for manifest in given.desired.checkpoints.values() if manifest.keep}
-    unsure = bool(given.desired.problems) or bool(given.desired.frozen) or not (given.desired.jobs or given.desired.allow_empty)
+    unsure = bool(demands.unsure(given.desired)) or not (given.desired.jobs or given.desired.allow_empty)
     for run in records:
         if retention.concerns(run) and run.store is not None and run.store.name in given.desired.stores:
             act = retention.prune(run, None if unsure else pins, given.now)

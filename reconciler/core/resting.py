@@ -50,7 +50,7 @@ def rest(case: ruling.Case, act: action.Action) -> Rest | None:
     run, job = case.run, case.job
     if act.verb is not action.Verb.KEEP or act.reason not in REASONS or job is None or job.state is not model.JobState.RUNNING:
         return None
-    if case.frozen or case.requests or case.followed or run.served or run.pending is not None:
+    if case.frozen or case.unsure or case.requests or case.followed or run.served or run.pending is not None:
         return None
     if run.live is None:
         return Rest(run=run, job=job, item=None, host=None, act=act)

@@ -57,6 +57,14 @@ def _held(case: ruling.Case) -> ruling.Decision | None:
     return ruling.keep("Stopped", f"Checkpoint {holding} with `stop` holds it stopped", record.Phase.STOPPED)
 
 
+def _perhaps_held(case: ruling.Case) -> ruling.Decision | None:
+    """A run that a Checkpoint manifest has stopped stays so while nobody knows whether that manifest still exists."""
+    lacking = set(case.run.served) - {name for name, _ in case.requests}
+    if not case.unsure or not lacking or case.run.phase is not record.Phase.STOPPED:
+        return None
+    return ruling.keep("Invalid", f"{case.unsure}, and may declare the Checkpoint that holds it stopped")
+
+
 def _halted(case: ruling.Case) -> ruling.Decision | None:
     """A halted run whose manifest has turned into another run is not taken up again by itself."""
     if case.run.phase is not record.Phase.SUSPENDED:
@@ -173,6 +181,7 @@ TABLE: tuple[ruling.Rule, ...] = (
     _stopped,
     _suspended,
     _held,
+    _perhaps_held,
     _halted,
     _one_at_a_time,
     _dependencies,

@@ -43,6 +43,8 @@ def _taken_back(case: ruling.Case) -> ruling.Decision | None:
         return None
     if not pending.request.then_stop and any(name == pending.base for name, _ in case.requests):
         return None
+    if case.unsure and pending.request.purpose is spec.Purpose.DEMAND:
+        return None
     if isinstance(case.sighting, situation.Here) and case.sighting.item.want is spec.Want.STOP:
         return ruling.wait("Stopping", "it is being ended, and goes on afterwards")
     sentence = f"what `{pending.base}` asked for is not wanted any more"

@@ -25,6 +25,8 @@ class Case:
     """What the declared manifest says otherwise than the one the run was last started with."""
     requests: tuple[tuple[str, model.CheckpointRequest], ...] = ()
     """Checkpoint manifests for this run with their request ids."""
+    unsure: str = ""
+    """Why it is not known which Checkpoint manifests there are; empty: it is known."""
     sighting: situation.Sighting | None = None
     """For runs with a live attempt."""
     keeps: model.StoreSpec | None = None
