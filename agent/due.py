@@ -59,17 +59,21 @@ def unserved(entry: journal.Entry) -> spec.Request | None:
 def with_taken(entry: journal.Entry, taken: tuple[observed.Taken, ...]) -> journal.Entry:
     """Return the entry with these checkpoints too, oldest first, the newest of them kept.
 
-    Each follows its parent: a clock that was set back must not make an old checkpoint the newest.
+    Each follows its parent: a clock that was set back must not make an old checkpoint the newest. The clock decides only
+    between children of one parent, of which an agent that was killed had not written down the first.
     """
     ordered = list(entry.checkpoints)
     for one in taken:
         digests = [each.digest for each in ordered]
+        if one.digest in digests:
+            continue
         if one.parent in digests:
             place = digests.index(one.parent) + 1
+            while place < len(ordered) and ordered[place].parent == one.parent and ordered[place].taken_at <= one.taken_at:
+                place += 1
         else:
             place = sum(each.taken_at <= one.taken_at for each in ordered)
-        if one.digest not in digests:
-            ordered.insert(place, one)
+        ordered.insert(place, one)
     return dataclasses.replace(entry, checkpoints=tuple(ordered)[-journal.MOST_CHECKPOINTS :])
 
 
@@ -121,7 +125,8 @@ def after(entry: journal.Entry, asked: spec.Request, outcome: engine.Captured | 
     digest, detail = "", ""
     match outcome:
         case engine.Captured(taken=taken):
-            entry = with_taken(entry, (taken,))
+            if taken.digest not in {each.digest for each in entry.checkpoints}:
+                entry = dataclasses.replace(entry, checkpoints=(*entry.checkpoints, taken)[-journal.MOST_CHECKPOINTS :])
             digest = taken.digest
         case engine.Failed(reason=reason):
             detail = reason.replace("\n  ", ". ")
