@@ -1,4 +1,4 @@
-"""dependsOn: which Jobs a run waits for, and cycles."""
+"""dependsOn: which Jobs a run waits for."""
 
 from __future__ import annotations
 
@@ -40,30 +40,3 @@ def unfinished(job: model.Job, phases: Mapping[model.ObjectRef, tuple[record.Pha
         if worst is not None:
             waiting.append(Held(name=name, phase=worst))
     return tuple(waiting)
-
-
-def cycle(edges: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return one cycle of the graph as a path that ends where it began, or an empty tuple. No recursion: depth is unbounded."""
-    done: set[str] = set()
-    for start in sorted(edges):
-        path: list[str] = []
-        on_path: set[str] = set()
-        stack: list[tuple[str, int]] = [(start, 0)]
-        while stack:
-            node, index = stack.pop()
-            if index == 0:
-                if node in done:
-                    continue
-                path.append(node)
-                on_path.add(node)
-            successors = edges.get(node, ())
-            if index >= len(successors):
-                done.add(node)
-                on_path.discard(path.pop())
-                continue
-            stack.append((node, index + 1))
-            successor = successors[index]
-            if successor in on_path:
-                return (*path[path.index(successor) :], successor)
-            stack.append((successor, 0))
-    return ()

@@ -33,18 +33,6 @@ def test_the_name_of_a_request_is_for_ever() -> None:
     assert demands.request_id(dataclasses.replace(manifest, stop=True)) != "before-upgrade-94ad1405eebe"
 
 
-def test_a_cycle_is_told_as_a_path() -> None:
-    assert order.cycle({"a": ("b",), "b": ("c",), "c": ("b",), "d": ()}) == ("b", "c", "b")
-    assert order.cycle({"a": ("a",)}) == ("a", "a")
-    assert order.cycle({"a": ("b", "c"), "b": ("c",), "c": ()}) == ()
-
-
-def test_a_deep_graph_needs_no_deep_stack() -> None:
-    edges = {str(number): (str(number + 1),) for number in range(100_000)}
-    assert order.cycle(edges) == ()
-    assert len(order.cycle(edges | {"100000": ("0",)})) == 100_002
-
-
 def test_the_worst_run_of_a_dependency_is_told() -> None:
     job = model.Job(name="b", target="t", workload=model.Workload(), depends_on=("a", "missing"))
     ref = model.ObjectRef(kind="Job", tenant="default", name="a")
