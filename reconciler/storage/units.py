@@ -66,8 +66,13 @@ class Gatherer:
         runs = list(found.runs)
         self.reused_units += sum(run.count for run in runs)
         self.new_units += len(found.new)
+        view = memoryview(found.piece.data)
         for start, count in parent.consecutive(found.new):
-            self._gather(found.piece.data, start, count, runs)
+            if count == packs.UNITS and not self._frame:
+                runs.append(Run(start, count, self._ticket, 0))
+                self._send(found.piece.data)
+            else:
+                self._gather(view, start, count, runs)
         runs.sort(key=_start)
         self._index.add(found.piece.file, Span(found.piece.first, found.digests, runs))
 
@@ -76,16 +81,12 @@ class Gatherer:
         if self._frame:
             self._send(self._frame)
 
-    def _gather(self, data: Bytes, start: int, count: int, runs: list[Run]) -> None:
+    def _gather(self, view: memoryview, start: int, count: int, runs: list[Run]) -> None:
         """Put units into frames; add to `runs` where they will lie."""
-        if count == packs.UNITS and not self._frame:
-            runs.append(Run(start, count, self._ticket, 0))
-            self._send(data)
-            return
         while count:
             at = len(self._frame) // UNIT
             fits = min(count, packs.UNITS - at)
-            self._frame += memoryview(data)[start * UNIT : (start + fits) * UNIT]
+            self._frame += view[start * UNIT : (start + fits) * UNIT]
             runs.append(Run(start, fits, self._ticket, at))
             start, count = start + fits, count - fits
             if len(self._frame) == packs.LARGEST:
