@@ -1,97 +1,94 @@
-"""Change the desired state by a commit: read the newest revision, edit one manifest's text, push without force.
+"""Change the desired state by a commit: read the newest revision, edit manifests' texts, load the result, push without force.
 
 When somebody else was first, the edit is redone on what is there now. The user's own tree and index are never touched.
 """
 
 from __future__ import annotations
 
-import difflib
-import posixpath
-from collections.abc import Callable, Mapping
+import dataclasses
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler import errors
-from reconciler.cli import looking, selection
+from reconciler import errors, load
+from reconciler.cli import draft, looking, selection, view
 from reconciler.contracts import source
 from reconciler.core import codec, model
+from reconciler.load.cache import Cache
+from reconciler.seams import clock
 
-TRIES = 8
+TRIES = 16
 """How often an edit is redone on what somebody else has pushed meanwhile."""
 
+PAUSE = 0.2
+"""Longest seconds before it is redone the first time; grows with each."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A Job's manifest at one revision."""
-
-    job: model.Job
-    text: str
-    document: int
-    """Which document of its file, from 0."""
-
-    @property
-    def file(self) -> str:
-        """The manifest's path in the repository."""
-        return self.job.origin.file
-
-
-Edited = dict[str, bytes | None]
-Change = Callable[[Place], Edited]
-"""From a Job's manifest to the files to write; an empty answer means that there is nothing to do."""
+Change = Callable[[draft.Draft], None]
+"""Edits the manifests of a Job; leaving them as they are means that there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What became of an edit."""
 
+    job: model.Job
+    """As it is declared by the edit."""
     patch: str
+    desired: model.Desired
+    """What the edited revision declares."""
+    seen: view.View
+    """How things stood when the edit was made."""
     commit: str = ""
     branch: str = ""
+    """Empty: the commit is no push but the state of a working folder."""
     topic: str = ""
     """The branch that holds the commit where the real one is protected."""
     detail: str = ""
+    """What the server said about that."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls the job."""
+        return selection.text((self.job.tenant, self.job.name, 0))
 
 
 def propose(looker: looking.Looker, name: str, verb: str, change: Change, *, dry_run: bool) -> Done:
-    """Make `change` to the manifest of the Job called `name` and push it.
+    """Make `change` to the manifests of the Job called `name` and push it.
 
-    Raises `errors.UsageError` for an unknown job, `errors.Refused` for what the server or the manifest's shape does not allow,
-    `errors.Unavailable` when the server does not answer.
+    Raises `errors.UsageError` for an unknown job, `errors.InvalidInput` with the problems that the edit would bring,
+    `errors.Refused` for what the server or a manifest's shape does not allow, `errors.Unavailable` when the server does not
+    answer.
     """
+    seen, parsed, time = looker.look(), Cache(), clock.System()
     rejected = ""
-    for _ in range(TRIES):
-        seen = looker.look()
+    for number in range(1, TRIES + 1):
         revision = _fresh(looker)
-        job = _job(selection.one(name, seen.subjects()), name)
         tree = looker.source.tree(revision.id)
-        place = _place(tree, job)
-        edited = change(place)
-        patch = _patch(tree, edited)
-        if dry_run or not patch:
-            return Done(patch=patch)
-        called = selection.text((job.tenant, job.name, 0))
+        before = load.revision(tree, cache=parsed)
+        sketch = draft.Draft(tree, before, _job(before, seen, name))
+        change(sketch)
+        after = _valid(before, load.revision(sketch.tree(), cache=parsed))
+        job = after.jobs[sketch.job.ref]
+        done = Done(job=job, patch=sketch.patch(), desired=after, seen=seen)
+        if dry_run or not done.patch:
+            return done
         edit = source.Edit(
-            files=edited,
-            message=f"{verb.capitalize()} {called}\n\nBy `perdure {verb}`.\n",
-            branch=revision.ref,
-            topic=f"perdure/{verb}-{job.name}-{codec.digest([revision.id, patch])[7:15]}",
+            files=sketch.files(),
+            message=f"{verb.capitalize()} {done.name}\n\nBy `perdure {verb}`.\n",
+            branch=revision.branch,
+            topic=f"perdure/{verb}-{job.name}-{codec.digest([revision.id, done.patch])[7:15]}",
         )
-        match looker.source.propose(edit, revision.id):
+        match _push(looker, edit, revision):
             case source.Pushed(commit=commit, branch=branch):
-                return Done(patch=patch, commit=commit, branch=branch)
-            case source.Protected(detail=detail, topic=topic, commit=commit):
-                return _protected(patch, revision.ref, detail, topic, commit)
+                return dataclasses.replace(done, commit=commit, branch=branch)
+            case source.Protected() as answer:
+                return _protected(done, revision.branch, answer)
             case source.Rejected(detail=detail):
                 rejected = detail
+        time.wait(random.uniform(0, PAUSE * number))
     raise errors.Unavailable(f"others pushed first {TRIES} times: {rejected}", remedy="Try again.")
-
-
-def _protected(patch: str, branch: str, detail: str, topic: str, commit: str) -> Done:
-    if not topic:
-        raise errors.Refused(
-            f"the server refuses to take a commit on {branch}: {detail}",
-            remedy="Save the patch of `--dry-run`, and propose it as the server asks for.",
-        )
-    return Done(patch=patch, commit=commit, branch=branch, topic=topic, detail=detail)
 
 
 def _fresh(looker: looking.Looker) -> source.Revision:
@@ -103,54 +100,62 @@ def _fresh(looker: looking.Looker) -> source.Revision:
     return fetched
 
 
-def _job(found: tuple[selection.Subject, ...], name: str) -> model.Job:
+def _job(declared: model.Desired, seen: view.View, name: str) -> model.Job:
+    """Return the Job that `name` means. Raises `errors.UsageError`, and `errors.InvalidInput` for one that is not valid now."""
+    if "[" in name:
+        raise errors.UsageError(f"{name} is one replica", where="JOB", remedy="A job is changed as a whole: leave out […].")
+    for ref, problem in declared.frozen.items():
+        if ref.kind == "Job" and name in (ref.name, f"{ref.tenant}/{ref.name}"):
+            raise errors.InvalidInput(f"{ref} is not valid as it is now:\n  {problem}", remedy="Mend that first.")
+    if declared.refused:
+        raise errors.InvalidInput(
+            f"the newest revision is not applied at all:\n  {declared.refused}", remedy="Mend that first."
+        )
+    found = selection.one(name, selection.subjects(seen.instance, declared, seen.snapshot.records))
     job = next((each.job for each in found if each.job is not None), None)
     if job is None:
         raise errors.UsageError(f"job {name} is not declared any more", remedy="Add its manifest again and push.")
     return job
 
 
-def _place(tree: source.Tree, job: model.Job) -> Place:
-    from reconciler.load import rewrite
-
-    oid = next((entry.oid for entry in tree.entries() if entry.path == job.origin.file), None)
-    if oid is None:
-        raise errors.Unavailable("the manifest's file is not there any more", where=job.origin.file, remedy="Try again.")
-    text = tree.read([oid])[oid].decode("utf-8")
-    return Place(job=job, text=text, document=rewrite.document_at(text, job.origin.line))
-
-
-def _patch(tree: source.Tree, edited: Edited) -> str:
-    """Return the edit as `git apply` takes it."""
-    oids = {entry.path: entry.oid for entry in tree.entries() if entry.path in edited}
-    before = tree.read(oids.values())
-    lines: list[str] = []
-    for path, data in sorted(edited.items()):
-        old = before[oids[path]].decode().splitlines(keepends=True) if path in oids else []
-        new = data.decode().splitlines(keepends=True) if data is not None else []
-        old_name = f"a/{path}" if path in oids else "/dev/null"
-        new_name = f"b/{path}" if data is not None else "/dev/null"
-        for line in difflib.unified_diff(old, new, old_name, new_name):
-            lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-    return "".join(lines)
+def _valid(before: model.Desired, after: model.Desired) -> model.Desired:
+    """Return `after` unless it has problems that `before` has not: those are refused before anybody else sees them."""
+    known = Counter(_unplaced(problem) for problem in before.problems)
+    brought: list[model.Problem] = []
+    for problem in after.problems:
+        known[_unplaced(problem)] -= 1
+        if known[_unplaced(problem)] < 0:
+            brought.append(problem)
+    if brought:
+        texts = "\n  ".join(map(str, brought))
+        raise errors.InvalidInput(
+            f"with this change the manifests would not be valid:\n  {texts}", remedy="Nothing was changed."
+        )
+    return after
 
 
-def fields(changes: Mapping[tuple[str, ...], object]) -> Change:
-    """Return the change that sets fields of the manifest; None removes one."""
-    from reconciler.load import rewrite
-
-    def change(place: Place) -> Edited:
-        text = place.text
-        for path, value in changes.items():
-            if value is None:
-                text = rewrite.remove_field(text, place.document, path)
-            elif isinstance(value, (str, int, dict)):
-                text = rewrite.set_field(text, place.document, path, value)
-        return {place.file: text.encode()} if text != place.text else {}
-
-    return change
+def _unplaced(problem: model.Problem) -> tuple[str, ...]:
+    """Return what stays the same about a problem when lines above it come or go."""
+    return (problem.file, problem.kind, problem.tenant, problem.name, re.sub(r":\d+:\d+", "", problem.message))
 
 
-def beside(place: Place, name: str) -> str:
-    """Return the path of a new file in the folder of a manifest."""
-    return posixpath.join(posixpath.dirname(place.file), name)
+def _push(
+    looker: looking.Looker, edit: source.Edit, base: source.Revision
+) -> source.Pushed | source.Rejected | source.Protected:
+    if not base.branch and looker.mirror.access is not None:
+        raise errors.UsageError(
+            f"{base.ref} is a tag or a commit, which stays as it is", where="--ref", remedy="Name a branch with --ref."
+        )
+    try:
+        return looker.source.propose(edit, base.id)
+    except errors.Refused as refusal:
+        raise errors.Refused(refusal.message, where=refusal.where, remedy=f"{refusal.remedy} {BY_HAND}") from refusal
+
+
+BY_HAND = "Or commit it there yourself: `--dry-run` prints the patch, `git apply --index` takes it."
+
+
+def _protected(done: Done, branch: str, answer: source.Protected) -> Done:
+    if not answer.topic:
+        raise errors.Refused(f"the server refuses to take a commit on {branch}: {answer.detail}", remedy=BY_HAND)
+    return dataclasses.replace(done, commit=answer.commit, branch=branch, topic=answer.topic, detail=answer.detail)

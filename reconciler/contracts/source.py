@@ -45,6 +45,8 @@ class Revision:
     """Commit id."""
     ref: str
     """What was asked for: branch, tag or commit."""
+    branch: str = ""
+    """The branch whose newest commit it is; empty: nothing can be pushed on top of it (a tag, a commit, a folder)."""
     trailers: Mapping[str, str] = field(default_factory=dict)
     """Trailers of the commit's message, keys in lower case."""
     author: str = ""

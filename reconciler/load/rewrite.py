@@ -142,11 +142,11 @@ def _grow(stack: list[tuple[_Node, int | None, str]], last: int) -> None:
 
 def _replaced(text: str, node: _Node, rest: Path, value: Value) -> str:
     key_at, old = node.entries[rest[0]]
-    written = _written(_nested(rest[1:], value), _column(text, key_at), flow=node.flow)
+    written = _ended(text, _written(_nested(rest[1:], value), _column(text, key_at), flow=node.flow))
     if old.start == old.end:
         colon = text.index(":", key_at + len(rest[0])) + 1
         return text[:colon] + written + text[colon:]
-    cut = text[: old.start].rstrip() if written.startswith("\n") else text[: old.start].rstrip(" ")
+    cut = text[: old.start].rstrip() if written.startswith(("\n", "\r")) else text[: old.start].rstrip(" ")
     return cut + written + text[old.last :]
 
 
@@ -160,10 +160,10 @@ def _inserted_flow(text: str, node: _Node, rest: Path, value: Value) -> str:
 
 def _inserted_block(text: str, node: _Node, rest: Path, value: Value) -> str:
     column = _column(text, next(iter(node.entries.values()))[0]) if node.entries else 0
-    line = f"{' ' * column}{rest[0]}:{_written(_nested(rest[1:], value), column, flow=False)}"
+    line = f"{' ' * column}{rest[0]}:{_written(_nested(rest[1:], value), column, flow=False)}\n"
     place = _next_line(text, node.last)
     head = text[:place]
-    return (head if not head or head.endswith(("\n", "\r")) else head + "\n") + line + "\n" + text[place:]
+    return head + _ended(text, line if not head or head.endswith("\n") else f"\n{line}") + text[place:]
 
 
 def _nested(rest: Path, value: Value) -> Any:
@@ -192,6 +192,11 @@ def _scalar(value: str | int) -> str:
     return value if plain else json.dumps(value, ensure_ascii=not value.isprintable())
 
 
+def _ended(text: str, lines: str) -> str:
+    """Return new lines with the line ending that the text has."""
+    return lines.replace("\n", "\r\n") if "\r\n" in text else lines
+
+
 def _column(text: str, offset: int) -> int:
     return offset - _line_start(text, offset)
 
@@ -211,25 +216,28 @@ def _next_line(text: str, offset: int) -> int:
 def _checked(before: str, after: str, document: int, path: Path, value: Value | None) -> str:
     """Return `after` if reading it gives `before` with just this field changed."""
     try:
-        meant, found = _values(before), _values(after)
+        meant, others = _reading(before, document)
+        _put(meant, path, value)
+        same = (meant, others) == _reading(after, document)
     except (errors.InvalidInput, yaml.YAMLError):
-        meant, found = [], [None]
-    if len(meant) > document:
-        _put(meant[document], path, value)
-    if meant != found:
+        same = False
+    if not same:
         dotted = ".".join(path)
         wanted = f"set {dotted}: {json.dumps(value)}" if value is not None else f"remove {dotted}"
         raise errors.Refused("this file has a shape that cannot be edited automatically", remedy=f"{wanted} by hand and push")
     return after
 
 
-def _values(text: str) -> list[Any]:
-    """Return the plain value of each document, read as the loader reads it. Raises `errors.InvalidInput`."""
-    spans = [(root.start, root.last) for root in _documents(text)]
-    readings = [nodes.read(_alone(text, start, end)) for start, end in spans]
-    if any(reading.findings or not reading.complete for reading in readings):
+def _reading(text: str, document: int) -> tuple[Any, list[str]]:
+    """Return the plain value of one document, read as the loader reads it, and the texts of the others, whatever they are.
+
+    Raises `errors.InvalidInput`.
+    """
+    texts = [_alone(text, root.start, root.last) for root in _documents(text)]
+    reading = nodes.read(texts.pop(document))
+    if reading.findings or not reading.complete:
         raise errors.InvalidInput("the edited text is not valid")
-    return [json.loads(json.dumps(reading.root)) for reading in readings]
+    return json.loads(json.dumps(reading.root)), texts
 
 
 def _alone(text: str, start: int, end: int) -> str:

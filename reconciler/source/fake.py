@@ -75,7 +75,9 @@ class FakeSource:
         text = repr((above, sorted(files.items()), sorted((trailers or {}).items()), len(self._trees)))
         oid = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         lowered = {key.lower(): value for key, value in (trailers or {}).items()}
-        self._revisions[oid] = Revision(id=oid, ref=self._ref, trailers=lowered, author="Somebody <a@b>", subject="a change")
+        self._revisions[oid] = Revision(
+            id=oid, ref=self._ref, branch=self._ref, trailers=lowered, author="Somebody <a@b>", subject="a change"
+        )
         self._trees[oid] = FakeTree(revision=oid, files=dict(files))
         self._parents[oid] = above
         self._tip = oid

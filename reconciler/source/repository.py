@@ -24,6 +24,8 @@ REASONS = {
 }
 """Row of `reasons.TABLE` by fault; every other one means that the source could not be reached."""
 
+BRANCHES = "refs/heads/"
+
 ACCEPTS_REWRITE = "perdure-allow-rewrite"
 """Trailer by which a commit accepts that history was rewritten below it."""
 
@@ -96,7 +98,7 @@ class RepositorySource:
     def _newest(self) -> Revision | Stale:
         if address.is_object_id(self._ref):
             return self._commit()
-        names = [self._ref] if self._ref.startswith("refs/") else [f"refs/heads/{self._ref}", f"refs/tags/{self._ref}"]
+        names = [self._ref] if self._ref.startswith("refs/") else [f"{BRANCHES}{self._ref}", f"refs/tags/{self._ref}"]
         listing = self._mirror.listing(*names)
         full = next((name for name in names if name in listing.refs), "")
         if not full:
@@ -108,7 +110,8 @@ class RepositorySource:
             notice = self._bring(full, fetched, fresh=fetched not in here)
         elif self._last is not None and self._described_at == listing.refs[full]:
             return replace(self._last, notice="")
-        found = self._judged(replace(self._described(fetched), notice=notice), seen, here.get(seen, ""))
+        branch = full.removeprefix(BRANCHES) if full.startswith(BRANCHES) else ""
+        found = self._judged(replace(self._described(fetched), branch=branch, notice=notice), seen, here.get(seen, ""))
         if isinstance(found, Revision):
             self._described_at = listing.refs[full]
         return found
