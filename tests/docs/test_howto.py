@@ -1,0 +1,121 @@
+"""What the how-to guides let people type does what they say."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from agent import cli, secretfiles
+from reconciler.cli import main
+from reconciler.core import model, observed, reasons, spec
+from reconciler.storage import keys, path
+from tests.agent.host import Host, archive, python
+from tests.docs import pages, session
+from tests.storage import images
+
+GUIDES = pages.ROOT / "docs" / "how-to"
+UNITS = pages.ROOT / "manifests" / "systemd"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    one = Host(tmp_path)
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize(("file", "interpreter"), [("count.py", python()), ("count.sh", "sh")])
+def test_the_programs_are_saved_and_restored(host: Host, file: str, interpreter: str) -> None:
+    guide = GUIDES / "write-a-job-that-checkpoints.md"
+    [program] = [block.text for block in pages.blocks(guide) if block.options.get("file") == file]
+    host.link.trees["a"] = archive({file: program})
+    workload = {"code": model.Code(path="code", tree="a")}
+    asked = spec.Request(id="first", purpose=spec.Purpose.SUSPEND, then_stop=True)
+    with host.up():
+        first = host.assign(host.attempt([interpreter, file], workload=workload))
+        host.until(first, lambda item: item.progress is not None and item.progress.step > 2)
+        host.change(first, request=asked)
+        host.ended(first)
+        [taken] = host.store.list("0" * 31 + "1")
+        assert taken.step is None or taken.step > 2
+        second = host.assign(host.attempt([interpreter, file], number=2, workload=workload, restore=taken.digest))
+        found = host.until(second, lambda item: item.progress is not None and item.state is observed.ItemState.RUNNING)
+        host.logged(second, "from ")
+        assert b"from 0" not in host.log(second)
+        assert found.first_step is not None
+        assert found.first_step > 2
+        host.change(second, want=spec.Want.STOP)
+        host.ended(second)
+
+
+def test_keys_are_made_and_rotated_as_told(tmp_path: Path) -> None:
+    """A checkpoint written with the old keys is still good, and a new one uses the new keys."""
+    folder = tmp_path / "keys"
+    config = model.StoreSpec(name="main", root=str(tmp_path / "store"), encryption="main", signing="main")
+    (tmp_path / "store").mkdir()
+    digests: list[str] = []
+    for block in (block for block in pages.blocks(GUIDES / "keys.md") if "run" in block.options):
+        _typed(block, tmp_path)
+        store = path.PathStore(config, keys.read_keys(str(folder)))
+        digests.append(images.put(store, {"a": images.noise(len(digests), 3)}, images.meta(len(digests) + 1)).digest)
+        assert [store.verify(digest).problems for digest in digests] == [()] * len(digests)
+    assert len(digests) == 2
+    for old in folder.glob("*/main@*.key"):
+        old.unlink()
+    left = path.PathStore(config, keys.read_keys(str(folder)))
+    assert [left.verify(digest).ok for digest in digests] == [False, True]
+
+
+def test_a_secret_is_put_where_the_agent_reads_it(tmp_path: Path) -> None:
+    [block] = [block for block in pages.blocks(GUIDES / "secrets.md") if "run" in block.options]
+    _typed(block, tmp_path)
+    assert secretfiles.read(tmp_path / "secrets", "default", ["DATASET_TOKEN"]) == {"DATASET_TOKEN": "the value"}
+
+
+def _typed(block: pages.Block, folder: Path) -> None:
+    """Run one block of a guide with its own /etc/perdure."""
+    shell = session.Session(folder, folder, os.environ, {"/etc/perdure": str(folder)})
+    try:
+        shell.perform(block, None)
+    finally:
+        shell.close()
+
+
+@pytest.mark.parametrize("unit", [pytest.param(path, id=path.name) for path in sorted(UNITS.iterdir())])
+def test_the_units_start_commands_that_exist(unit: Path) -> None:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(unit)
+    service = parser["Service"]
+    program, name, *flags = service["ExecStart"].split()
+    group: click.Group = cli.cli if program.endswith("-agent") else main.cli
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {flag for flag in flags if flag.startswith("--")} <= known
+    assert service["KillMode"] == "process", "jobs outlive their agent"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
+def test_systemd_knows_what_the_units_say(tmp_path: Path) -> None:
+    for unit in sorted(UNITS.iterdir()):
+        copy = tmp_path / unit.name
+        copy.write_text(unit.read_text().replace("/opt/perdure/bin/", "/bin/true /"))
+        done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False, timeout=60)
+        said = [line for line in done.stderr.splitlines() if unit.name in line and "DelegateSubgroup" not in line]
+        assert said == []
+
+
+def test_every_reason_with_a_remedy_is_told() -> None:
+    told = (GUIDES / "troubleshoot.md").read_text()
+    passing = {"Finished", "Suspended", "Stopped", "Removed"}
+    assert {row.name for row in reasons.TABLE.values() if row.remedy and f"| `{row.name}` |" not in told} <= passing
+    named = {line.split("`")[1] for line in told.splitlines() if line.startswith("| `") and line.split("`")[1].isidentifier()}
+    assert named <= set(reasons.TABLE)
