@@ -138,6 +138,7 @@ class Health:
     detail: str = ""
     free_bytes: int | None = None
     used_bytes: int | None = None
+    """What checkpoints take; counted only where the store has a limit."""
 
 
 Progress = Callable[[int, int | None], None]

@@ -46,6 +46,8 @@ class PathStore:
             disk = self._open_disk()
             undo.callback(disk.close)
             claims.check(disk, spec.AttemptRef(run=meta.run, attempt=meta.attempt))
+            if leases.writers(disk, meta.run).dead:  # their packs take the room that this one may need
+                prune.sweep(disk, meta.run)
             base = self._base(meta, parent)
             if base is not None:
                 undo.callback(base.close)
@@ -140,7 +142,8 @@ class PathStore:
         try:
             self._keyring.require(signing=self._config.signing, encryption=self._config.encryption)
             with self._disk() as disk:
-                used, space, probe = _used(disk), disk.space(), f".{_token()}"
+                limit, space, probe = self._config.max_size, disk.space(), f".{_token()}"
+                used = None if limit is None else _used(disk)
                 file = disk.create(probe)
                 try:
                     file.write(b"perdure\n")
@@ -150,8 +153,7 @@ class PathStore:
                     disk.unlink(probe)
         except errors.PerdureError as error:
             return store.Health(ok=False, detail=f"{error.message} {error.remedy}".strip())
-        limit = self._config.max_size
-        free = space.free if limit is None else max(min(space.free, limit - used), 0)
+        free = space.free if limit is None or used is None else max(min(space.free, limit - used), 0)
         return store.Health(ok=free > 0, detail="" if free > 0 else "the store is full", free_bytes=free, used_bytes=used)
 
     def append_log(self, ref: spec.AttemptRef, offset: int, data: bytes) -> int:

@@ -156,3 +156,16 @@ def test_an_old_attempt_cannot_publish_whatever_it_wrote() -> None:
         sink.commit()
     assert depot.list(RUN) == (first,)
     assert images.put(depot, faults.NEW, images.meta(2), first.digest).attempt == 2
+
+
+def test_what_a_killed_writer_left_goes_before_the_next_one_writes() -> None:
+    disk, first = faults.with_first_image()
+    before = disk.names(f"runs/{RUN}/packs")
+    left = faults.opened(disk).writer(images.meta(at=2), first.digest)
+    images.fill(left, {"state": images.noise(2, 3)})
+    assert disk.names(f"runs/{RUN}/packs") != before
+    again = disk.after_kill()
+    sink = faults.opened(again).writer(images.meta(at=3), first.digest)
+    sink.abort()
+    assert again.names(f"runs/{RUN}/packs") == before
+    left.abort()
