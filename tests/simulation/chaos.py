@@ -183,7 +183,7 @@ def _readdress(of: world.World) -> None:
 
 
 def _foreign(of: world.World) -> None:
-    of.scribble()
+    of.chance.choice((of.scribble, of.invite))()
 
 
 DISASTERS = (
@@ -204,7 +204,7 @@ DISASTERS = (
     Disaster(name="others push to the ledger", weight=3, strike=_ledger_busy),
     Disaster(name="the source does not answer", weight=2, strike=_source_stale),
     Disaster(name="history is rewritten", weight=2, strike=_rewrite),
-    Disaster(name="somebody writes on a note", weight=3, strike=_foreign),
+    Disaster(name="somebody writes on a note or in the ledger", weight=4, strike=_foreign),
 )
 
 

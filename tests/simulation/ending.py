@@ -88,7 +88,10 @@ def check(of: world.World) -> None:
     """Check what holds at the very end."""
     records = of.ledger.read().records
     of.watch.check_notes({revision: of.ledger.note(revision) for revision in of.person.revisions})
+    watch.insist(len(of.ledger.read().joins) == of.invited, "nobody else's commits are lost", "a token is gone")
     for run in records.values():
+        counted, truly = run.failures, of.bad_ends.get(run.run, 0)
+        watch.insist(counted <= truly, "only the program's failures count", f"{counted} of {truly} of {run.job}")
         if run.phase is record.Phase.FAILED:
             watch.insist(
                 _may_fail(run), "a run fails only by its own fault", f"run {run.run[:8]} of {run.job}: {run.attempts[-1]}"

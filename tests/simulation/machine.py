@@ -210,6 +210,8 @@ class Machine:
         if not job.alive:
             return
         job.alive = False
+        if not job.stopping and exit.code != 0:
+            self.world.ended_badly(ref.run)
         if job.supervised:
             job.exit = dataclasses.replace(exit, stopped=job.stopping)
             job.ended_at = self.clock.now()

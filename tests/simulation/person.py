@@ -121,7 +121,7 @@ class Person:
         edits: list[Callable[[], str]] = [
             self.add, self.add, self._suspend, self._suspend, self._resume, self._resume, self._stop, self._run,
             self._remove, self._change, self._change, self._rerun, self._tune, self._grow, self._move, self._demand,
-            self._withdraw, self._break, self._mend, self._mend, self._empty_out,
+            self._withdraw, self._return_to, self._scale, self._break, self._mend, self._mend, self._empty_out,
         ]  # fmt: skip
         what = ""
         while not what:
@@ -259,6 +259,22 @@ class Person:
         title = f"save{self._count}"
         self.checkpoints[title] = model.CheckpointRequest(name=title, job=name, stop=self._chance.random() < 0.3)
         return f"checkpoint {name}"
+
+    def _return_to(self) -> str:
+        """Ask for an older checkpoint by its digest, for none, or for the newest again."""
+        name = self._one()
+        if not name:
+            return ""
+        offered = [saved.taken.digest for run in self._world.runs(name) for saved in run.checkpoints]
+        wanted = self._chance.choice(("latest", "none", *offered))
+        self.set(name, restore_from=wanted)
+        return f"restore {name} from {wanted[:19]}"
+
+    def _scale(self) -> str:
+        name = self._one()
+        if name:
+            self.set(name, replicas=self._chance.randint(1, 2))
+        return name and f"set the replicas of {name} to {self.jobs[name].replicas}"
 
     def _withdraw(self) -> str:
         if not self.checkpoints:

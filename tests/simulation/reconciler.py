@@ -75,14 +75,15 @@ class Reconciler:
     def hear(self, host: str) -> None:
         """A host has spoken to it."""
         self._heard[host] = self.clock.monotonic()
-        self._looks[host] = 0
 
     def look(self) -> None:
         """It looks at the hosts: what it can know of their silence is what it knows now."""
-        now = self.clock.monotonic()
+        now, known = self.clock.monotonic(), self.board.hosts()
         for host in self.world.machines:
-            self._looks[host] = self._looks.get(host, 0) + 1
-            self.silence[host] = (now - self._heard.get(host, self._born), self._looks[host])
+            silent = now - self._heard.get(host, self._born)
+            connected = host in known and known[host].connected and silent <= 15.0
+            self._looks[host] = 0 if connected else self._looks.get(host, 0) + 1
+            self.silence[host] = (silent, self._looks[host])
 
     def _body(self) -> None:
         try:

@@ -112,7 +112,7 @@ class Watch:
         ref = entry.ref
         if entry.checkpoints and entry.checkpoints[-1].purpose in SAFE:
             return
-        run = self.within.record(ref.run)
+        run = self.within.recorded(ref.run)
         attempt = next((each for each in run.attempts if each.number == ref.attempt), None) if run else None
         if run is None or attempt is None or not attempt.live or entry.spec.checkpoint.engine is model.EngineName.NONE:
             return
@@ -126,7 +126,7 @@ class Watch:
 
     def forgotten(self, host: str, entry: journal.Entry) -> None:
         """A host is about to forget an attempt."""
-        run = self.within.record(entry.ref.run)
+        run = self.within.recorded(entry.ref.run)
         attempt = next((each for each in run.attempts if each.number == entry.ref.attempt), None) if run else None
         insist(
             attempt is not None and not attempt.live,
@@ -176,7 +176,7 @@ class Watch:
         self._verified.difference_update(digests)
         for digest in digests:
             known = self._published.get(digest)
-            run = self.within.record(known.ref.run) if known else None
+            run = self.within.recorded(known.ref.run) if known else None
             if known is None or run is None or run.phase in record.TERMINAL:
                 continue
             newest = run.newest

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass, field
 
+from reconciler import errors
+from reconciler.contracts import ledger as contract
 from reconciler.core import observed, record, situation, spec
 from reconciler.ledger import fake as ledgers
 from reconciler.source import fake as sources
 from tests.simulation import (
     chaos,
+    clocks,
     depot,
     fate,
     machine,
@@ -47,6 +51,8 @@ class World:
     """Longest seconds between two passes."""
     calm: float = 1.0
     """How many times as long things may idle."""
+    invited: int = 0
+    """How many tokens somebody else has made."""
     address: int = 0
     """Which of the reconcilers agents reach."""
     over: bool = False
@@ -63,6 +69,7 @@ class World:
     machines: dict[str, machine.Machine] = field(init=False)
     reconcilers: list[reconciler.Reconciler] = field(init=False)
     person: person.Person = field(init=False)
+    bad_ends: dict[str, int] = field(default_factory=dict)
     _failed: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,17 +114,17 @@ class World:
 
     def call(self, ref: spec.AttemptRef) -> str:
         """Return what a person calls an attempt."""
-        run = self.record(ref.run)
+        run = self.recorded(ref.run)
         name = f"{run.job}[{run.replica}]" if run else "unrecorded"
         return f"{name}/{ref.run[:4]}#{ref.attempt}"
 
-    def record(self, run: str) -> record.Record | None:
+    def recorded(self, run: str) -> record.Record | None:
         """Return a run's record as it is on the server."""
         return self.ledger._snapshot.records.get(run)
 
     def behaviour(self, run: str) -> program.Program:
         """Return what a run does: what was said of its job, or a matter of the seed and its name."""
-        known = self.record(run)
+        known = self.recorded(run)
         if known is not None and known.job in self.programs:
             return self.programs[known.job]
         chance = random.Random(f"{self.seed} {run}")
@@ -136,8 +143,12 @@ class World:
         return what.fails - self._failed.get(run, 0)
 
     def failed(self, run: str) -> None:
-        """An execution of a run has ended badly."""
+        """An execution of a run has ended as its program has it."""
         self._failed[run] = self._failed.get(run, 0) + 1
+
+    def ended_badly(self, run: str) -> None:
+        """A process of a run has come to a bad end, for whatever reason."""
+        self.bad_ends[run] = self.bad_ends.get(run, 0) + 1
 
     def answering(self) -> reconciler.Reconciler | None:
         """Return the reconciler behind the address that agents dial, if it takes a connection."""
@@ -166,6 +177,18 @@ class World:
             line = f"somebody was here at {self.events.now:.3f}"
             self.ledger.scribble(revision, line)
             self.watch.scribbled(revision, line)
+
+    def invite(self) -> None:
+        """Somebody makes a token for a host: a commit between two of the reconciler's."""
+        number = self.invited + 1
+        token = record.Join(token=f"{number:064x}", host="host9", pool="", expires_at=clocks.EPOCH + 1e6)
+        with contextlib.suppress(errors.PerdureError):
+            answer = self.ledger.append(self.ledger.read(), contract.Change(joins=(token,)))
+            self.invited += isinstance(answer, contract.Committed)
+
+    def runs(self, job: str) -> list[record.Record]:
+        """Return the records of a job's runs as they are on the server."""
+        return [run for run in self.ledger._snapshot.records.values() if run.job == job]
 
     def heal(self) -> None:
         """Everything that was broken works again, and nothing breaks any more."""
