@@ -62,6 +62,8 @@ class Pass:
     lines: tuple[record.Line, ...] = ()
     """Transitions that this pass has noted."""
     wake_at: float | None = None
+    rival: str = ""
+    """Who wrote to the ledger instead, where that can be told."""
 
 
 class Loop:
@@ -105,7 +107,7 @@ class Loop:
             return seen
         recorded = self._recorder.record(snapshot, given, planned.records, planned.lines, wish.notice)
         if isinstance(recorded, ledger.Conflict):
-            return replace(seen, standing=Standing.SUPERSEDED, notice=recorded.detail)
+            return replace(seen, standing=Standing.SUPERSEDED, notice=recorded.detail, rival=recorded.rival)
         outcomes = tuple(parts.applier.carry_out(planned, desired, now))
         settled = settle.settle(recorded.records, outcomes, now)
         annotated = self._recorder.record(recorded, given, settled.records, settled.lines, wish.notice)
@@ -134,17 +136,19 @@ class Loop:
             wanted=self._wanted,
         )
 
-    def run(self, stop: clock.Event, pause: Callable[[Pass], None]) -> None:
+    def run(self, stop: clock.Event, pause: Callable[[Pass], None], lost_race: Callable[[Pass], None] = lambda _: None) -> None:
         """Make passes until `stop` is set.
 
-        `pause` shows a pass and waits for the next wake-up; after a lost race only a jitter is waited.
+        `pause` shows a pass and waits for the next wake-up; after a lost race only a jitter is waited, longer each time in a
+        row: a server that declines every push looks like a race that is always lost. `lost_race` shows such a pass.
         """
         lost = 0
         while not stop.is_set():
             done = self.once()
             if done.standing is Standing.SUPERSEDED:
                 lost += 1
-                self._parts.clock.wait(self._parts.jitter() * min(0.05 * 2**lost, 2.0), stop)
+                lost_race(done)
+                self._parts.clock.wait(self._parts.jitter() * min(0.05 * 2**lost, 15.0), stop)
                 continue
             lost = 0
             pause(done)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import platform
 import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from email import utils
 from pathlib import Path
 from urllib import error as urlerror
@@ -17,8 +15,8 @@ from urllib import request
 
 import git
 
-from reconciler import config, errors
-from reconciler.cli import compose, looking, output, view
+from reconciler import errors
+from reconciler.cli import compose, findings, output, view
 from reconciler.contracts import store
 from reconciler.core import model, observed, transition
 from reconciler.ledger import wire
@@ -32,95 +30,43 @@ SKEW = 5.0
 """Seconds by which clocks may differ before certificates, deadlines and notes become confusing."""
 
 
-class State(enum.Enum):
-    """How a thing stands."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What was found about one thing."""
-
-    subject: str = ""
-    state: State
-    text: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Everything a check may look at."""
-
-    settings: config.Settings
-    data: Path
-    target: str = ""
-    host: str = ""
-    looker: looking.Looker | None = None
-    seen: view.View | None = None
-    """None: the repository or the ledger cannot be read, and `broken` says why."""
-    broken: errors.PerdureError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One row."""
-
-    subject: str
-    look: Callable[[Surroundings], Iterator[Finding]]
-
-
-def _ok(text: str) -> Finding:
-    return Finding(state=State.OK, text=text)
-
-
-def _warn(text: str, remedy: str = "") -> Finding:
-    return Finding(state=State.WARN, text=text, remedy=remedy)
-
-
-def _fail(text: str, remedy: str = "") -> Finding:
-    return Finding(state=State.FAIL, text=text, remedy=remedy)
-
-
-def _git(_: Surroundings) -> Iterator[Finding]:
+def _git(_: findings.Surroundings) -> Iterator[findings.Finding]:
     process.require()
-    yield _ok(f"git is recent enough; Python {platform.python_version()}")
+    yield findings.ok(f"git is recent enough; Python {platform.python_version()}")
 
 
-def _repository(about: Surroundings) -> Iterator[Finding]:
+def _repository(about: findings.Surroundings) -> Iterator[findings.Finding]:
     where = address.shown(about.settings.source.repository)
     if about.broken is not None:
-        yield _fail(
+        yield findings.fail(
             f"{where}: {about.broken.message}", about.broken.remedy or "Check source.repository (--repo) and the network."
         )
         return
     seen = about.seen
     if seen is None or seen.desired is None:
         notice = seen.notice if seen else "it was not read"
-        yield _fail(f"{where}: {notice}", "Check source.repository (--repo) and source.ref (--ref).")
+        yield findings.fail(f"{where}: {notice}", "Check source.repository (--repo) and source.ref (--ref).")
         return
     if seen.notice:
-        yield _warn(f"{where}: {seen.notice}")
-    yield _ok(f"{where} is read; {about.settings.source.ref} is at {seen.desired.revision[:12]}")
+        yield findings.warn(f"{where}: {seen.notice}")
+    yield findings.ok(f"{where} is read; {about.settings.source.ref} is at {seen.desired.revision[:12]}")
 
 
-def _manifests(about: Surroundings) -> Iterator[Finding]:
+def _manifests(about: findings.Surroundings) -> Iterator[findings.Finding]:
     desired = about.seen.desired if about.seen else None
     if desired is None:
         return
     if desired.problems:
         first = desired.problems[0]
-        yield _fail(f"{len(desired.problems)} problems; the first: {first}", "`perdure validate` shows every one.")
+        yield findings.fail(f"{len(desired.problems)} problems; the first: {first}", "`perdure validate` shows every one.")
     elif not desired.jobs:
-        yield _warn("no Job is declared", "`perdure init` makes a repository to begin with.")
+        yield findings.warn("no Job is declared", "`perdure init` makes a repository to begin with.")
     else:
         count = len(desired.jobs)
-        yield _ok(f"{count} job{'s' if count > 1 else ''}, no problem")
+        yield findings.ok(f"{count} job{'s' if count > 1 else ''}, no problem")
 
 
-def _push(about: Surroundings) -> Iterator[Finding]:
+def _push(about: findings.Surroundings) -> Iterator[findings.Finding]:
     desired = about.seen.desired if about.seen else None
     if about.looker is None or desired is None:
         return
@@ -129,18 +75,18 @@ def _push(about: Surroundings) -> Iterator[Finding]:
     try:
         mirrored.rehearse(f"{ref}-rehearsal", desired.revision)
     except faults.Failed as failure:
-        yield _fail(
+        yield findings.fail(
             f"the ledger cannot be pushed to {ref}: {failure.detail}", "Let this user push to refs/perdure/* and refs/notes/*."
         )
         return
     path = mirrored.access.address.path if mirrored.access else mirrored.directory
     if path is not None and not os.access(address.git_directory(path), os.W_OK):
-        yield _fail(f"{path} cannot be written by this user", f"Give this user the right: chown -R $(id -un) {path}")
+        yield findings.fail(f"{path} cannot be written by this user", f"Give this user the right: chown -R $(id -un) {path}")
         return
-    yield _ok(f"{ref} may be pushed, as far as the server tells without a push")
+    yield findings.ok(f"{ref} may be pushed, as far as the server tells without a push")
 
 
-def _notes(about: Surroundings) -> Iterator[Finding]:
+def _notes(about: findings.Surroundings) -> Iterator[findings.Finding]:
     """Whether a person's own clone brings the notes; looked at without running git in it."""
     wanted = f"refs/notes/perdure/{about.settings.instance}"
     try:
@@ -152,57 +98,61 @@ def _notes(about: Surroundings) -> Iterator[Finding]:
             return
         fetched = reader.get_values('remote "origin"', "fetch", default="")
     if any("refs/notes/" in str(each) for each in fetched):
-        yield _ok("this clone fetches the notes")
+        yield findings.ok("this clone fetches the notes")
     else:
-        yield _warn(
+        yield findings.warn(
             f"this clone does not fetch {wanted}",
             "git config --add remote.origin.fetch '+refs/notes/perdure/*:refs/notes/perdure/*'",
         )
 
 
-def _data(about: Surroundings) -> Iterator[Finding]:
+def _data(about: findings.Surroundings) -> Iterator[findings.Finding]:
     folder = about.data
     if not folder.exists():
         above = next(each for each in folder.parents if each.exists())
         if os.access(above, os.W_OK):
-            yield _ok(f"{folder} will be made")
+            yield findings.ok(f"{folder} will be made")
         else:
-            yield _fail(f"{folder} cannot be made", f"mkdir -p {folder}, or name another one with --data")
+            yield findings.fail(f"{folder} cannot be made", f"mkdir -p {folder}, or name another one with --data")
         return
     if not os.access(folder, os.W_OK | os.X_OK):
-        yield _fail(f"{folder} cannot be written", f"chown $(id -un) {folder}, or name another one with --data")
+        yield findings.fail(f"{folder} cannot be written", f"chown $(id -un) {folder}, or name another one with --data")
         return
     if stat.S_IMODE(folder.stat().st_mode) & 0o066:
-        yield _warn(f"{folder} can be read by others", f"chmod go-rw {folder}")
+        yield findings.warn(f"{folder} can be read by others", f"chmod go-rw {folder}")
     yield _space(folder, shutil.disk_usage(folder).free)
     lock = durable.DirectoryLock(folder)
     try:
         with lock:
             yield (
-                _warn("no loop runs here", "`perdure reconcile` starts it.") if about.settings.agents.embedded else _ok("free")
+                findings.warn("no loop runs here", "`perdure reconcile` starts it.")
+                if about.settings.agents.embedded
+                else findings.ok("free")
             )
     except errors.Busy as busy:
-        yield _ok(busy.message.replace("the data directory", str(folder)))
+        yield findings.ok(busy.message.replace("the data directory", str(folder)))
 
 
-def _space(where: Path | str, free: int) -> Finding:
+def _space(where: Path | str, free: int) -> findings.Finding:
     if free < LOW:
-        return _warn(f"{where} has only {output.size(free)} left", "Free some space.")
-    return _ok(f"{where} has {output.size(free)} free")
+        return findings.warn(f"{where} has only {output.size(free)} left", "Free some space.")
+    return findings.ok(f"{where} has {output.size(free)} free")
 
 
-def _keys(about: Surroundings) -> Iterator[Finding]:
+def _keys(about: findings.Surroundings) -> Iterator[findings.Finding]:
     for name, given in (("keys", about.settings.keys.directory), ("secrets", about.settings.keys.secrets)):
         folder = Path(given) if given else about.data / name
         if not folder.is_dir():
             if given:
-                yield _fail(f"{folder} is no folder", f"mkdir -m 700 {folder}, or correct keys.directory and keys.secrets")
+                yield findings.fail(
+                    f"{folder} is no folder", f"mkdir -m 700 {folder}, or correct keys.directory and keys.secrets"
+                )
             continue
         loose = [path for path in sorted(folder.rglob("*")) if _loose(path)]
         for path in loose:
-            yield _fail(f"{path} can be read by others", f"chmod 600 {path}")
+            yield findings.fail(f"{path} can be read by others", f"chmod 600 {path}")
         if not loose:
-            yield _ok(f"{folder}: only this user can read the secret files")
+            yield findings.ok(f"{folder}: only this user can read the secret files")
 
 
 def _loose(path: Path) -> bool:
@@ -211,38 +161,40 @@ def _loose(path: Path) -> bool:
     return path.is_file() and not public and bool(path.stat().st_mode & 0o077)
 
 
-def _stores(about: Surroundings) -> Iterator[Finding]:
+def _stores(about: findings.Surroundings) -> Iterator[findings.Finding]:
     desired = about.seen.desired if about.seen else None
     opened = compose.stores(about.settings)
     for declared in desired.stores.values() if desired else ():
         yield _store(declared, opened)
 
 
-def _store(declared: model.StoreSpec, opened: Callable[[model.StoreSpec], store.Store]) -> Finding:
+def _store(declared: model.StoreSpec, opened: Callable[[model.StoreSpec], store.Store]) -> findings.Finding:
     try:
         health = opened(declared).health()
     except errors.PerdureError as error:
-        return _fail(f"{declared.name} ({declared.root}): {error.message}", error.remedy)
+        return findings.fail(f"{declared.name} ({declared.root}): {error.message}", error.remedy)
     if not health.ok:
         remedy = (
             f"mount {declared.root}" if declared.must_be_mounted else f"mkdir -p {declared.root}; check its owner and space"
         )
-        return _fail(f"{declared.name} ({declared.root}): {health.detail}", remedy)
+        return findings.fail(f"{declared.name} ({declared.root}): {health.detail}", remedy)
     mounted = ", mounted" if declared.must_be_mounted else ""
     used = f", {output.size(health.used_bytes)} used" if health.used_bytes is not None else ""
-    return _ok(f"{declared.name} ({declared.root}) can be written{mounted}, {output.size(health.free_bytes)} free{used}")
+    return findings.ok(
+        f"{declared.name} ({declared.root}) can be written{mounted}, {output.size(health.free_bytes)} free{used}"
+    )
 
 
-def _hosts(about: Surroundings) -> Iterator[Finding]:
+def _hosts(about: findings.Surroundings) -> Iterator[findings.Finding]:
     seen = about.seen
     if seen is None or seen.desired is None:
         return
     if about.target and about.target not in seen.desired.targets:
         names = ", ".join(seen.desired.targets) or "none"
-        yield _fail(f"target {about.target} is not declared", f"Declared are: {names}.")
+        yield findings.fail(f"target {about.target} is not declared", f"Declared are: {names}.")
         return
     if seen.age is None:
-        yield _warn("nothing was observed yet", "`perdure reconcile` observes.")
+        yield findings.warn("nothing was observed yet", "`perdure reconcile` observes.")
         return
     found = False
     for name, target in seen.world.targets.items():
@@ -252,25 +204,27 @@ def _hosts(about: Surroundings) -> Iterator[Finding]:
                     found = True
                     yield from _host(host, seen)
     if about.host and not found:
-        yield _fail(f"host {about.host} was not heard", f"perdure token create {about.host}; then `perdure-agent join` there")
+        yield findings.fail(
+            f"host {about.host} was not heard", f"perdure token create {about.host}; then `perdure-agent join` there"
+        )
     elif not found:
-        yield _fail("no host was heard", "Set agents.embedded, or let hosts join: `perdure token create HOST`.")
+        yield findings.fail("no host was heard", "Set agents.embedded, or let hosts join: `perdure token create HOST`.")
 
 
-def _host(host: observed.HostView, seen: view.View) -> Iterator[Finding]:
+def _host(host: observed.HostView, seen: view.View) -> Iterator[findings.Finding]:
     state = host.state
     if host.silent_since is not None:
         gap = transition.duration(seen.now - host.silent_since)
-        yield _fail(f"{state.host} has not been heard for {gap}", "Is its agent running? `perdure-agent status` there.")
+        yield findings.fail(f"{state.host} has not been heard for {gap}", "Is its agent running? `perdure-agent status` there.")
         return
     offer = f"{state.cpu / 1000:g} cores, {output.size(state.memory)}"
     age = transition.duration(seen.age)
-    yield _ok(f"{state.host} offers {offer}; {len(state.items)} attempts (seen {age} ago)")
+    yield findings.ok(f"{state.host} offers {offer}; {len(state.items)} attempts (seen {age} ago)")
     for text in state.conditions:
-        yield _warn(f"{state.host}: {text}")
+        yield findings.warn(f"{state.host}: {text}")
 
 
-def _clock(about: Surroundings) -> Iterator[Finding]:
+def _clock(about: findings.Surroundings) -> Iterator[findings.Finding]:
     """Compare with the date that a web server gives; other servers tell none."""
     where = about.settings.source.repository
     if not where.startswith("https://"):
@@ -286,21 +240,21 @@ def _clock(about: Surroundings) -> Iterator[Finding]:
     if told:
         skew = time.time() - utils.parsedate_to_datetime(told).timestamp()
         if abs(skew) > SKEW:
-            yield _warn(f"this clock differs from {site}'s by {skew:+.0f} s", "timedatectl set-ntp true")
+            yield findings.warn(f"this clock differs from {site}'s by {skew:+.0f} s", "timedatectl set-ntp true")
         else:
-            yield _ok(f"this clock agrees with {site}'s")
+            yield findings.ok(f"this clock agrees with {site}'s")
 
 
 TABLE = (
-    Check(subject="git", look=_git),
-    Check(subject="repository", look=_repository),
-    Check(subject="manifests", look=_manifests),
-    Check(subject="ledger", look=_push),
-    Check(subject="notes", look=_notes),
-    Check(subject="data", look=_data),
-    Check(subject="keys", look=_keys),
-    Check(subject="store", look=_stores),
-    Check(subject="hosts", look=_hosts),
-    Check(subject="clock", look=_clock),
+    findings.Check(subject="git", look=_git),
+    findings.Check(subject="repository", look=_repository),
+    findings.Check(subject="manifests", look=_manifests),
+    findings.Check(subject="ledger", look=_push),
+    findings.Check(subject="notes", look=_notes),
+    findings.Check(subject="data", look=_data),
+    findings.Check(subject="keys", look=_keys),
+    findings.Check(subject="store", look=_stores),
+    findings.Check(subject="hosts", look=_hosts),
+    findings.Check(subject="clock", look=_clock),
 )
 """In the order in which one thing needs the other."""

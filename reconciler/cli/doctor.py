@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from reconciler import errors
-from reconciler.cli import checks, compose, looking, options, output, view
+from reconciler.cli import checks, compose, findings, looking, options, output, view
 
-State = checks.State
+State = findings.State
 
 
 @click.command(
@@ -28,7 +28,7 @@ State = checks.State
 def doctor(flags: options.Flags, *, target: str | None, host: str | None) -> int:
     """Check what works here. Each finding says what does not, why, and the command that mends it. Exits with 1 if one fails."""
     settings = compose.settings(flags)
-    surroundings = checks.Surroundings(settings=settings, data=compose.data(settings), target=target or "", host=host or "")
+    surroundings = findings.Surroundings(settings=settings, data=compose.data(settings), target=target or "", host=host or "")
     found = list(examine(surroundings, checks.TABLE))
     failed = any(finding.state is State.FAIL for finding in found)
     document = {"ok": not failed, "findings": [_machine(finding) for finding in found]}
@@ -36,7 +36,7 @@ def doctor(flags: options.Flags, *, target: str | None, host: str | None) -> int
     return 1 if failed else 0
 
 
-def examine(surroundings: checks.Surroundings, table: tuple[checks.Check, ...]) -> Iterator[checks.Finding]:
+def examine(surroundings: findings.Surroundings, table: tuple[findings.Check, ...]) -> Iterator[findings.Finding]:
     """Make each check of the table; one that stumbles is a finding itself, and those that need its answer are passed over."""
     seen: view.View | None = None
     try:
@@ -54,10 +54,10 @@ def examine(surroundings: checks.Surroundings, table: tuple[checks.Check, ...]) 
         except (errors.PerdureError, OSError) as error:
             remedy = error.remedy if isinstance(error, errors.PerdureError) else ""
             text = error.message if isinstance(error, errors.PerdureError) else str(error)
-            yield checks.Finding(subject=check.subject, state=State.FAIL, text=text, remedy=remedy)
+            yield findings.Finding(subject=check.subject, state=State.FAIL, text=text, remedy=remedy)
 
 
-def _machine(finding: checks.Finding) -> dict[str, Any]:
+def _machine(finding: findings.Finding) -> dict[str, Any]:
     return {
         "subject": finding.subject,
         "state": finding.state.value,
@@ -66,14 +66,14 @@ def _machine(finding: checks.Finding) -> dict[str, Any]:
     }
 
 
-SIGNS: dict[checks.State, tuple[str, Callable[[str], str]]] = {
+SIGNS: dict[findings.State, tuple[str, Callable[[str], str]]] = {
     State.OK: ("ok  ", lambda text: click.style(text, fg="green")),
     State.WARN: ("warn", lambda text: click.style(text, fg="yellow")),
     State.FAIL: ("FAIL", lambda text: click.style(text, fg="red")),
 }
 
 
-def _told(finding: checks.Finding) -> str:
+def _told(finding: findings.Finding) -> str:
     sign, paint = SIGNS[finding.state]
     line = f"{paint(sign)}  {finding.subject}: {output.clean(finding.text)}"
     return f"{line}\n      {output.clean(finding.remedy)}" if finding.remedy else line

@@ -44,7 +44,7 @@ def reconcile(flags: options.Flags, *, once: bool) -> int:
             pauses.glance(done)
             here.settle()
         else:
-            loop.Loop(here.parts).run(ring, pauses.after)
+            loop.Loop(here.parts).run(ring, pauses.after, teller.lost)
             teller.ends()
     ring.check()
     if ring.ended_by == signal.SIGINT:

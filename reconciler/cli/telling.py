@@ -26,6 +26,7 @@ class Teller:
     def __init__(self, form: str) -> None:
         self._form = form
         self._said: dict[str, frozenset[str]] = {}
+        self._rivals: set[str] = set()
         log = logging.getLogger("perdure")
         log.handlers = [Notes()]
         log.setLevel(logging.INFO)
@@ -42,6 +43,14 @@ class Teller:
         """Say that the loop has ended in good order."""
         output.note("the loop has ended; jobs that run go on, and `perdure reconcile` takes them up again")
 
+    def lost(self, done: loop.Pass) -> None:
+        """Say once who else writes to the ledger, or why the push was refused where that was nobody."""
+        if not done.rival:
+            self._warn("push", [done.notice])
+        elif done.rival not in self._rivals:
+            self._rivals.add(done.rival)
+            output.note(f"{done.rival} writes to the same ledger; whoever is first is followed")
+
     def tell(self, done: loop.Pass) -> None:
         """Print the transitions of a pass, and what is new of what stands in its way."""
         for line in done.lines:
@@ -57,6 +66,7 @@ class Teller:
         failed = [f"{act.verb.value} {act.job}: {outcome.detail}" for act, outcome in done.outcomes if outcome.result in FAILED]
         if done.standing is loop.Standing.DONE:
             self._warn("not done", failed)
+            self._warn("push", [])
 
     def _warn(self, kind: str, texts: list[str]) -> None:
         known = self._said.get(kind, frozenset())

@@ -18,7 +18,11 @@ from tests.conditions import eventually
 
 PERDURE = (sys.executable, "-m", "reconciler.cli")
 
-INSIDE = frozenset({"status", "why", "history", "checkpoints", "verify", "events", "diff", "doctor", "config", "version"})
+LOOKING = {"status", "why", "history", "checkpoints", "verify", "events", "diff", "doctor", "config", "version"}
+WRITING = {"init", "validate", "schema", "explain", "token", "host"}
+CHANGING = {"run", "suspend", "resume", "stop", "rerun", "checkpoint", "restore", "move"}
+
+INSIDE = frozenset(LOOKING | WRITING | CHANGING)
 """Commands that need no process of their own: starting one for each look would be most of the tests' time."""
 
 TARGET = """
@@ -120,7 +124,7 @@ class Site:
         return [*PERDURE, *flags, *arguments]
 
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 90.0) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end; `code` is the exit code it must have. Commands that only look run in this process."""
+        """Run one command to its end; `code` is the exit code it must have. Commands that end by themselves run in this process."""
         if arguments[0] in INSIDE:
             done = self._inside(*arguments)
         else:
@@ -141,7 +145,7 @@ class Site:
     def json(self, *arguments: str, code: int | None = 0) -> Any:
         """Return what a command answers with -o json; it fits the command's schema."""
         document = json.loads(self.run(*arguments, "-o", "json", code=code).stdout)
-        return conforms(arguments[0], document)
+        return conforms("-".join(arguments[:2]) if arguments[0] in ("token", "host") else arguments[0], document)
 
     def start(self, *arguments: str, name: str = "loop") -> subprocess.Popen[bytes]:
         """Start a command that goes on; its output is in NAME.out."""
