@@ -123,11 +123,20 @@ class Checkpointing:
             progress_file=place.progress,
             signal=entry.spec.checkpoint.signal,
             send_signal=lambda name: process.tell(place.supervisor, {"signal": name}),
+            hold=lambda still: _hold(place, still=still),
             aside=place.aside,
             owner=account.pair if account else None,
             alive=lambda: process.look(place.supervisor).presence is not process.Presence.ENDED,
             given_up=given_up,
         )
+
+
+HOLD = 120.0
+"""Most seconds that a program stands still while its last checkpoint is stored; then it goes on, and is asked again."""
+
+
+def _hold(place: places.Attempt, *, still: bool) -> None:
+    process.tell(place.supervisor, {"hold": HOLD} if still else {"release": True})
 
 
 class Bounded:

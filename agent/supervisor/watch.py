@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from agent.supervisor import confinement, files, mask, output, processes, program, tree, verdict
+from agent.supervisor import confinement, files, mask, output, pause, processes, program, tree, verdict
 
 TICK = 0.1
 """Seconds between looks while the tree is being ended."""
@@ -63,6 +63,7 @@ class Supervisor:
         self._launch = program.launch(files.read(self._folder, files.LAUNCH) or {})
         self._groups = confinement.Confinement(self._launch.groups)
         self._tree = tree.Tree(self._groups, self._launch)
+        self._pause = pause.Pause(self._tree)
         self._timeout = self._launch.timeout
         self._grace = self._launch.grace
         self._listen()
@@ -170,6 +171,8 @@ class Supervisor:
             times.append(TICK)
         if self._watches_memory():
             times.append(MEMORY_TICK)
+        if (held := self._pause.left()) is not None:
+            times.append(held)
         if self._timeout is not None:
             times.append(self._started["monotonic"] + self._timeout - time.monotonic())
         return max(0.0, min(times))
@@ -177,6 +180,7 @@ class Supervisor:
     def _look(self) -> None:
         now = time.monotonic()
         status = self._reap()
+        self._pause.look()
         if self._result is not None:
             self._settle()
         elif status is not None or (not self._child and self._tree.over()):
@@ -219,6 +223,10 @@ class Supervisor:
                 continue
             if "stop" in command:
                 self._end("stop", float(command["stop"]), str(command.get("why", "")))
+            if "hold" in command and self._ending is None and self._result is None:
+                self._pause.begin(float(command["hold"]))
+            if "release" in command:
+                self._pause.end()
             if "timeout" in command:
                 self._timeout = command["timeout"]
             number = getattr(signal, str(command.get("signal", "")), None)
@@ -238,6 +246,7 @@ class Supervisor:
         with contextlib.suppress(OSError):  # a full disk must not keep a program from being stopped
             files.write(self._folder, files.ENDING, self._ending)
         self._tree.signal(signal.SIGTERM)
+        self._pause.end()
         self._tree.signal(signal.SIGCONT)
         self._kill_at = kill_at
 

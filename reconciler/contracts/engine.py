@@ -27,6 +27,8 @@ class Site:
     signal: str = ""
     send_signal: Callable[[str], bool] = lambda name: False
     """Deliver a signal to the attempt's main process; False when it is gone."""
+    hold: Callable[[bool], None] = lambda still: None
+    """Hold the attempt's processes still (True), or let them go on: what is done after the last save would be lost."""
     aside: Path
     """Folder that only the agent can enter, on the file system of `checkpoints`: what the program has saved waits here."""
     owner: tuple[int, int] | None = None

@@ -58,6 +58,7 @@ class ApplicationEngine:
     ) -> engine.Captured | engine.Failed:
         """Ask (unless the program saved on its own), wait for COMPLETE, move the files aside, store them.
 
+        A program that is to end stands still from COMPLETE on, unless storing fails: what it did meanwhile would be lost.
         What was moved aside and could not be stored stays there: `saved` offers it again.
         """
         begun = self._clock.monotonic()
@@ -67,6 +68,8 @@ class ApplicationEngine:
         try:
             if request.purpose is not spec.Purpose.SAVED:
                 self._ask(site, request, begun)
+                if request.then_stop:
+                    site.hold(True)
             self._move_aside(site)  # before the store is asked for anything: a slow one must not keep the program waiting
             sink = open_sink(_step(site.aside / CURRENT / COMPLETE))
             try:
@@ -77,8 +80,10 @@ class ApplicationEngine:
                 raise
         except errors.InvalidInput as error:
             folder.discard(site.aside / CURRENT)  # it would not be accepted the next time either
+            site.hold(False)
             return engine.Failed(reason=str(error))
         except (errors.PerdureError, OSError) as error:
+            site.hold(False)
             return engine.Failed(reason=str(error))
         folder.discard(site.aside / CURRENT)
         return engine.Captured(taken=dataclasses.replace(taken, seconds=self._clock.monotonic() - begun), usage=usage)

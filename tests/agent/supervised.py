@@ -97,6 +97,11 @@ class Supervised:
                 os.kill(child.pid, signal.SIGKILL)
             child.wait()
         if started is not None:
-            for pid in processes.carrying(self.launch.marks, processes.table()):
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+            conditions.eventually(self._none_left, message="the program's processes have ended")
+
+    def _none_left(self) -> bool:
+        left = processes.carrying(self.launch.marks, processes.table())
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        return not left

@@ -208,6 +208,39 @@ def test_a_deaf_program_runs_on_when_it_was_to_be_saved(host: Host, purpose: spe
         host.ended(ref)
 
 
+def test_a_program_that_is_to_end_does_no_work_after_its_last_save(host: Host) -> None:
+    large = TRAINS.replace('b"w" * 10000', "os.urandom(1 << 26)").replace("import sys", "import os, sys")
+    with host.up():
+        ref = host.assign(host.attempt(large))
+        host.until(ref, lambda item: item.progress is not None and item.progress.step > 5)
+        host.change(ref, request=ask(Purpose.SUSPEND, then_stop=True))
+        host.ended(ref)
+        item = host.item(ref)
+    assert item is not None
+    assert item.progress is not None
+    saved = item.checkpoints[-1].step
+    assert saved is not None
+    assert item.progress.step - saved < 20  # storing so much takes longer than twenty steps
+
+
+def test_a_program_goes_on_when_its_last_save_could_not_be_stored(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(TRAINS))
+        host.until(ref, lambda item: item.progress is not None and item.progress.step > 5)
+        with host.without_store():
+            host.change(ref, request=ask(Purpose.SUSPEND, then_stop=True))
+            report = host.until(ref, lambda item: item.request is not None and item.request.done)
+        assert report.request is not None
+        assert not report.request.digest
+        before = host.item(ref)
+        assert before is not None
+        assert before.progress is not None
+        at = before.progress.step
+        host.until(ref, lambda item: item.progress is not None and item.progress.step > at)
+        host.change(ref, want=spec.Want.STOP)
+        host.ended(ref)
+
+
 def test_a_deaf_program_is_stopped_when_it_was_to_stop(host: Host) -> None:
     with host.up():
         ref = host.assign(host.attempt(DEAF), request=ask(Purpose.STOP, deadline=0.2, then_stop=True))

@@ -176,7 +176,7 @@ def test_a_second_supervisor_does_nothing(start: Start) -> None:
 def test_an_ended_attempt_is_never_started_again(start: Start) -> None:
     one = start("import os; open('ran', 'a').write('x')")
     one.exit()
-    assert one.start({"go": "again"}).wait() == 0
+    conditions.eventually(lambda: one.start({"go": "again"}).wait() == 0, message="the first supervisor has let go")
     assert (one.work / "ran").read_text() == "x"
 
 
