@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from reconciler import errors
 from reconciler.contracts import source
@@ -13,7 +13,6 @@ from reconciler.core import model
 from reconciler.load import overlay, rewrite, text
 
 Path = tuple[str, ...]
-Files = Mapping[str, bytes | None]
 
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -60,7 +59,7 @@ class Draft:
         begun = b"" if data.endswith(b"\n") else ending
         self._after[self.job.origin.file] = data + begun + f"---\n{document}".encode().replace(b"\n", ending)
 
-    def files(self) -> dict[str, bytes | None]:
+    def files(self) -> dict[str, bytes]:
         """Return what has changed."""
         return {path: data for path, data in self._after.items() if data != self._before.get(path)}
 
@@ -70,7 +69,7 @@ class Draft:
 
     def patch(self) -> str:
         """Return the edit as `git apply` takes it."""
-        return "".join(_patch(path, self._before.get(path), data or b"") for path, data in sorted(self.files().items()))
+        return "".join(_patch(path, self._before.get(path), data) for path, data in sorted(self.files().items()))
 
     def _content(self, path: str) -> bytes:
         if path not in self._after:

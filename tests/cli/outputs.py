@@ -28,9 +28,7 @@ def registry() -> referencing.Registry[Any]:
 
 def conforms(command: str, document: Any) -> Any:
     """Return the document once it fits the command's schema."""
-    validator = jsonschema.Draft202012Validator(
-        schema(command), format_checker=jsonschema.FormatChecker(), registry=registry()
-    )
+    validator = jsonschema.Draft202012Validator(schema(command), format_checker=jsonschema.FormatChecker(), registry=registry())
     problems = [f"{problem.json_path}: {problem.message}" for problem in validator.iter_errors(document)]
     assert problems == [], f"{command}: {problems}\n{json.dumps(document, indent=2)}"
     return document

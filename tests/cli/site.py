@@ -124,7 +124,7 @@ class Site:
         return [*PERDURE, *flags, *arguments]
 
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 90.0) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end; `code` is the exit code it must have. Commands that end by themselves run in this process."""
+        """Run one command to its end; `code` is the exit code it must have. Most run in this process."""
         if arguments[0] in INSIDE:
             done = self._inside(*arguments)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -74,7 +73,12 @@ def test_a_change_is_one_commit_by_the_person_with_one_field(site: Site) -> None
 
 def test_what_is_declared_that_way_already_is_no_commit(site: Site) -> None:
     declared(site)
-    for command in (("run", "count"), ("resume", "count"), ("restore", "count", "--from", "latest"), ("move", "count", "--to", "")):
+    for command in (
+        ("run", "count"),
+        ("resume", "count"),
+        ("restore", "count", "--from", "latest"),
+        ("move", "count", "--to", ""),
+    ):
         assert site.run(*command).stdout == "Nothing to change: count is declared that way already.\n"
     answer = site.json("run", "count")
     assert (answer["changed"], answer["commit"], answer["patch"]) == (False, None, "")
@@ -102,7 +106,7 @@ def test_there_and_back_again(site: Site) -> None:
 
 def test_a_rehearsal_prints_a_patch_that_git_takes(site: Site) -> None:
     site.job()
-    site.write("jobs/a \"b\" ü/more.yaml", TENANTS.format(tenant="other").rstrip("\n"))
+    site.write('jobs/a "b" ü/more.yaml', TENANTS.format(tenant="other").rstrip("\n"))
     site.push()
     for command in (["suspend", "default/count"], ["stop", "other/count"], ["checkpoint", "other/count", "--name", "c"]):
         site.git("checkout", "--quiet", "--", ".")
@@ -133,7 +137,12 @@ def test_the_persons_own_clone_is_left_alone(site: Site) -> None:
     before = everything(site.work)
     flags = ["--config", str(site.config), "--data", str(site.data), "--repo", str(site.work)]
     done = subprocess.run(
-        [*site.arguments()[:3], "suspend", "count", *flags], capture_output=True, text=True, cwd=site.work, timeout=60, check=False
+        [*site.arguments()[:3], "suspend", "count", *flags],
+        capture_output=True,
+        text=True,
+        cwd=site.work,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "state: Suspended" in manifest(site)
@@ -168,9 +177,9 @@ def test_documents_of_one_file_are_told_apart(site: Site) -> None:
 
 
 def test_a_text_that_cannot_be_edited_is_refused_with_what_to_write(site: Site) -> None:
-    anchored = "spec: &all {target: &t machines, workload: {command: ['true']}, labels: {x: *t}}"
-    shape = TENANTS.format(tenant="default").partition("spec:")[0] + "spec:\n  target: &t machines\n  workload: {command: [*t]}\n"
-    del anchored
+    shape = (
+        TENANTS.format(tenant="default").partition("spec:")[0] + "spec:\n  target: &t machines\n  workload: {command: [*t]}\n"
+    )
     site.write("jobs/count.yaml", shape)
     site.write("target.yaml", (site.work / "platform.yaml").read_text().partition("---")[0].replace("machines", "second"))
     site.push()
@@ -258,10 +267,8 @@ def test_checkpoints_have_names_of_their_own_and_lie_where_they_are_read(site: S
     assert manifest(site).count("---") == 2
     site.git("pull", "--quiet", "origin", "main")
     assert "3 Checkpoints" in site.run("validate", str(site.work)).stdout
-    assert "declared a second time" in [
-        site.run("checkpoint", "count", "--name", "mine", code=None).stderr,
-        site.run("checkpoint", "count", "--name", "mine", code=2).stderr,
-    ][1]
+    site.run("checkpoint", "count", "--name", "mine")
+    assert "declared a second time" in site.run("checkpoint", "count", "--name", "mine", code=2).stderr
 
 
 def test_what_perdureignore_hides_is_no_place_for_a_checkpoint(site: Site) -> None:
@@ -290,12 +297,15 @@ def test_rerun_begins_anew(site: Site) -> None:
     assert "suspend" not in after
     assert "restore" not in after
     site.run("rerun", "count")
-    assert '  rerun: "at-20' in manifest(site) or "  rerun: at-20" in manifest(site)
+    assert "  rerun: at-20" in manifest(site)
 
 
 def test_a_protected_branch_gets_a_topic_branch(site: Site) -> None:
     declared(site)
-    hook(site, 'while read old new ref; do case $ref in refs/heads/main) echo "main: reviewed changes only" >&2; exit 1;; esac; done')
+    hook(
+        site,
+        'while read old new ref; do case $ref in refs/heads/main) echo "main: reviewed changes only" >&2; exit 1;; esac; done',
+    )
     answer = site.json("suspend", "count")
     assert answer["branch"] == "main"
     assert "reviewed changes only" in answer["detail"]
@@ -386,7 +396,9 @@ def test_a_push_in_between_is_built_upon(site: Site, monkeypatch: pytest.MonkeyP
 
 def test_eight_editors_at_once_lose_no_line(site: Site) -> None:
     names = [f"job-{number}" for number in range(8)]
-    one = "".join(f"---\n{TENANTS.format(tenant='default').replace('name: count', f'name: {name}').strip()}\n" for name in names)
+    one = "".join(
+        f"---\n{TENANTS.format(tenant='default').replace('name: count', f'name: {name}').strip()}\n" for name in names
+    )
     site.write("jobs/all.yaml", one)
     site.push()
     site.run("status")
@@ -414,7 +426,9 @@ def test_eight_editors_at_once_lose_no_line(site: Site) -> None:
 def test_ctrl_c_in_the_middle_of_a_push_leaves_nothing_half_done(site: Site) -> None:
     declared(site)
     hook(site, f"touch {site.root}/pushing; while test ! -e {site.gate}; do sleep 0.05; done")
-    process = subprocess.Popen(site.arguments("suspend", "count"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=site.root)
+    process = subprocess.Popen(
+        site.arguments("suspend", "count"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=site.root
+    )
     eventually((site.root / "pushing").exists, timeout=60)
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=60)
@@ -443,4 +457,3 @@ def test_what_follows_is_told(site: Site) -> None:
     assert "The next pass would\n  - checkpoint count, attempt 1 on here (Stopping)" in stopped
     eventually(lambda: site.phase() == "stopped", timeout=60)
     assert json.loads(site.run("run", "count", "-o", "json").stdout)["follows"][0]["verb"] == "restore"
-    os.utime(site.config)

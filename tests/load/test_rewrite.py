@@ -98,6 +98,20 @@ def test_line_endings_stay() -> None:
     assert after == text.replace("target: machines", "target: other")
 
 
+def test_new_lines_end_like_the_others() -> None:
+    text = TEXT.replace("\n", "\r\n")
+    after = rewrite.set_field(text, 0, ("spec", "suspend"), {"reason": "x"})
+    after = rewrite.set_field(after, 2, ("spec", "state"), "Stopped")
+    assert after.count("\n") == after.count("\r\n") == text.count("\n") + 3
+
+
+def test_what_other_programs_write_into_the_file_is_no_obstacle() -> None:
+    other = "base: &base {a: 1}\nmore: {<<: *base, tag: !x y}\n---\n"
+    assert rewrite.set_field(other + TEXT, 1, ("spec", "target"), "x") == other + rewrite.set_field(
+        TEXT, 0, ("spec", "target"), "x"
+    )
+
+
 def test_a_shape_that_cannot_be_edited_is_refused_with_what_to_write() -> None:
     text = "kind: Job\nspec: &a {target: x}\nother: *a\n"
     with pytest.raises(errors.Refused, match="by hand"):
