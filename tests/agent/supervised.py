@@ -100,7 +100,7 @@ class Supervised:
             conditions.eventually(self._none_left, message="the program's processes have ended")
 
     def _none_left(self) -> bool:
-        left = processes.carrying(self.launch.marks, processes.table())
+        left = list(processes.carrying(self.launch.marks, processes.table()))
         for pid in left:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
