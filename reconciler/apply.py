@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler import errors, registry
 from reconciler.contracts import store, target
-from reconciler.core import action, model, retention, settle, situation, spec
+from reconciler.core import action, model, record, retention, settle, situation, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,12 @@ class Applier:
         self._delays: dict[tuple[str, int | None, action.Verb], _Delay] = {}
 
     def carry_out(
-        self, plan: action.Plan, desired: model.Desired, now: float
+        self, plan: action.Plan, records: Mapping[str, record.Record], desired: model.Desired, now: float
     ) -> Iterator[tuple[action.Action, settle.Outcome]]:
-        """Yield each acting action with its outcome. Exceptions of the outside become UNKNOWN here, and only here."""
+        """Yield each acting action with its outcome. Exceptions of the outside become UNKNOWN here, and only here.
+
+        `records` is the ledger as it stands on the server, with the plan's intents.
+        """
         targets = self._registry.targets(desired.targets)
         for act in plan.actions:
             if not act.acts:
@@ -37,13 +40,34 @@ class Applier:
             if delay is not None and now < delay.until <= now + self._budgets.backoff_cap:
                 yield act, settle.Outcome(result=settle.Result.SKIPPED, detail="it failed lately and is tried again later")
                 continue
-            outcome = self._one(act, targets, desired, now)
+            outcome = self._objection(act, records.get(act.run), targets) or self._one(act, targets, desired, now)
             if outcome.result in (settle.Result.UNKNOWN, settle.Result.REFUSED):
                 times = delay.times + 1 if delay else 1
                 self._delays[key] = _Delay(times=times, until=now + self._budgets.delay(times))
             else:
                 self._delays.pop(key, None)
             yield act, outcome
+
+    def _objection(
+        self, act: action.Action, run: record.Record | None, targets: Mapping[str, target.Target]
+    ) -> settle.Outcome | None:
+        """Return why an attempt cannot begin now: its target lacks the engine, or the attempt before is still seen running."""
+        adapter = targets.get(act.target)
+        if act.verb not in (action.Verb.START, action.Verb.RESTORE) or adapter is None or run is None:
+            return None
+        engine = run.applied.checkpoint.engine
+        if engine not in adapter.capabilities().engines:
+            detail = f"target {act.target} has no checkpoint engine {engine.value!r}"
+            return settle.Outcome(result=settle.Result.REFUSED, detail=detail)
+        before = run.attempts[-2] if len(run.attempts) > 1 else None
+        place = targets.get(before.target) if before is not None else None
+        if before is None or place is None:
+            return None
+        ref = spec.AttemptRef(run=run.run, attempt=before.number)
+        if place.confirm_gone(ref, before.host) is target.Presence.PRESENT:
+            detail = f"attempt {before.number} still runs on {before.host}"
+            return settle.Outcome(result=settle.Result.UNKNOWN, detail=detail)
+        return None
 
     def _one(
         self, act: action.Action, targets: Mapping[str, target.Target], desired: model.Desired, now: float

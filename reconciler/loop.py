@@ -108,7 +108,7 @@ class Loop:
         recorded = self._recorder.record(snapshot, given, planned.records, planned.lines, wish.notice)
         if isinstance(recorded, ledger.Conflict):
             return replace(seen, standing=Standing.SUPERSEDED, notice=recorded.detail, rival=recorded.rival)
-        outcomes = tuple(parts.applier.carry_out(planned, desired, now))
+        outcomes = tuple(parts.applier.carry_out(planned, recorded.records, desired, now))
         settled = settle.settle(recorded.records, outcomes, now)
         annotated = self._recorder.record(recorded, given, settled.records, settled.lines, wish.notice)
         told = not isinstance(annotated, ledger.Conflict)

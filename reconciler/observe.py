@@ -58,11 +58,6 @@ def answer(call: Callable[[], T]) -> T | str:
         return error.strerror or str(error)
 
 
-def sequential(calls: Mapping[str, Callable[[], T]]) -> Mapping[str, T | str]:
-    """`Gather` one call after the other: for one-shot commands and the simulation."""
-    return {name: answer(call) for name, call in calls.items()}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What a pass needs to know about."""

@@ -11,9 +11,12 @@ from pathlib import Path
 import click
 
 from reconciler import data, errors
-from reconciler.cli import options, output
+from reconciler.cli import compose, options, output
 from reconciler.load import schemas
 from reconciler.seams import durable
+
+KEY = "checkpoints"
+"""Name of the keys that `--encrypted` makes."""
 
 NOTES = "+refs/notes/perdure/*:refs/notes/perdure/*"
 """Refspec that brings the notes along with every fetch."""
@@ -28,9 +31,10 @@ NOTES = "+refs/notes/perdure/*:refs/notes/perdure/*"
 )
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--store", metavar="DIR", default=None, help="Where checkpoints are kept. [default: beside the data directory]")
+@click.option("--encrypted", is_flag=True, help="Encrypt and sign checkpoints, with keys made here. Jobs with secrets need it.")
 @options.common("text", "json", "yaml")
 @click.pass_obj
-def init(flags: options.Flags, *, directory: Path, store: str | None) -> None:
+def init(flags: options.Flags, *, directory: Path, store: str | None, encrypted: bool) -> None:
     """Make a desired-state repository: sample manifests, editor schemas, a pre-commit hook, a CI workflow.
 
     In a folder that exists, what is there stays as it is; only what is missing is added, and git is told to fetch the notes.
@@ -40,7 +44,7 @@ def init(flags: options.Flags, *, directory: Path, store: str | None) -> None:
     instance = flags.instance or "default"
     place = directory.expanduser().absolute()
     kept = Path(store).expanduser().absolute() if store else _store()
-    values = {"instance": instance, "store": str(kept)}
+    values = {"instance": instance, "store": str(kept), "key": KEY if encrypted else ""}
     made = [name for name, content in _files(values) if _write(place / name, content)]
     fresh = not (place / ".git").exists()
     try:
@@ -49,8 +53,22 @@ def init(flags: options.Flags, *, directory: Path, store: str | None) -> None:
     except git.GitError as error:
         raise errors.Refused(f"git does not accept this folder: {error}", where=str(place)) from error
     kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if encrypted:
+        _make_keys(compose.key_folder(compose.settings(flags)))
     document = {"directory": str(place), "created": made, "repository": "created" if fresh else "kept", "notesFetched": fetched}
     output.show(flags.output, document, lambda: _told(place, made, fetched, instance))
+
+
+def _make_keys(folder: Path) -> None:
+    """Make the store's keys unless they are there: a key that was used once is never replaced."""
+    from reconciler.storage import keys
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for kind in ("encryption", "signing"):
+        made = keys.create_key(str(folder), kind, KEY)
+        output.note(
+            f"{kind} key {folder / kind / KEY}.key {'made: keep a copy of it elsewhere' if made else 'was there already'}"
+        )
 
 
 def _store() -> Path:

@@ -33,7 +33,7 @@ TABLE = (
         module="reconciler.loop",
         function="Loop.once",
         line="recorded = self._recorder.record(snapshot, given, planned.records, planned.lines, wish.notice)",
-        instead="tuple(parts.applier.carry_out(planned, desired, now)); "
+        instead="tuple(parts.applier.carry_out(planned, planned.records, desired, now)); "
         "recorded = self._recorder.record(snapshot, given, planned.records, planned.lines, wish.notice)",
         promises=("no process starts before its intent is accepted", "no outcome is forgotten before it is in the ledger"),
     ),

@@ -1,0 +1,158 @@
+"""What the applier refuses, holds back, repeats later, and turns into UNKNOWN."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from reconciler import apply, errors, registry
+from reconciler.contracts import target
+from reconciler.core import action, model, observed, record, settle, situation, spec
+
+HOSTS = model.TargetSpec(name="machines")
+DESIRED = model.Desired(revision="r", targets={"machines": HOSTS})
+
+
+class Machines:
+    """A target whose answers the test sets."""
+
+    def __init__(self) -> None:
+        self.engines = frozenset({model.EngineName.APPLICATION})
+        self.presence = target.Presence.GONE
+        self.applied: list[spec.Assignment] = []
+        self.answer: Callable[[], settle.Outcome] = lambda: settle.Outcome(result=settle.Result.CREATED)
+
+    def capabilities(self) -> target.Capabilities:
+        return target.Capabilities(kind="hosts", engines=self.engines)
+
+    def observe(self, at: float) -> observed.TargetView:
+        return observed.TargetView(name="machines")
+
+    def apply(self, assignment: spec.Assignment) -> settle.Outcome:
+        self.applied.append(assignment)
+        return self.answer()
+
+    def delete(self, ref: spec.AttemptRef, host: str) -> settle.Outcome:
+        return settle.Outcome(result=settle.Result.DELETED)
+
+    def confirm_gone(self, ref: spec.AttemptRef, host: str) -> target.Presence:
+        return self.presence
+
+
+JOB = model.Job(name="train", target="machines", workload=model.Workload(command=("true",)))
+
+
+def begun(number: int) -> record.Record:
+    attempts = tuple(record.Attempt(number=each, target="machines", host="a", intended_at=0.0) for each in range(1, number + 1))
+    return record.Record(
+        instance="i",
+        run="run",
+        tenant="default",
+        job="train",
+        replica=0,
+        identity=1,
+        revision="r",
+        created_at=0.0,
+        applied=JOB,
+        attempts=attempts,
+    )
+
+
+def start(number: int) -> action.Action:
+    assigned = spec.AttemptSpec(
+        instance="i",
+        run="run",
+        attempt=number,
+        tenant="default",
+        job="train",
+        replica=0,
+        revision="r",
+        workload=JOB.workload,
+    )
+    return action.Action(
+        verb=action.Verb.START,
+        tenant="default",
+        job="train",
+        run="run",
+        attempt=number,
+        target="machines",
+        host="a",
+        reason="New",
+        sentence="",
+        assignment=spec.Assignment(spec=assigned),
+    )
+
+
+def outcome(applier: apply.Applier, number: int = 1, now: float = 0.0) -> settle.Outcome:
+    plan = action.Plan(revision="r", actions=(start(number),))
+    [(_, found)] = applier.carry_out(plan, {"run": begun(number)}, DESIRED, now)
+    return found
+
+
+def applier_of(machines: Machines) -> apply.Applier:
+    def no_store(declared: model.StoreSpec) -> object:
+        raise errors.Unavailable("no store here", where=declared.root)
+
+    adapters = registry.Registry(lambda _: machines, no_store)  # type: ignore[arg-type]
+    return apply.Applier(adapters, situation.Budgets(backoff=10.0))
+
+
+def test_an_attempt_is_started() -> None:
+    machines = Machines()
+    assert outcome(applier_of(machines)).result is settle.Result.CREATED
+    assert len(machines.applied) == 1
+
+
+def test_an_engine_that_the_target_lacks_is_refused() -> None:
+    machines = Machines()
+    machines.engines = frozenset()
+    found = outcome(applier_of(machines))
+    assert found.result is settle.Result.REFUSED
+    assert found.detail == "target machines has no checkpoint engine 'application'"
+    assert not machines.applied
+
+
+def test_an_attempt_waits_while_the_one_before_is_seen_running() -> None:
+    machines = Machines()
+    machines.presence = target.Presence.PRESENT
+    found = outcome(applier_of(machines), number=2)
+    assert (found.result, found.detail) == (settle.Result.UNKNOWN, "attempt 1 still runs on a")
+    assert not machines.applied
+
+
+def test_an_attempt_follows_one_that_the_ledger_gave_up_on_a_silent_host() -> None:
+    machines = Machines()
+    machines.presence = target.Presence.UNKNOWN
+    assert outcome(applier_of(machines), number=2).result is settle.Result.CREATED
+
+
+def test_what_fails_is_repeated_after_a_back_off_of_its_own() -> None:
+    machines = Machines()
+
+    def failing() -> settle.Outcome:
+        raise errors.Unavailable("the engine does not answer")
+
+    machines.answer = failing
+    applier = applier_of(machines)
+    assert outcome(applier).result is settle.Result.UNKNOWN
+    assert outcome(applier, now=9.0).result is settle.Result.SKIPPED
+    machines.answer = lambda: settle.Outcome(result=settle.Result.UNCHANGED)
+    assert outcome(applier, now=10.0).result is settle.Result.UNCHANGED
+    assert outcome(applier, now=10.1).result is settle.Result.UNCHANGED
+
+
+def test_a_clock_that_jumped_back_holds_nothing_up() -> None:
+    machines = Machines()
+    machines.answer = lambda: settle.Outcome(result=settle.Result.UNKNOWN)
+    applier = applier_of(machines)
+    outcome(applier, now=10_000.0)
+    assert outcome(applier, now=0.0).result is settle.Result.UNKNOWN
+
+
+def test_an_undeclared_target_or_store_is_left_alone() -> None:
+    machines = Machines()
+    prune = dataclasses.replace(start(1), verb=action.Verb.PRUNE, store="gone", assignment=None)
+    lost = dataclasses.replace(start(1), target="gone")
+    plan = action.Plan(revision="r", actions=(prune, lost))
+    results = [found.result for _, found in applier_of(machines).carry_out(plan, {}, DESIRED, 0.0)]
+    assert results == [settle.Result.SKIPPED, settle.Result.SKIPPED]
