@@ -76,7 +76,10 @@ class Disaster:
 
 
 def _machine(of: world.World) -> machine.Machine:
-    return of.chance.choice([each for each in of.machines.values() if each.up] or list(of.machines.values()))
+    """Mostly one that has work: there disasters matter."""
+    up = [each for each in of.machines.values() if each.up] or list(of.machines.values())
+    busy = [each for each in up if any(job.alive for job in each.disk.jobs.values())]
+    return of.chance.choice(busy if busy and of.chance.random() < 0.8 else up)
 
 
 def _reconciler(of: world.World) -> reconciler.Reconciler:
@@ -113,9 +116,9 @@ def _crash(of: world.World) -> None:
 
 def _partition(of: world.World) -> None:
     host = _machine(of)
-    host.partitioned, host.cut_from_stores = True, of.chance.random() < 0.3
+    host.partitioned, host.cut_from_stores = True, of.chance.random() < 0.2
     of.note(host.name, "partitioned" + (", also from the store" if host.cut_from_stores else ""))
-    of.events.after(of.chance.uniform(10.0, 400.0), host.heal)
+    of.events.after(of.chance.choice((of.chance.uniform(5.0, 30.0), of.chance.uniform(60.0, 300.0))), host.heal)
 
 
 def _notice(of: world.World) -> None:
@@ -193,7 +196,7 @@ DISASTERS = (
     Disaster(name="an agent is killed", weight=6, strike=_kill_agent),
     Disaster(name="a machine is lost with its data", weight=5, strike=_lose),
     Disaster(name="a machine is restarted", weight=4, strike=_crash),
-    Disaster(name="a machine is partitioned", weight=8, strike=_partition),
+    Disaster(name="a machine is partitioned", weight=12, strike=_partition),
     Disaster(name="a machine is reclaimed with notice", weight=3, strike=_notice),
     Disaster(name="a job is killed", weight=3, strike=_kill_job),
     Disaster(name="a clock is wrong", weight=4, strike=_jump),

@@ -119,7 +119,7 @@ class Person:
     def edit(self) -> None:
         """Make one edit and push it."""
         edits: list[Callable[[], str]] = [
-            self.add, self.add, self._suspend, self._suspend, self._resume, self._resume, self._stop, self._run,
+            self.add, self.add, self._suspend, self._suspend, self._resume, self._resume, self._resume, self._stop,
             self._remove, self._change, self._change, self._rerun, self._tune, self._grow, self._move, self._demand,
             self._withdraw, self._return_to, self._scale, self._break, self._mend, self._mend, self._empty_out,
         ]  # fmt: skip
@@ -153,10 +153,10 @@ class Person:
         self._count += 1
         name = f"job{self._count}"
         chance = self._chance
-        engine = model.EngineName.NONE if chance.random() < 0.15 else model.EngineName.APPLICATION
+        engine = model.EngineName.NONE if chance.random() < 0.1 else model.EngineName.APPLICATION
         policy = model.CheckpointPolicy(
             engine=engine,
-            interval=chance.choice((None, 10.0, 30.0, 60.0)),
+            interval=chance.choice((None, 10.0, 10.0, 10.0, 30.0)),
             deadline=30.0,
             store="" if engine is model.EngineName.NONE else STORE.name,
             keep=chance.randint(1, 3),
@@ -188,9 +188,6 @@ class Person:
         if name:
             self.set(name, state=model.JobState.RUNNING, suspend=model.Suspension())
         return name and f"resume {name}"
-
-    def _run(self) -> str:
-        return self._resume()
 
     def _stop(self) -> str:
         name = self._one()

@@ -76,7 +76,7 @@ def unsettled(of: world.World) -> None:
         of.person.add()
     of.person.commit("the first jobs")
     of.start()
-    end = chance.uniform(200.0, 900.0)
+    end = chance.uniform(200.0, 700.0)
     while of.events.now < end:
         of.run(chance.expovariate(1 / 15.0))
         if chance.random() < 0.55:

@@ -112,6 +112,9 @@ class Watch:
         ref = entry.ref
         if entry.checkpoints and entry.checkpoints[-1].purpose in SAFE:
             return
+        asked = entry.assignment.request
+        if asked is not None and asked.purpose is spec.Purpose.STOP:
+            return  # a stop stops, also when it cannot be saved, and when it was taken back too late
         run = self.within.recorded(ref.run)
         attempt = next((each for each in run.attempts if each.number == ref.attempt), None) if run else None
         if run is None or attempt is None or not attempt.live or entry.spec.checkpoint.engine is model.EngineName.NONE:

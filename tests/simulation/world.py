@@ -25,7 +25,7 @@ from tests.simulation import (
     watch,
 )
 
-BUDGETS = situation.Budgets(lost_after=60.0, lost_tries=4, backoff=5.0, backoff_cap=60.0)
+BUDGETS = situation.Budgets(lost_after=30.0, lost_tries=3, backoff=5.0, backoff_cap=60.0)
 
 EXITS = (
     observed.Exit(kind=observed.ExitKind.EXITED, code=3),
@@ -128,10 +128,10 @@ class World:
         if known is not None and known.job in self.programs:
             return self.programs[known.job]
         chance = random.Random(f"{self.seed} {run}")
-        steps = chance.randint(10, 80)
+        steps = chance.randint(20, 120)
         return program.Program(
             steps=steps,
-            pace=chance.uniform(0.5, 2.5),
+            pace=chance.uniform(0.5, 3.0),
             saves_every=chance.choice((0, 0, 10)),
             fails=chance.choice((0, 0, 0, 1, 2)),
             fails_at=chance.randint(1, steps - 1),
