@@ -95,13 +95,18 @@ class Authority:
 
 
 def create(directory: Path, instance: str, time: clock.Clock) -> Authority:
-    """Make an authority in the key folder, or return the one that is there.
-
-    The certificate is written last: a folder without it has no authority yet, and a key that a crash left alone is replaced.
-    """
-    if (directory / CERTIFICATE_FILE).exists():
-        return load(directory, instance, time)
+    """Make an authority in the key folder, or return the one that is there; of several processes at once, one makes it."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with durable.exclusively(directory):
+        return load(directory, instance, time) if exists(directory) else _made(directory, instance, time)
+
+
+def exists(directory: Path) -> bool:
+    """Return whether the key folder has an authority. Its certificate is written last: a key alone is what a crash left."""
+    return (directory / CERTIFICATE_FILE).exists()
+
+
+def _made(directory: Path, instance: str, time: clock.Clock) -> Authority:
     key, pem = certificates.new_key()
     name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, f"Perdure {instance}"[:64])])
     now = time.now()
@@ -128,7 +133,7 @@ def load(directory: Path, instance: str, time: clock.Clock, life: float = HOST_L
         raise errors.UsageError(
             f"the key folder has no {KEY_FILE if key_pem is None else CERTIFICATE_FILE}",
             where=str(directory),
-            remedy="`perdure init` makes an authority; or mount the folder that holds the instance's own (keys.directory).",
+            remedy="Mount the folder that holds the instance's own (keys.directory), or restore the file from your backup.",
         )
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)

@@ -75,6 +75,17 @@ def sweep(directory: Path) -> None:
             partial.unlink()
 
 
+@contextmanager
+def exclusively(directory: Path) -> Iterator[None]:
+    """Wait for whoever else is in such a block of the same folder. For moments; for the life of a process: `DirectoryLock`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class DirectoryLock:
     """Keeps a directory to one process for as long as it lives; the kernel lets go when the process ends, however it ends.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import datetime
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def test_the_key_is_for_its_owner_alone(tmp_path: Path, own: authority.Authority
 def test_it_is_made_once(tmp_path: Path, own: authority.Authority) -> None:
     assert authority.create(tmp_path / "keys", "test", Clock()).pin == own.pin
     assert authority.load(tmp_path / "keys", "test", Clock()).pin == own.pin
+
+
+def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: authority.create(tmp_path / "keys", "test", Clock()).pin, range(8)))
+    assert len(set(made)) == 1
+    assert authority.load(tmp_path / "keys", "test", Clock()).pin == made[0]
 
 
 def test_a_crash_between_key_and_certificate_is_healed(tmp_path: Path, own: authority.Authority) -> None:
