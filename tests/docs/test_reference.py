@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from agent import cgroups, workspace
 from reconciler import annotate, data
 from reconciler.cli import main as perdure
 from reconciler.cli import running
-from reconciler.core import failures, reasons, retention, situation, spec
+from reconciler.core import ends, failures, reasons, retention, rules_idle, rules_live, situation, spec
 from reconciler.ledger import notes, wire
 from reconciler.link import server
 from reconciler.load import layout, nodes, text
@@ -90,3 +91,17 @@ def test_each_kind_has_a_page_that_begins_with_an_example() -> None:
         page = REFERENCE / f"{schema.stem}.md"
         first = pages.blocks(page)[0]
         assert (first.language, "kind: " in first.text) == ("yaml", True), page
+
+
+@pytest.mark.parametrize(
+    ("heading", "table"),
+    [
+        ("## A run with a live attempt", rules_live.TABLE),
+        ("Why an attempt is ended", ends.TABLE),
+        ("## A run without a live attempt", rules_idle.TABLE),
+    ],
+)
+def test_the_rules_are_told_in_their_order(heading: str, table: tuple[Callable[..., object], ...]) -> None:
+    told = (pages.ROOT / "docs" / "explanation" / "how-it-decides.md").read_text().partition(heading)[2]
+    rows = told.partition("|---|")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` ", rows, re.MULTILINE) == [rule.__name__.lstrip("_") for rule in table]
