@@ -100,11 +100,11 @@ def _lose(site: Site, stage: console.Stage, story: Story) -> None:
         text = found["sentence"] if found["reason"] in ("HostSilent", "HostGivenUp") else ""
         if silence and text and text not in told and len(told) < 6:
             told.add(text)
-            story.silence = text
             stage.say(f"  why train: {text}")
         return _events(site, "restored") != []
 
     site.until("train is restored on another host", restored)
+    story.silence = str(_events(site, "lost")[-1]["say"])
     for what in ("lost", "restored"):
         stage.say(str(_events(site, what)[-1]["say"]), style="green" if what == "restored" else "red")
 

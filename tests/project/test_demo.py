@@ -1,0 +1,67 @@
+"""`make demo`, played for real: every claim it makes holds, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import conditions
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 400.0
+"""Seconds: several times what it takes, so that a loaded machine does not fail it."""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that jobs of another user may pass through, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="perdure-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def begin(place: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "TMPDIR": str(place), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "demo")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_every_claim_holds_and_nothing_is_left(place: Path) -> None:
+    demo = begin(place)
+    told, _ = demo.communicate(timeout=LONGEST)
+    assert demo.returncode == 0, told
+    assert told.count("✓") >= 8
+    assert "✗" not in told
+    assert list(place.iterdir()) == []
+
+
+def test_an_interrupted_demo_is_clean(place: Path) -> None:
+    demo = begin(place)
+    try:
+        assert demo.stdout is not None
+        seen = ""
+        while "joined" not in seen:
+            line = demo.stdout.readline()
+            assert line, f"the demo ended early:\n{seen}"
+            seen += line
+        demo.send_signal(signal.SIGINT)
+        rest, _ = demo.communicate(timeout=60)
+    finally:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.wait()
+    assert demo.returncode == 130, seen + rest
+    conditions.eventually(lambda: list(place.iterdir()) == [], message="the demo's folder is gone")
