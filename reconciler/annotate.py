@@ -67,28 +67,31 @@ def change(
     )
 
 
-def published(world: observed.World) -> bytes:
-    """Return `observed.json`: the world without the specs that the ledger holds anyway."""
+IN_RECORDS = frozenset({"spec", "checkpoints"})
+"""Members of an item that the ledger's records hold anyway."""
+
+
+def published(world: observed.World, without: frozenset[str] = IN_RECORDS) -> bytes:
+    """Return `observed.json`: the world, less these members of its items and those that say nothing."""
     targets = {
-        name: dataclasses.replace(
-            target,
-            items={},
-            hosts={host: _slim(view) for host, view in target.hosts.items()},
-        )
+        name: dataclasses.replace(target, items={}, hosts={host: _slim(view) for host, view in target.hosts.items()})
         for name, target in world.targets.items()
     }
+    shown = [(each.name, each.default) for each in dataclasses.fields(observed.Item) if each.name not in without]
     return codec.encode(
         {
             "v": 1,
             "at": world.at,
-            "targets": {name: codec.plain(target) for name, target in targets.items()},
-            "items": {
-                name: [codec.plain(dataclasses.replace(item, spec=None)) for item in target.items.values()]
-                for name, target in world.targets.items()
-            },
-            "unheard": [[target, host, codec.plain(silence)] for (target, host), silence in world.unheard.items()],
+            "targets": targets,
+            "items": {name: [_told(item, shown) for item in target.items.values()] for name, target in world.targets.items()},
+            "unheard": [[target, host, silence] for (target, host), silence in world.unheard.items()],
         }
     )
+
+
+def _told(item: observed.Item, shown: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the members that differ from their default: of ten thousand attempts most members are empty."""
+    return {name: value for name, default in shown if (value := getattr(item, name)) != default}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,9 @@ EVERY = 1.0
 SHARE = 20
 """A write is followed by a pause of this many times its own duration: ten thousand jobs must not keep a core busy."""
 
+NOT_SHOWN = frozenset({"spec"})
+"""Members of items that no command shows. Checkpoints are: a host may tell of one before the ledger does."""
+
 
 class Glimpse:
     """Writes the file, seldom enough."""
@@ -52,7 +55,7 @@ class Glimpse:
         if marks == self._written:
             return
         try:
-            self._write(annotate.published(dataclasses.replace(newer(self._world, heard), at=now)))
+            self._write(annotate.published(dataclasses.replace(newer(self._world, heard), at=now), NOT_SHOWN))
         except OSError:
             return  # a full disk: the loop has more important things to say about that
         self._written = marks

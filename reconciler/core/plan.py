@@ -96,8 +96,9 @@ def _absorbed(given: Facts, wanted: facts.Wanted, before: resting.Resting) -> _A
     rested: dict[str, resting.Rest] = {}
     for name, known in given.records.items():
         rest = before.get(name)
-        if rest is not None and resting.stands(rest, known, given, wanted):
-            records[name], rested[name] = known, rest
+        still = resting.again(rest, known, given, wanted) if rest is not None else None
+        if still is not None:
+            records[name], rested[name] = known, still
             continue
         run = demands.forgotten(given.desired, known)
         live = run.live

@@ -1,15 +1,18 @@
 """What stood still in the last pass: the next one takes it over where nothing that decided it has moved.
 
-Most runs of a large instance run or have finished. Each of their actions follows from four values: the record, the manifest,
-and, for a live attempt, its item and its host's state. Where all four are the very same objects, so is the action.
+Most runs of a large instance run or have finished. Each of their actions follows from three values: the record, the manifest,
+and, for a live attempt, its item. Where record and manifest are the very same objects, and the item says the same but for its
+progress, so does the action. (A host that is heard, and stays, adds nothing.)
 """
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core import action, facts, model, observed, record, ruling, situation
+from reconciler.core import action, facts, model, observed, record, rules_live, ruling, situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,6 @@ class Rest:
     job: model.Job
     item: observed.Item | None
     """What its host said of the live attempt; None for a run that is over."""
-    host: observed.HostState | None
     act: action.Action
 
 
@@ -28,21 +30,32 @@ Resting = Mapping[str, Rest]
 """By run."""
 
 REASONS = ("Running", "Finished", "Failed")
-"""Of the actions that only those four values decide."""
+"""Of the actions that only those three values decide."""
+
+ONLY_TOLD = frozenset({"progress", "first_step", "cadence"})
+"""Members of an item that nothing is decided by: they move with every word of a host."""
+
+_deciding = operator.attrgetter(*(each.name for each in dataclasses.fields(observed.Item) if each.name not in ONLY_TOLD))
 
 
-def stands(rest: Rest, run: record.Record, given: facts.Facts, wanted: facts.Wanted) -> bool:
-    """Return whether the run's action is the same as in the pass before."""
+def again(rest: Rest, run: record.Record, given: facts.Facts, wanted: facts.Wanted) -> Rest | None:
+    """Return the run as at rest in this pass too, or None where something that decides its action has moved."""
     asked = wanted.by_run.get(run.run)
     if rest.run is not run or asked is None or asked[0] is not rest.job:
-        return False
+        return None
     if rest.item is None:
-        return True
+        return rest
     target = given.world.targets.get(rest.act.target)
     view = target.hosts.get(rest.act.host) if target is not None and target.known else None
-    if target is None or view is None or view.state is not rest.host or view.silent_since is not None:
-        return False
-    return target.items.get(rest.item.ref) is rest.item
+    if target is None or view is None or view.silent_since is not None or view.state.draining or view.state.notice is not None:
+        return None
+    item = target.items.get(rest.item.ref)
+    if item is rest.item:
+        return rest
+    if item is None or _deciding(item) != _deciding(rest.item):
+        return None
+    act = dataclasses.replace(rest.act, sentence=rules_live.progress(run, item))
+    return Rest(run=run, job=rest.job, item=item, act=act)
 
 
 def rest(case: ruling.Case, act: action.Action) -> Rest | None:
@@ -53,10 +66,10 @@ def rest(case: ruling.Case, act: action.Action) -> Rest | None:
     if case.frozen or case.unsure or case.requests or case.followed or run.served or run.pending is not None:
         return None
     if run.live is None:
-        return Rest(run=run, job=job, item=None, host=None, act=act)
+        return Rest(run=run, job=job, item=None, act=act)
     if not isinstance(case.sighting, situation.Here) or case.sighting.view is None:
         return None
-    return Rest(run=run, job=job, item=case.sighting.item, host=case.sighting.view.state, act=act)
+    return Rest(run=run, job=job, item=case.sighting.item, act=act)
 
 
 def usable(before: Resting, given: facts.Facts, frozen: Mapping[str, str]) -> Resting:

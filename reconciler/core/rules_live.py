@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from reconciler.core import action, classify, ends, model, observed, ruling, situation, spec, transition
+from reconciler.core import action, classify, ends, model, observed, record, ruling, situation, spec, transition
 
 
 def _unseen(case: ruling.Case) -> ruling.Decision | None:
@@ -134,7 +134,7 @@ def _outdated(case: ruling.Case) -> ruling.Decision | None:
 
 def _running(case: ruling.Case) -> ruling.Decision | None:
     attempt = case.run.attempts[-1]
-    where = f"attempt {attempt.number} on {attempt.host or attempt.target}"
+    where = _where(attempt)
     if case.frozen:
         return ruling.keep("Invalid", f"{where}; {case.frozen}")
     if attempt.started_at is None:
@@ -144,14 +144,18 @@ def _running(case: ruling.Case) -> ruling.Decision | None:
     view, item = case.sighting.view, case.sighting.item
     if view is not None and (view.state.draining or view.state.notice is not None):
         return ruling.wait("HostDraining", f"{where}, which is going away")
-    note = case.run.condition or item.condition
-    return ruling.keep("Running", f"{where}{_step(item)}" + (f"; {note}" if note else ""))
+    return ruling.keep("Running", progress(case.run, item))
 
 
-def _step(item: observed.Item) -> str:
-    if item.progress is None:
-        return ""
-    return f" at step {item.progress.step}" + (f" of {item.progress.of}" if item.progress.of else "")
+def progress(run: record.Record, item: observed.Item) -> str:
+    """Return how far a run's live attempt has come, and what is remarkable about it, as its host tells."""
+    done, note = item.progress, run.condition or item.condition
+    step = f" at step {done.step}" + (f" of {done.of}" if done.of else "") if done else ""
+    return f"{_where(run.attempts[-1])}{step}" + (f"; {note}" if note else "")
+
+
+def _where(attempt: record.Attempt) -> str:
+    return f"attempt {attempt.number} on {attempt.host or attempt.target}"
 
 
 TABLE: tuple[ruling.Rule, ...] = (

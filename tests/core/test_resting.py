@@ -50,10 +50,16 @@ def in_job(**change: object) -> Move:
     return move
 
 
-def further(known: facts.Facts) -> facts.Facts:
-    target = known.world.targets[scene.TARGET]
-    items = {ref: dataclasses.replace(item, progress=observed.Progress(step=99)) for ref, item in target.items.items()}
-    return in_target(items=items)(known)
+def in_items(**change: object) -> Move:
+    def move(known: facts.Facts) -> facts.Facts:
+        items = known.world.targets[scene.TARGET].items
+        changed = {ref: dataclasses.replace(item, **change) for ref, item in items.items()}  # type: ignore[arg-type]
+        return in_target(items=changed)(known)
+
+    return move
+
+
+further = in_items(progress=observed.Progress(step=99), first_step=1, cadence="every 5 min")
 
 
 def failed_again(known: facts.Facts) -> facts.Facts:
@@ -65,10 +71,17 @@ MOVES: dict[str, Move] = {
     "nothing": lambda known: known,
     "time": lambda known: dataclasses.replace(known, now=known.now + 1e6),
     "host_drains": in_host(draining=True),
+    "host_gets_a_notice": in_host(notice=observed.Notice(deadline=2000.0)),
+    "host_is_heard_again": in_host(generation=1000),
     "host_falls_silent": in_host(silent_since=990.0, silent_tries=1),
     "host_is_gone": in_target(hosts={}),
     "attempt_is_gone": in_target(items={}),
     "attempt_goes_on": further,
+    "attempt_is_told_anew": in_items(),
+    "attempt_has_a_condition": in_items(condition="its checkpoint is late"),
+    "attempt_has_ended": in_items(
+        state=observed.ItemState.ENDED, exit=observed.Exit(kind=observed.ExitKind.EXITED, code=7), ended_at=999.0
+    ),
     "target_is_unknown": in_target(known=False, error="refused"),
     "job_is_stopped": in_job(state=model.JobState.STOPPED),
     "job_is_removed": in_desired(jobs={}),
@@ -97,3 +110,11 @@ def test_what_is_at_rest_is_not_decided_again(monkeypatch: pytest.MonkeyPatch) -
     first, resting = plan.follow(known, {})
     monkeypatch.setattr(decide, "decide", lambda case: pytest.fail(f"decided {case.run.job}"))
     assert plan.follow(known, resting) == (first, resting)
+
+
+def test_nothing_is_decided_by_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = still()
+    _, resting = plan.follow(known, {})
+    monkeypatch.setattr(decide, "decide", lambda case: pytest.fail(f"decided {case.run.job}"))
+    later, _ = plan.follow(in_host(generation=1000)(further(known)), resting)
+    assert [act.sentence for act in later.actions if act.reason == "Running"] == ["attempt 1 on alpha at step 99"]
