@@ -150,7 +150,10 @@ Question = tuple[model.StoreSpec, tuple[str, ...], Mapping[str, tuple[str, str]]
 
 
 def _questions(subject: Subject, world: observed.World) -> tuple[Question, ...]:
-    """Ask stores only about runs whose next attempt may begin in this pass, and about checkpoints that manifests name."""
+    """Ask stores only about runs whose next attempt may begin in this pass, and about checkpoints of other runs.
+
+    Those are the ones that manifests name, and those that a run was restored from and may have to be again.
+    """
     runs: dict[model.StoreSpec, list[str]] = {}
     digests: dict[model.StoreSpec, dict[str, tuple[str, str]]] = {}
     for name, run in subject.records.items():
@@ -164,6 +167,8 @@ def _questions(subject: Subject, world: observed.World) -> tuple[Question, ...]:
                 continue
         if run.attempts or run.applied.restore_from != "latest":
             runs.setdefault(spec, []).append(name)
+            borrowed = (saved.taken.digest for saved in run.checkpoints if saved.taken.attempt == 0)
+            digests.setdefault(spec, {}).update(dict.fromkeys(borrowed, (run.tenant, "")))
     for job in subject.desired.jobs.values():
         declared = subject.desired.stores.get(job.checkpoint.store)
         if declared is not None and job.restore_from.startswith("sha256:"):
@@ -178,6 +183,7 @@ def _named(adapter: store.Store, digest: str, tenant: str, run: str) -> observed
         image = adapter.open(digest)
     except errors.PerdureError:
         return None
+    image.close()
     meta = image.meta
     if meta.tenant != tenant:
         return None

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 
-from reconciler.core import action, lineage, record
+from reconciler.core import action, lineage, model, record
 
 GRACE = 3600.0
 """Seconds between tombstone and deletion: longer than the longest restore."""
 
 
-def excess(run: record.Record, pins: Container[str] | None, now: float) -> tuple[record.Saved, ...]:
+def lent(records: Iterable[record.Record], desired: model.Desired) -> frozenset[str]:
+    """Return the checkpoints that runs other than their own build on: restored by an unfinished one, or named by a manifest."""
+    named = {job.restore_from for job in desired.jobs.values()}
+    unfinished = (run for run in records if run.phase not in record.TERMINAL)
+    return frozenset(
+        named | {saved.taken.digest for run in unfinished for saved in run.checkpoints if saved.taken.attempt == 0}
+    )
+
+
+def excess(run: record.Record, pins: Container[str] | None, now: float, lent: Container[str] = ()) -> tuple[record.Saved, ...]:
     """Return the checkpoints of a run that its policy does not keep, oldest first.
 
     Kept: the newest `keep`, besides what a Checkpoint manifest in `pins` holds (None: it is not known which exist, so whatever
-    was ever pinned), what the newest attempt was restored from, and the last one of the lineage. Once a run is over and the
-    store's retention has passed, only pinned ones and the last one stay. A checkpoint of another run is not ours to delete.
+    was ever pinned), what the newest attempt was restored from, the last one of the lineage, and what is `lent` to other runs.
+    Once a run is over and the store's retention has passed, only pinned, lent and the last one stay. A checkpoint of another
+    run is not ours to delete.
     """
     count = 1 if _aged(run, now) else max(run.applied.checkpoint.keep, 1)
     if len(run.checkpoints) <= count:
@@ -28,7 +38,7 @@ def excess(run: record.Record, pins: Container[str] | None, now: float) -> tuple
     needed = {last.digest} if last is not None else set()
     if run.newest is not None and run.phase not in record.TERMINAL:
         needed.add(run.newest.restored_from)
-    return tuple(saved for saved in going if saved.taken.digest not in needed)
+    return tuple(saved for saved in going if saved.taken.digest not in needed and saved.taken.digest not in lent)
 
 
 def concerns(run: record.Record) -> bool:
@@ -49,9 +59,11 @@ def _pinned(saved: record.Saved, pins: Container[str] | None) -> bool:
     return any(pins is None or pin in pins for pin in saved.pinned_by)
 
 
-def prune(run: record.Record, pins: Container[str] | None, now: float) -> action.Action | None:
+def prune(run: record.Record, pins: Container[str] | None, now: float, lent: Container[str] = ()) -> action.Action | None:
     """Return the action that takes what is due one step further: to its tombstone, or after the grace to its deletion."""
-    going = [saved for saved in excess(run, pins, now) if saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE]
+    going = [
+        saved for saved in excess(run, pins, now, lent) if saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE
+    ]
     if not going or run.store is None:
         return None
     kept = "its run is over" if _aged(run, now) else f"`keep` is {run.applied.checkpoint.keep}"
