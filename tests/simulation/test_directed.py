@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.contracts import ledger
-from reconciler.core import model, record
+from reconciler.core import model, record, situation
 from tests.simulation import ending, program, seed, world
 
 SHORT = {"train": program.Program(steps=3, pace=0.5)}
@@ -42,7 +42,7 @@ def test_a_reconciler_that_stood_still_does_not_run_a_finished_attempt_again() -
 
 
 def test_an_hour_set_forward_does_not_give_up_a_host_that_is_about_to_speak() -> None:
-    of = world.World(seed=1, hosts=2, programs=LONG)
+    of = world.World(seed=1, hosts=2, programs=LONG, budgets=situation.Budgets(lost_after=120.0, lost_tries=4))
     (only,) = of.reconcilers
     with seed.living(of):
         of.person.declare("train")
@@ -90,3 +90,29 @@ def test_what_a_reclaimed_host_saves_is_where_another_one_goes_on() -> None:
         assert second.restored_from
         assert first.host != second.host
         assert not ending.unfinished(of)
+
+
+def test_what_was_borrowed_from_another_run_can_be_restored_again() -> None:
+    """Its manifest named the checkpoint once and says `latest` again; the attempt failed before it had saved anything."""
+    programs = {
+        "first": program.Program(steps=30, pace=1.0),
+        "second": program.Program(steps=60, pace=1.0, fails=1, fails_at=30),
+    }
+    of = world.World(seed=1, hosts=2, programs=programs)
+    with seed.living(of):
+        of.person.declare("first")
+        of.person.commit("the first job")
+        of.start()
+        of.run(45.0)
+        lender = of.runs("first")[0].checkpoints[-1].taken
+        unsaved = model.CheckpointPolicy(store="store")
+        retries = model.Retries(failure=1)
+        of.person.declare("second", restore_from=lender.digest, checkpoint=unsaved, retries=retries)
+        of.person.commit("go on from there")
+        of.run(8.0)
+        of.person.set("second", restore_from="latest")
+        of.person.commit("go on from the newest")
+        of.run(90.0)
+        first, second = of.runs("second")[0].attempts
+        assert first.restored_from == second.restored_from == lender.digest
+        assert of.runs("second")[0].phase is record.Phase.FINISHED

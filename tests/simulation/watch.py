@@ -178,6 +178,8 @@ class Watch:
         self._safe.difference_update(digests)
         self._verified.difference_update(digests)
         for digest in digests:
+            borrowers = self.within.borrowers(digest)
+            insist(not borrowers, "no checkpoint is removed that is still needed", f"{digest[:19]}: {', '.join(borrowers)}")
             known = self._published.get(digest)
             run = self.within.recorded(known.ref.run) if known else None
             if known is None or run is None or run.phase in record.TERMINAL:

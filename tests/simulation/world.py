@@ -190,6 +190,16 @@ class World:
         """Return the records of a job's runs as they are on the server."""
         return [run for run in self.ledger._snapshot.records.values() if run.job == job]
 
+    def borrowers(self, digest: str) -> list[str]:
+        """Return the unfinished runs that were restored from another run's checkpoint."""
+        unfinished = (run for run in self.ledger._snapshot.records.values() if run.phase not in record.TERMINAL)
+        return [
+            run.job
+            for run in unfinished
+            for saved in run.checkpoints
+            if (saved.taken.digest, saved.taken.attempt) == (digest, 0)
+        ]
+
     def heal(self) -> None:
         """Everything that was broken works again, and nothing breaks any more."""
         self.note("world", "the faults stop")
