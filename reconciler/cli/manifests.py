@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
+from click import shell_completion
 
+from reconciler import errors
 from reconciler.cli import options, output
 from reconciler.core import classify, model
 from reconciler.load import explain as explaining
@@ -79,21 +82,35 @@ def _told(problems: list[model.Problem], counts: Counter[str]) -> str:
     return f"{found}: no problem."
 
 
+def _kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[shell_completion.CompletionItem]:  # noqa: ARG001 - what click wants
+    """Complete what has a schema, and in `explain` the field that is being written."""
+    path, dot, start = incomplete.rpartition(".")
+    if not dot:
+        return [shell_completion.CompletionItem(name) for name in explaining.NAMES if name.lower().startswith(start.lower())]
+    try:
+        members = explaining.explain(path).members
+    except errors.UsageError:
+        return []
+    return [shell_completion.CompletionItem(f"{path}.{each.name}") for each in members if each.name.startswith(start)]
+
+
 @click.command(epilog=options.examples("perdure schema Job > job.json", "perdure schema"))
-@click.argument("kind", metavar="[KIND]", required=False)
-@options.common()
-def schema(*, kind: str | None) -> None:
+@click.argument("kind", metavar="[KIND]", required=False, shell_complete=_kinds)
+@options.common("text", "json", "yaml")
+@click.pass_obj
+def schema(flags: options.Flags, *, kind: str | None) -> None:
     """Print the JSON Schema of a kind; without KIND, the names that have one."""
     if kind is None:
-        output.line("\n".join(explaining.NAMES))
-    else:
-        output.line(json.dumps(explaining.schema(kind), indent=2, ensure_ascii=False))
+        output.show(flags.output, {"names": list(explaining.NAMES)}, lambda: "\n".join(explaining.NAMES))
+        return
+    found = explaining.schema(kind)
+    output.show(flags.output, found, lambda: json.dumps(found, indent=2, ensure_ascii=False))
 
 
 @click.command(
     epilog=options.examples("perdure explain Job", "perdure explain Job.spec.checkpoint.interval", "perdure explain config")
 )
-@click.argument("field", metavar="KIND[.FIELD...]")
+@click.argument("field", metavar="KIND[.FIELD...]", shell_complete=_kinds)
 @options.common("text", "json", "yaml")
 @click.pass_obj
 def explain(flags: options.Flags, *, field: str) -> None:
@@ -143,11 +160,20 @@ def _explained(found: explaining.Explanation, change: classify.Field | None) -> 
         ("Examples", ", ".join(found.examples)),
         ("Change", f"{change.hosts.value}: {change.why}" if change else ""),
     )
-    lines = [found.path, "", f"  {found.description}", ""]
-    lines += [f"  {label + ':':<10} {text}" for label, text in facts if text]
+    lines = [found.path, "", _wrapped(found.description, 2), ""]
+    lines += [_wrapped(f"{label + ':':<10} {text}", 2, hanging=11) for label, text in facts if text]
     if found.members:
         lines += ["", "Fields:"]
         for each in found.members:
             lines.append(f"  {each.name}  ({each.type}{', required' if each.required else ''})")
-            lines.append(f"      {each.description}")
+            lines.append(_wrapped(each.description, 6))
     return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: int, hanging: int = 0) -> str:
+    """Return text indented, and folded where a terminal is too narrow for it."""
+    first, more = " " * indent, " " * (indent + hanging)
+    width = output.width()
+    if width is None:
+        return f"{first}{text}"
+    return textwrap.fill(text, max(width, len(more) + 20), initial_indent=first, subsequent_indent=more)

@@ -67,7 +67,7 @@ def explain(path: str) -> Explanation:
         by_case = {field.lower(): field for field in fields}
         field = by_case.get(step.lower())
         if field is None:
-            remedy = suggest.fix(step, fields, lead="known are") if fields else f"`perdure explain {gone}` shows all there is."
+            remedy = _sentence(suggest.fix(step, fields, lead="known are")) or f"`perdure explain {gone}` shows all there is."
             raise errors.UsageError(f"{gone} has no field {step}", where=path, remedy=remedy)
         required = field in inside.get("required", ())
         part, gone = schemas.below(root, fields[field]), f"{gone}.{field}"
@@ -77,8 +77,12 @@ def explain(path: str) -> Explanation:
 def _name(text: str) -> str:
     found = {name.lower(): name for name in NAMES}.get(text.lower())
     if found is None:
-        raise errors.UsageError(f"there is no kind {text}", where=text, remedy=suggest.fix(text, NAMES))
+        raise errors.UsageError(f"there is no kind {text}", where=text, remedy=_sentence(suggest.fix(text, NAMES)))
     return found
+
+
+def _sentence(fix: str) -> str:
+    return f"{fix[:1].upper()}{fix[1:]}"
 
 
 def _inside(root: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:

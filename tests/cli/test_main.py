@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -24,6 +27,45 @@ def test_every_command_that_is_listed_works_and_shows_an_example(row: main.Row) 
     for leaf in leaves:
         assert leaf is not None
         assert "Examples:" in (leaf.epilog or ""), leaf.name
+
+
+def _leaves() -> Iterator[tuple[str, ...]]:
+    for row in ROWS:
+        command = main.cli.get_command(click.Context(main.cli), row.name)
+        if isinstance(command, click.Group):
+            yield from ((row.name, name) for name in command.commands)
+        else:
+            yield (row.name,)
+
+
+LEAVES = list(_leaves())
+"""Every command by its words."""
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_every_example_is_a_command_line_that_is_understood(words: tuple[str, ...]) -> None:
+    help_page = testing.CliRunner().invoke(main.cli, [*words, "--help"]).output
+    lines = [line.strip() for line in help_page.partition("Examples:\n")[2].splitlines()]
+    assert any(" ".join(("perdure", *words)) in line for line in lines), help_page
+    for line in lines:
+        for command in re.findall(r"(?:^|&& |\()(perdure .*?)(?=  |$| [|>] | && |\))", line):
+            _parse(main.cli, shlex.split(command)[1:])
+
+
+def _parse(command: click.Command, arguments: list[str], parent: click.Context | None = None) -> None:
+    """Parse a command line without running it."""
+    context = command.make_context(command.name, arguments, parent)
+    if isinstance(command, click.Group):
+        name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert inner is not None, name
+        _parse(inner, rest, context)
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_a_help_page_fits_a_narrow_terminal(words: tuple[str, ...]) -> None:
+    narrow = testing.CliRunner().invoke(main.cli, [*words, "--help"], terminal_width=20)
+    assert narrow.exit_code == 0
+    assert "Examples:" in narrow.output
 
 
 @pytest.fixture

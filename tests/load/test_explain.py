@@ -34,8 +34,8 @@ def test_lists_are_entered_without_an_index() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("Jbo", "there is no kind Jbo\n  did you mean Job?"),
-        ("Job.spec.tarjet", "Job.spec has no field tarjet\n  did you mean target?"),
+        ("Jbo", "there is no kind Jbo\n  Did you mean Job?"),
+        ("Job.spec.tarjet", "Job.spec has no field tarjet\n  Did you mean target?"),
         ("Job.spec.target.x", "Job.spec.target has no field x"),
         ("Job..x", "Job has no field "),
     ],
