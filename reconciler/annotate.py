@@ -13,7 +13,10 @@ PUBLISH_EVERY = 3600.0
 """Seconds after which the observation is published although nothing else is written."""
 
 PUBLISH_AFTER = 10.0
-"""Seconds between two publications when something else is written anyway."""
+"""Least seconds between two publications when something else is written anyway."""
+
+PUBLISH_RATE = 32 << 10
+"""Most bytes a second, on average, that publications add to the repository: ten thousand jobs publish once a minute."""
 
 
 class Recorder:
@@ -37,7 +40,8 @@ class Recorder:
         if self._published_at is None:
             self._published_at = published_at(snapshot.observed)
         since = facts.now - self._published_at
-        if since >= PUBLISH_EVERY or since < 0 or (not wanted.empty() and since >= PUBLISH_AFTER):
+        pause = max(PUBLISH_AFTER, len(snapshot.observed) / PUBLISH_RATE)
+        if since >= PUBLISH_EVERY or since < 0 or (not wanted.empty() and since >= pause):
             wanted = dataclasses.replace(wanted, observed=published(facts.world))
         if wanted.empty():
             return snapshot

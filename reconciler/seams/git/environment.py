@@ -60,6 +60,8 @@ SETTINGS = (
     ("gc.auto", "0"),  # tidied at a time of our choosing, see `mirror.Mirror.tidy`
     ("maintenance.auto", "false"),
     ("pack.threads", "1"),  # what one pass sends is tiny, and starting threads is not
+    ("core.compression", "1"),  # a pass waits for it; `mirror.Mirror.tidy` packs again what stays
+    ("core.bigFileThreshold", "1m"),  # no search for likenesses in what the next pass replaces: an observation of many jobs
 )
 """Settings of every command. They travel in the environment, so that no argument list shows an address."""
 

@@ -73,6 +73,16 @@ def of(settings: config.SourceSettings, data: Path, base: Path) -> Mirror:
     return Mirror(data / f"repo-{key}.git", access, settings.timeout)
 
 
+TIDYING = (
+    ("gc.auto", "6700"),
+    ("gc.autoDetach", "false"),
+    ("gc.bigPackThreshold", "256m"),
+    ("core.compression", "-1"),
+    ("core.bigFileThreshold", "512m"),
+)
+"""Settings of the one command that has time."""
+
+
 class Mirror:
     """One bare repository of ours. Methods raise `faults.Failed` unless they say otherwise."""
 
@@ -268,9 +278,8 @@ class Mirror:
     def tidy(self) -> None:
         """Pack loose objects when there are many. Failing is no harm: the next time will do."""
         with self.exclusively(), suppress(faults.Failed):
-            self.git(
-                "-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "-c", "gc.bigPackThreshold=256m", "gc", "--auto", "--quiet"
-            )
+            settings = [word for name, value in TIDYING for word in ("-c", f"{name}={value}")]
+            self.git(*settings, "gc", "--auto", "--quiet")
 
     def _allows(self, what: str) -> bool:
         try:
