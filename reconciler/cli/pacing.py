@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 from reconciler import config, loop
@@ -73,3 +74,9 @@ def seconds(done: loop.Pass, settings: config.LoopSettings, now: float, jitter: 
     if any(outcome.result in AGAIN for _, outcome in done.outcomes):
         due.append(settings.backoff)
     return max(min(due), GAP)
+
+
+def keep() -> None:
+    """Tell the collector of cycles that what has been read so far stays: with ten thousand jobs a look takes half a second."""
+    gc.collect()
+    gc.freeze()

@@ -78,12 +78,16 @@ class Pauses:
         self._teller = teller
         self._glimpse = glimpse.Glimpse(here.data, here.hosts)
         self._clock = here.parts.clock
+        self._kept = False
 
     def after(self, done: loop.Pass) -> None:
         """Tell what the pass did, and wait until the next one is due or something has changed."""
         began = self._clock.monotonic()
         self._teller.tell(done)
         self.glance(done)
+        if not self._kept and done.standing is loop.Standing.DONE:
+            pacing.keep()
+            self._kept = True
         left = pacing.seconds(done, self._here.settings.loop, self._clock.now(), random.random())
         end = began + left
         self._ring.wait(pacing.GAP)
