@@ -28,8 +28,14 @@ ALLOW_EMPTY = "perdure-allow-empty"
 
 
 def settings(flags: options.Flags) -> config.Settings:
-    """Return the effective configuration. Raises `errors.PerdureError` naming the value and where it comes from."""
-    return reading.effective(flags.config, os.environ, flags.settings(), options.NAMES)
+    """Return the effective configuration. Raises `errors.PerdureError` naming the value and where it comes from.
+
+    Where nothing names a repository it is the one around the current folder, as with git.
+    """
+    given = reading.effective(flags.config, os.environ, flags.settings(), options.NAMES)
+    named = given.origins.get("source.repository", "default") != "default"
+    root = None if named else clone.around(Path.cwd())
+    return dataclasses.replace(given, source=dataclasses.replace(given.source, repository=str(root))) if root else given
 
 
 def data(given: config.Settings) -> Path:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from reconciler.cli import editing, view
-from reconciler.core import action, explain
+from reconciler.core import action, explain, reasons
 
 NO_PLAN = action.Plan(revision="", actions=())
 
@@ -22,11 +22,12 @@ def follows(done: editing.Done) -> action.Plan:
 
 
 def forecast(planned: action.Plan) -> str:
-    """Return the same as people read it; empty when nothing is known."""
+    """Return the same as people read it, with what they can do about it; empty when nothing is known."""
     if not planned.actions:
         return ""
     blocks, _, _ = explain.as_text(planned, everything=True).rpartition("\n\nPlan: ")
-    return f"the next pass would\n{blocks}"
+    remedies = dict.fromkeys(reasons.of(act.reason).remedy for act in planned.actions)
+    return "\n".join(["the next pass would", blocks, *(f"      remedy: {remedy}" for remedy in remedies if remedy)])
 
 
 def machine(verb: str, done: editing.Done, planned: action.Plan) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli import main
 from reconciler.source.repository import RepositorySource
 from tests import conftest
-from tests.cli.site import Site
+from tests.cli.site import CHANGING, Site
 from tests.conditions import eventually
 
 TENANTS = """
@@ -147,6 +148,27 @@ def test_the_persons_own_clone_is_left_alone(site: Site) -> None:
     assert done.returncode == 0, done.stderr
     assert "state: Suspended" in manifest(site)
     assert everything(site.work) == before
+
+
+def test_inside_a_clone_its_origin_is_meant_from_any_folder(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared(site)
+    monkeypatch.chdir(site.work / "jobs")
+    assert main.run(["suspend", "count", "--data", str(site.data)]) == 0
+    assert "state: Suspended" in manifest(site)
+    assert "Suspended" not in (site.work / "jobs" / "count.yaml").read_text()
+
+
+@pytest.mark.parametrize("verb", sorted(CHANGING))
+def test_completion_offers_jobs(
+    site: Site, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    site.data.mkdir()
+    (site.data / "names").write_text("count\ncopy\nother\n")
+    monkeypatch.setenv("_PERDURE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"perdure --data {site.data} {verb} co")
+    monkeypatch.setenv("COMP_CWORD", "4")
+    assert main.run([]) == 0
+    assert capfd.readouterr().out.split() == ["plain,count", "plain,copy"]
 
 
 def test_line_endings_and_byte_order_mark_stay(site: Site) -> None:
@@ -444,9 +466,7 @@ def test_what_follows_is_told(site: Site) -> None:
     site.job()
     site.push()
     site.start("reconcile")
-    site.run("wait", "count", "--for", "running", "--timeout", "60s")
-    site.says("Attempt 1 of count started")
-    eventually(lambda: site.json("status")["observedAt"], timeout=60)
+    eventually(lambda: site.json("status")["jobs"][0]["reason"] == "Running", timeout=60, interval=0.1)
     assert "keep count, attempt 1 on here (Running)" in site.run("run", "count").stdout
     nowhere = site.run("move", "count", "--to", "nowhere", "--dry-run")
     assert "the next pass would\n-/+ checkpoint count, attempt 1 on here (Moving)" in nowhere.stderr
