@@ -265,6 +265,8 @@ class Wire:
         """Dial when there is no connection."""
         if self._peer is not None and (not self._peer.up or self._peer.board is not self._board):
             self.hang_up()  # its process has ended, and the connection with it
+        if self._line is not None and self._line in self._owner.world.network.torn and not self._owner.host.partitioned:
+            self.hang_up()  # its pings go unanswered
         if self._line is not None and not self._line.open():
             self._line = None
         now = self._owner.world.events.now

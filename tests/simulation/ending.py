@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
+from reconciler import load
 from reconciler.core import action, failures, identity, model, record
+from reconciler.source import fake
 from tests.simulation import watch
 
 if TYPE_CHECKING:
@@ -19,7 +22,13 @@ AS_ASKED = {
 
 def wanted(of: world.World) -> dict[str, model.Job]:
     """Return the runs that the last revision asks for."""
-    return {identity.run_id("sim", job, replica): job for job in of.person.jobs.values() for replica in range(job.replicas)}
+    return _wanted(of.source, of.person.revisions[-1])
+
+
+@functools.lru_cache(maxsize=4)
+def _wanted(source: fake.FakeSource, revision: str) -> dict[str, model.Job]:
+    jobs = load.revision(source.tree(revision)).jobs.values()
+    return {identity.run_id("sim", job, replica): job for job in jobs for replica in range(job.replicas)}
 
 
 def unfinished(of: world.World) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ class Network:
     events: schedule.Schedule
     faults: chaos.Faults
     _history: dict[str, list[observed.HostState]] = field(default_factory=dict)
+    torn: weakref.WeakSet[switchboard.Line] = field(default_factory=weakref.WeakSet)
+    """Connections that look as if they stood and carry nothing any more."""
     _arrival: dict[switchboard.Line, float] = field(default_factory=dict)
 
     def up(self, to: reconciler.Reconciler, line: switchboard.Line, state: observed.HostState, *, first: bool) -> None:
@@ -65,8 +68,14 @@ class Network:
         self._arrival[line] = at
         self.events.after(at - self.events.now, what)
 
+    def _passes(self, line: switchboard.Line) -> bool:
+        """A connection that has lost a message to a partition loses all that follow: it does not heal with the network."""
+        if self.within.machines[line.host].partitioned:
+            self.torn.add(line)
+        return line.open() and line not in self.torn
+
     def _hear(self, to: reconciler.Reconciler, line: switchboard.Line, state: observed.HostState, how: str) -> None:
-        if not line.open() or self.within.machines[line.host].partitioned:
+        if not self._passes(line):
             return
         if how:
             self.within.note("network", f"state {state.generation} of {state.host} {how}")
@@ -78,7 +87,7 @@ class Network:
             line.close(error.message)
 
     def _alive(self, to: reconciler.Reconciler, line: switchboard.Line, state: observed.HostState) -> None:
-        if not line.open() or self.within.machines[line.host].partitioned:
+        if not self._passes(line):
             return
         try:
             line.alive(state.session, state.generation)

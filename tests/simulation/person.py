@@ -7,51 +7,15 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from reconciler.contracts import source
-from reconciler.core import codec, model
-from tests.simulation import clocks
+from reconciler.core import model
+from tests.simulation import clocks, manifests
 
 if TYPE_CHECKING:
     from tests.simulation import world
 
 STORE = model.StoreSpec(name="store", root="/store", retention=1800.0)
 TARGET = model.TargetSpec(name="hosts")
-BROKEN = b"broken"
-
-
-def load(tree: source.Tree, revision: source.Revision, before: model.Desired | None) -> model.Desired:
-    """Read one revision: the loader's promises without its parser. A broken file freezes what was last read from it."""
-    entries = list(tree.entries())
-    texts = tree.read([entry.oid for entry in entries])
-    jobs: dict[model.ObjectRef, model.Job] = {}
-    checkpoints: dict[model.ObjectRef, model.CheckpointRequest] = {}
-    frozen: dict[model.ObjectRef, str] = {}
-    problems: list[model.Problem] = []
-    for entry in entries:
-        text = texts[entry.oid]
-        if text == BROKEN:
-            problem = model.Problem(file=entry.path, line=1, column=1, message="this is not a manifest")
-            problems.append(problem)
-            for ref, job in before.jobs.items() if before else ():
-                if job.origin.file == entry.path:
-                    jobs[ref], frozen[ref] = job, str(problem)
-        elif entry.path.startswith("jobs/"):
-            job = codec.decode(text, model.Job)
-            jobs[job.ref] = dataclasses.replace(job, origin=model.Origin(file=entry.path))
-        else:
-            request = codec.decode(text, model.CheckpointRequest)
-            checkpoints[model.ObjectRef(kind="Checkpoint", tenant="default", name=request.name)] = request
-    return model.Desired(
-        revision=revision.id,
-        jobs=jobs,
-        checkpoints=checkpoints,
-        stores={STORE.name: STORE},
-        targets={TARGET.name: TARGET},
-        frozen=frozen,
-        problems=tuple(problems),
-        unread=tuple(problem.file for problem in problems),
-        allow_empty=revision.trailers.get("perdure-allow-empty") == "true",
-    )
+PLATFORM = {"store.yaml": manifests.store(STORE), "target.yaml": manifests.target(TARGET)}
 
 
 class Person:
@@ -62,7 +26,8 @@ class Person:
         self._chance = chance
         self.jobs: dict[str, model.Job] = {}
         self.checkpoints: dict[str, model.CheckpointRequest] = {}
-        self.broken: set[str] = set()
+        self.broken: dict[str, bytes] = {}
+        """By job: what stands in its file instead of it."""
         self.revisions: list[str] = []
         self._trees: list[Mapping[str, bytes]] = []
         self._count = 0
@@ -85,10 +50,11 @@ class Person:
 
     def _files(self) -> dict[str, bytes]:
         if self._empty:
-            return {}
-        files = {f"jobs/{name}.json": codec.encode(job) for name, job in self.jobs.items()}
-        files |= {f"checkpoints/{name}.json": codec.encode(each) for name, each in self.checkpoints.items()}
-        return files | {f"jobs/{name}.json": BROKEN for name in self.broken if name in self.jobs}
+            return dict(PLATFORM)
+        files = {f"jobs/{name}.yaml": manifests.job(job) for name, job in self.jobs.items()}
+        files |= {f"checkpoints/{name}.yaml": manifests.checkpoint(each) for name, each in self.checkpoints.items()}
+        broken = {f"jobs/{name}.yaml": how for name, how in self.broken.items() if name in self.jobs}
+        return PLATFORM | files | broken
 
     def _push(self, files: Mapping[str, bytes], what: str) -> None:
         trailers = {"Perdure-Allow-Rewrite": "true"}
@@ -112,7 +78,7 @@ class Person:
             on_lost=model.OnLost.REPLACE,
             checkpoint=model.CheckpointPolicy(interval=10.0, store=STORE.name, keep=2),
         )
-        self.jobs[name] = _written(dataclasses.replace(job, **more))  # type: ignore[arg-type]
+        self.jobs[name] = dataclasses.replace(job, **more)  # type: ignore[arg-type]
 
     # edits
 
@@ -132,12 +98,14 @@ class Person:
         """Say at last, in valid manifests, what is wanted: nothing is broken, a few jobs stay suspended or stopped."""
         self.broken.clear()
         self._empty = False
-        self.checkpoints = {name: each for name, each in self.checkpoints.items() if not each.stop}
+        self.checkpoints = {name: each for name, each in self.checkpoints.items() if not each.stop and each.job in self.jobs}
         if not self.jobs:
             self.add()
         for name, job in self.jobs.items():
             state = job.state if self._chance.random() < 0.4 else model.JobState.RUNNING
-            self.set(name, state=state, suspend=model.Suspension(), on_change=model.OnChange.RESTART, restore_from="latest")
+            there = tuple(each for each in job.depends_on if each in self.jobs)
+            self.set(name, state=state, suspend=model.Suspension(), on_change=model.OnChange.RESTART)
+            self.set(name, restore_from="latest", depends_on=there)
         self.commit("says at last what is wanted")
 
     def _one(self) -> str:
@@ -216,16 +184,14 @@ class Person:
             return ""
         workload = self.jobs[name].workload
         other = "A" if workload.command[-1] == "B" else "B"
-        self.jobs[name] = _written(
-            dataclasses.replace(self.jobs[name], workload=dataclasses.replace(workload, command=("work", other)))
-        )
+        self.set(name, workload=dataclasses.replace(workload, command=("work", other)))
         return f"change {name} to {other}"
 
     def _rerun(self) -> str:
         name = self._one()
         if not name or self._chance.random() < 0.5:
             return ""
-        self.jobs[name] = _written(dataclasses.replace(self.jobs[name], rerun=f"again {self._count}"))
+        self.set(name, rerun=f"again {self._count}")
         return f"rerun {name}"
 
     def _tune(self) -> str:
@@ -282,12 +248,13 @@ class Person:
 
     def _break(self) -> str:
         name = self._one()
-        self.broken.add(name)
+        if name:
+            self.broken[name] = self._chance.choice(manifests.BROKEN)
         return name and f"break {name}"
 
     def _mend(self) -> str:
         name = next(iter(sorted(self.broken)), "")
-        self.broken.discard(name)
+        self.broken.pop(name, None)
         self._empty = False
         return name and f"mend {name}"
 
@@ -296,8 +263,3 @@ class Person:
             return ""
         self._empty = not self._empty
         return "remove everything" if self._empty else "bring everything back"
-
-
-def _written(job: model.Job) -> model.Job:
-    text = codec.encode({"workload": codec.plain(job.workload), "rerun": job.rerun}).decode()
-    return dataclasses.replace(job, written=text)

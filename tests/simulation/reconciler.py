@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler import apply, errors, loop, observe, registry
+from reconciler.cli import compose
 from reconciler.core import settle
 from reconciler.link import switchboard
 from reconciler.targets import books, hosts
-from tests.simulation import clocks, fate, person, process, wires
+from tests.simulation import clocks, fate, process, wires
 
 if TYPE_CHECKING:
     from tests.simulation import world
@@ -108,7 +109,7 @@ class Reconciler:
             instance="sim",
             clock=self.clock,
             source=self.world.source,
-            load=person.load,
+            load=compose.loader(),
             ledger=wires.ledger(self),
             observer=observe.Observer(adapters, _one_after_the_other),
             applier=apply.Applier(adapters, self.world.budgets),
