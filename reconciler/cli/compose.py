@@ -14,7 +14,7 @@ from reconciler.cli import options
 from reconciler.contracts import source, store
 from reconciler.core import model, situation
 from reconciler.ledger.repository import RepositoryLedger
-from reconciler.load import cache
+from reconciler.load import cache, paths
 from reconciler.load import settings as reading
 from reconciler.seams import clock
 from reconciler.seams.git import address, clone, mirror
@@ -34,7 +34,7 @@ def settings(flags: options.Flags) -> config.Settings:
     """
     given = reading.effective(flags.config, os.environ, flags.settings(), options.NAMES)
     named = given.origins.get("source.repository", "default") != "default"
-    root = None if named else clone.around(Path.cwd())
+    root = None if named or address.is_repository(Path.cwd()) else paths.root(Path.cwd())
     return dataclasses.replace(given, source=dataclasses.replace(given.source, repository=str(root))) if root else given
 
 

@@ -111,17 +111,18 @@ def trees(paths: Sequence[Path]) -> list[PathTree]:
         if not os.path.lexists(path):
             raise errors.InvalidInput("there is no such file or folder", where=str(path), remedy="Correct the path.")
         place = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
-        root = _root(place)
-        if root is not None:
-            groups.setdefault((root, True), []).append(place)
+        found = root(place)
+        if found is not None:
+            groups.setdefault((found, True), []).append(place)
         elif place.is_dir() and not place.is_symlink():
             groups.setdefault((place, True), []).append(place)
         else:
             groups.setdefault((place.parent, False), []).append(place)
-    return [PathTree(root, asked, whole=whole) for (root, whole), asked in groups.items()]
+    return [PathTree(top, asked, whole=whole) for (top, whole), asked in groups.items()]
 
 
-def _root(place: Path) -> Path | None:
+def root(place: Path) -> Path | None:
+    """Return the root of the repository, with Git or without, that a path lies in; None: nothing tells."""
     return next((folder for folder in (place, *place.parents) if any((folder / name).exists() for name in _MARKERS)), None)
 
 

@@ -7,13 +7,6 @@ from pathlib import Path
 from reconciler.seams.git import address, environment, process
 
 
-def around(folder: Path) -> Path | None:
-    """Return the repository that a folder lies in; None: it is in none, or is the root of one itself."""
-    return (
-        next((one for one in folder.parents if address.is_repository(one)), None) if not address.is_repository(folder) else None
-    )
-
-
 def origin(path: Path, ref: str) -> str:
     """Return where the remote "origin" of a clone is that does not itself have `ref`; empty: it has, or has no origin.
 
