@@ -58,7 +58,8 @@ def planned(view: View, budgets: situation.Budgets) -> View:
     """Return the view with its plan, where there is anything desired to plan for."""
     if view.desired is None:
         return view
-    world = dataclasses.replace(view.world, stores=stores(view.snapshot.records.values()))
+    world = caught_up(view.world, view.snapshot.records.values())
+    world = dataclasses.replace(world, stores=stores(view.snapshot.records.values()))
     given = facts.Facts(
         instance=view.instance,
         desired=view.desired,
@@ -70,6 +71,34 @@ def planned(view: View, budgets: situation.Budgets) -> View:
     computed = plan.compute(given)
     sayings = {act.run: act for act in computed.actions if act.reason not in ASIDE}
     return dataclasses.replace(view, plan=computed, sayings=sayings, budgets=budgets)
+
+
+def caught_up(world: observed.World, runs: Iterable[record.Record]) -> observed.World:
+    """Return the observation with the attempts that the ledger saw started after it was made.
+
+    The loop publishes less often than it records: a plan for a reader must not call such an attempt unknown.
+    """
+    targets = dict(world.targets)
+    for run in runs:
+        attempt = run.live
+        target = targets.get(attempt.target) if attempt is not None else None
+        if attempt is None or attempt.started_at is None or target is None or not target.known:
+            continue
+        ref = spec.AttemptRef(run=run.run, attempt=attempt.number)
+        known = target.hosts.get(attempt.host)
+        if ref in target.items or (known is not None and _moment(known) > attempt.seen):
+            continue
+        session, generation = attempt.seen
+        state = observed.HostState(host=attempt.host, session=session, generation=generation)
+        host = known or observed.HostView(state=state, seen_at=attempt.started_at)
+        item = observed.Item(ref=ref, state=observed.ItemState.RUNNING, host=attempt.host, started_at=attempt.started_at)
+        hosts, items = {**target.hosts, attempt.host: host}, {**target.items, ref: item}
+        targets[attempt.target] = dataclasses.replace(target, hosts=hosts, items=items)
+    return dataclasses.replace(world, targets=targets)
+
+
+def _moment(known: observed.HostView) -> tuple[int, int]:
+    return (known.state.session, known.state.generation)
 
 
 def stores(runs: Iterable[record.Record]) -> Mapping[str, observed.StoreView]:
