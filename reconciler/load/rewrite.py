@@ -142,20 +142,27 @@ def _grow(stack: list[tuple[_Node, int | None, str]], last: int) -> None:
 
 def _replaced(text: str, node: _Node, rest: Path, value: Value) -> str:
     key_at, old = node.entries[rest[0]]
-    written = _ended(text, _written(_nested(rest[1:], value), _column(text, key_at), flow=node.flow))
-    if old.start == old.end:
+    meant = _nested(rest[1:], value)
+    written = f" {json.dumps(meant)}" if _is_json(text, node) else _written(meant, _column(text, key_at), flow=node.flow)
+    written = _ended(text, written)
+    if old.start == old.last:
         colon = text.index(":", key_at + len(rest[0])) + 1
         return text[:colon] + written + text[colon:]
-    cut = text[: old.start].rstrip() if written.startswith(("\n", "\r")) else text[: old.start].rstrip(" ")
-    return cut + written + text[old.last :]
+    head = text[: old.start]
+    if written.startswith(("\n", "\r")):
+        head = head.rstrip()
+    elif head[-1:].isspace():
+        written = written.lstrip()
+    return head + written + text[old.last :]
 
 
 def _inserted_flow(text: str, node: _Node, rest: Path, value: Value) -> str:
-    close = node.end - 1
-    before = text[:close].rstrip()
+    before = text[: node.end - 1].rstrip()
     comma = "" if before.endswith(("{", ",")) else ","
     space = "" if before.endswith("{") else " "
-    return f"{before}{comma}{space}{rest[0]}:{_written(_nested(rest[1:], value), 0, flow=True)}" + text[close:]
+    meant = _nested(rest[1:], value)
+    line = json.dumps({rest[0]: meant})[1:-1] if _is_json(text, node) else f"{rest[0]}:{_written(meant, 0, flow=True)}"
+    return before + comma + space + line + text[len(before) :]
 
 
 def _inserted_block(text: str, node: _Node, rest: Path, value: Value) -> str:
@@ -164,6 +171,11 @@ def _inserted_block(text: str, node: _Node, rest: Path, value: Value) -> str:
     place = _next_line(text, node.last)
     head = text[:place]
     return head + _ended(text, line if not head or head.endswith("\n") else f"\n{line}") + text[place:]
+
+
+def _is_json(text: str, node: _Node) -> bool:
+    """Return whether a mapping is written as JSON, for readers that know nothing else."""
+    return node.flow and any(text[at] == '"' for at, _ in node.entries.values())
 
 
 def _nested(rest: Path, value: Value) -> Any:

@@ -30,6 +30,15 @@ spec: {target: x}
 ---
 kind: Store
 spec:
+---
+spec:
+  suspend: # s
+    reason: a # r
+    until: x
+  state:
+    Stopped # now
+---
+{"spec": {"target":"a"}}
 """
 
 SET = {
@@ -59,6 +68,20 @@ SET = {
         ["-spec: {target: x}", "+spec: {target: x, placement: {node: b}}"],
     ),
     "a field of an empty mapping": (2, ("spec", "state"), "Stopped", ["+  state: Stopped"]),
+    "a mapping in the place of another": (
+        3,
+        ("spec", "suspend"),
+        {"owner": "me"},
+        ["-    reason: a # r", "-    until: x", "+    owner: me"],
+    ),
+    "a value on a line of its own": (3, ("spec", "state"), "Running", ["-    Stopped # now", "+    Running # now"]),
+    "a value of JSON stays JSON": (4, ("spec", "target"), "b", ['-{"spec": {"target":"a"}}', '+{"spec": {"target": "b"}}']),
+    "a new field of JSON is JSON": (
+        4,
+        ("spec", "suspend", "reason"),
+        "why",
+        ['-{"spec": {"target":"a"}}', '+{"spec": {"target":"a", "suspend": {"reason": "why"}}}'],
+    ),
     "a text that would be read as something else": (0, ("spec", "rerun"), "2026-01-01", ['+  rerun: "2026-01-01"']),
 }
 
