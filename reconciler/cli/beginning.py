@@ -23,6 +23,9 @@ from reconciler.seams.git import address
 if TYPE_CHECKING:
     import git
 
+KEY = "checkpoints"
+"""Name of the keys that `--encrypted` makes."""
+
 NOTES = "+refs/notes/perdure/*:refs/notes/perdure/*"
 """Refspec that brings the notes along with every fetch."""
 
@@ -36,14 +39,15 @@ _PLAIN = re.compile(r"/[A-Za-z0-9._/-]*")
     epilog=options.examples(
         "perdure init jobs                       a new repository in the folder jobs",
         "perdure init .                          settings and missing files of this one",
-        "perdure init jobs --store /mnt/shared/checkpoints",
+        "perdure init jobs --store /mnt/shared/checkpoints --encrypted",
     )
 )
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--store", metavar="DIR", default=None, help="Where checkpoints are kept. [default: beside the data directory]")
+@click.option("--encrypted", is_flag=True, help="Encrypt and sign checkpoints, with keys made here. Jobs with secrets need it.")
 @options.common("text", "json", "yaml")
 @click.pass_obj
-def init(flags: options.Flags, *, directory: Path, store: str | None) -> None:
+def init(flags: options.Flags, *, directory: Path, store: str | None, encrypted: bool) -> None:
     """Make a desired-state repository: sample manifests, editor schemas, a pre-commit hook, a CI workflow.
 
     In a folder that exists, what is there stays as it is; only what is missing is added, and git is told to fetch the notes.
@@ -54,11 +58,13 @@ def init(flags: options.Flags, *, directory: Path, store: str | None) -> None:
     fresh = _checked(place)
     inhabited = _inhabited(place)
     kept = Path(os.path.abspath(Path(store).expanduser())) if store else _store()
-    files = dict(_files({"instance": instance, "store": _yaml(str(kept))}))
+    files = dict(_files({"instance": instance, "store": _yaml(str(kept)), "key": KEY if encrypted else ""}))
     if inhabited:
         files = {name: content for name, content in files.items() if name.startswith(ABOUT_THE_REPOSITORY)}
     else:
         _make(kept)
+        if encrypted:
+            _make_keys(compose.key_folder(compose.settings(flags)))
     repository = _repository(place, fresh=fresh)
     made = [name for name, content in files.items() if _write(place, name, content)]
     fetched = _fetch_notes(repository, instance)
@@ -96,6 +102,17 @@ def _store() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/perdure/checkpoints")
     return Path.home() / ".local" / "share" / "perdure" / "checkpoints"
+
+
+def _make_keys(folder: Path) -> None:
+    """Make the store's keys unless they are there: a key that was used once is never replaced."""
+    from reconciler.storage import keys
+
+    for kind in ("encryption", "signing"):
+        made = keys.create_key(str(folder), kind, KEY)
+        output.note(
+            f"{kind} key {folder / kind / KEY}.key {'made: keep a copy of it elsewhere' if made else 'was there already'}"
+        )
 
 
 def _make(store: Path) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reconciler import load
 from reconciler.cli import beginning, main
+from reconciler.load import paths
 from tests.cli.outputs import conforms
 from tests.cli.site import PERDURE, Site
 from tests.conditions import eventually
@@ -237,3 +239,17 @@ def test_the_loop_takes_a_job_that_is_added_to_the_sample(site: Site) -> None:
     git(place, "commit", "--quiet", "-m", "mine")
     site.start("reconcile")
     eventually(lambda: "mine finished" in site.notes(), timeout=60)
+
+
+def test_an_encrypted_store_has_its_keys_and_they_are_never_replaced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data, place = tmp_path / "data", tmp_path / "jobs"
+    asked = ["init", str(place), "--store", str(tmp_path / "store"), "--data", str(data), "--encrypted"]
+    assert main.run(asked) == 0
+    key = data / "keys" / "encryption" / "checkpoints.key"
+    first = key.read_bytes()
+    assert key.stat().st_mode & 0o077 == 0
+    assert first.decode().strip() not in "".join(capfd.readouterr())
+    [store] = load.revision(paths.PathTree(place, [place])).stores.values()
+    assert (store.encryption, store.signing) == ("checkpoints", "checkpoints")
+    assert main.run([*asked[:1], str(tmp_path / "others"), *asked[2:]]) == 0
+    assert key.read_bytes() == first

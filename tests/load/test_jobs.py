@@ -27,7 +27,7 @@ rerun: "2"
 """
 WORKLOAD = (
     "code: {path: ./code/, entrypoint: train.py, requirements: requirements.txt}, args: [--x], env: {A: b}, workdir: w, "
-    "volumes: [{source: /s, target: /t, readOnly: true, shared: true}]"
+    "volumes: [{source: /s, target: t, readOnly: true, shared: true}]"
 )
 
 
@@ -54,7 +54,7 @@ def test_every_field_arrives_in_its_unit() -> None:
             args=("--x",),
             env={"A": "b"},
             workdir="w",
-            volumes=(model.Volume(source="/s", target="/t", read_only=True, shared=True),),
+            volumes=(model.Volume(source="/s", target="t", read_only=True, shared=True),),
         ),
         resources=model.Resources(cpu=500, memory=1 << 30),
         timeout=7200.0,
@@ -87,6 +87,6 @@ def test_the_identity_is_as_written() -> None:
             "args": ["--x"],
             "env": {"A": "b"},
             "workdir": "w",
-            "volumes": [{"source": "/s", "target": "/t", "readOnly": True, "shared": True}],
+            "volumes": [{"source": "/s", "target": "t", "readOnly": True, "shared": True}],
         },
     }
