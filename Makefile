@@ -36,8 +36,8 @@ format: setup ## rewrite the sources in the house format
 	@$(PY) -m ruff check --fix --quiet .
 	@$(PY) -m ruff format --quiet .
 
-bench: setup ## the figures of docs/performance.md
-	@$(PY) -m tests.bench
+bench: setup ## the figures of docs/performance.md (ARGS="store --size 256M": some of them, smaller)
+	@$(PY) -m tests.bench $(ARGS)
 
 soak: setup ## the crash simulation over thousands of seeds (SEEDS=5000)
 	@SEEDS="$(or $(SEEDS),5000)" $(PY) -m pytest -m soak
