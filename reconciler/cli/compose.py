@@ -82,9 +82,9 @@ def stores(given: config.Settings) -> Callable[[model.StoreSpec], store.Store]:
     return functools.cache(lambda spec: PathStore(spec, keys.read_keys(folder)))
 
 
-def loader() -> desire.Load:
+def loader(parsed: cache.Cache | None = None) -> desire.Load:
     """Return what reads revisions, each at the cost of what has changed since the one before."""
-    parsed = cache.Cache()
+    parsed = parsed or cache.Cache()
 
     def read(tree: source.Tree, revision: source.Revision, previous: model.Desired | None) -> model.Desired:
         allowed = revision.trailers.get(ALLOW_EMPTY, "").lower() == "true"

@@ -16,7 +16,6 @@ from reconciler import errors, load
 from reconciler.cli import draft, looking, selection, view
 from reconciler.contracts import source
 from reconciler.core import codec, model
-from reconciler.load.cache import Cache
 from reconciler.seams import clock
 
 TRIES = 16
@@ -61,15 +60,15 @@ def propose(looker: looking.Looker, name: str, verb: str, change: Change, *, dry
     `errors.Refused` for what the server or a manifest's shape does not allow, `errors.Unavailable` when the server does not
     answer.
     """
-    seen, parsed, time = looker.look(), Cache(), clock.System()
+    seen, time = looker.look(), clock.System()
     rejected = ""
     for number in range(1, TRIES + 1):
         revision = _fresh(looker)
         tree = looker.source.tree(revision.id)
-        before = load.revision(tree, cache=parsed)
+        before = load.revision(tree, cache=looker.parsed)
         sketch = draft.Draft(tree, before, _job(before, seen, name))
         change(sketch)
-        after = _valid(before, load.revision(sketch.tree(), cache=parsed))
+        after = _valid(before, load.revision(sketch.tree(), cache=looker.parsed))
         job = after.jobs[sketch.job.ref]
         done = Done(job=job, patch=sketch.patch(), desired=after, seen=seen)
         if dry_run or not done.patch:

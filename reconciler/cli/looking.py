@@ -6,6 +6,7 @@ from reconciler import config, desire
 from reconciler.cli import complete, compose, glimpse, selection, view
 from reconciler.contracts.source import Source
 from reconciler.core import record
+from reconciler.load import cache
 from reconciler.seams import clock
 from reconciler.seams.git.mirror import Mirror
 
@@ -22,7 +23,9 @@ class Looker:
         self._data = compose.data(given)
         self._repository = compose.repository(compose.upstream(given), self._clock)
         self._source = compose.repository(given, self._clock).source if review else self._repository.source
-        self._desires = desire.Desires(self._source, compose.loader())
+        self.parsed = cache.Cache()
+        """Manifests as they were parsed last, for whoever reads another revision."""
+        self._desires = desire.Desires(self._source, compose.loader(self.parsed))
 
     @property
     def local(self) -> bool:

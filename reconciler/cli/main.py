@@ -91,7 +91,7 @@ SECTIONS = (
     Section(
         title="Hosts",
         rows=(
-            Row(name="token", where="hosts:token", text="Create one-time tokens with which hosts join."),
+            Row(name="token", where="tokens:token", text="Create one-time tokens with which hosts join."),
             Row(name="host", where="hosts:host", text="List hosts, and revoke them."),
         ),
     ),
