@@ -12,7 +12,7 @@ from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import model, observed, spec
 from reconciler.link import switchboard
-from tests.simulation import fate, hands, process, watch
+from tests.simulation import chaos, fate, hands, process, watch
 
 if TYPE_CHECKING:
     from tests.simulation import machine, reconciler
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 IDLE = 2.0
 """Seconds between two looks when nothing happens."""
+TELLING = ("claim ", "start ", "commit ")
+"""Effects of which others must hear."""
 NOWHERE = Path("/nowhere")
 PLACES = places.Places(data=NOWHERE, jobs=NOWHERE)
 
@@ -85,9 +87,19 @@ class Agent:
         if found is fate.Fate.KILLED_BEFORE:
             raise process.Killed
         answer = effect()
+        if what.startswith(TELLING):
+            self._misfortune()
         if found is fate.Fate.KILLED_AFTER:
             raise process.Killed
         return answer
+
+    def _misfortune(self) -> None:
+        """What was done just now is not heard of for long, or ever."""
+        if self.world.faults.happens("lost in the act"):
+            self.world.events.after(0.0, lambda: chaos.lose(self.host))
+            raise process.Killed
+        if self.world.faults.happens("cut off in the act"):
+            chaos.cut_off(self.host)
 
     def mortal(self, what: Callable[[], None]) -> None:
         """Do something in which this process may come to its end."""

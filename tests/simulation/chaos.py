@@ -19,9 +19,12 @@ RATES: Mapping[str, float] = {
     "stale": 0.3,
     "blind": 0.03,
     "effect": 0.04,
+    "lost in the act": 0.02,
+    "cut off in the act": 0.02,
     "commit": 0.08,
 }
-"""Chance of each fault, each time it could happen. "stale": the first state over a new connection is an old one."""
+"""Chance of each fault, each time it could happen. "stale": the first state over a new connection is an old one. "In the act":
+just after a machine has claimed, started or committed something, before anybody hears of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +105,22 @@ def _kill_agent(of: world.World) -> None:
     of.restart_agent(host)
 
 
-def _lose(of: world.World) -> None:
-    host = _machine(of)
+def lose(host: machine.Machine) -> None:
+    """The machine is gone; later there is another one in its place."""
     host.lose()
-    of.events.after(of.chance.uniform(5.0, 300.0), host.boot)
+    host.world.events.after(host.world.chance.uniform(5.0, 300.0), host.boot)
+
+
+def cut_off(host: machine.Machine) -> None:
+    """No reconciler can be reached for a while, perhaps no store either; everything on the machine goes on."""
+    of = host.world
+    host.partitioned, host.cut_from_stores = True, of.chance.random() < 0.2
+    of.note(host.name, "partitioned" + (", also from the store" if host.cut_from_stores else ""))
+    of.events.after(of.chance.choice((of.chance.uniform(5.0, 30.0), of.chance.uniform(60.0, 300.0))), host.heal)
+
+
+def _lose(of: world.World) -> None:
+    lose(_machine(of))
 
 
 def _crash(of: world.World) -> None:
@@ -115,10 +130,7 @@ def _crash(of: world.World) -> None:
 
 
 def _partition(of: world.World) -> None:
-    host = _machine(of)
-    host.partitioned, host.cut_from_stores = True, of.chance.random() < 0.2
-    of.note(host.name, "partitioned" + (", also from the store" if host.cut_from_stores else ""))
-    of.events.after(of.chance.choice((of.chance.uniform(5.0, 30.0), of.chance.uniform(60.0, 300.0))), host.heal)
+    cut_off(_machine(of))
 
 
 def _notice(of: world.World) -> None:
