@@ -172,6 +172,14 @@ def test_two_tokens_at_once_are_both_good(listening: Site) -> None:
     assert pins[0] == pins[2] != pins[1] == pins[3]
 
 
+def test_a_host_of_a_pool_is_invited_to_it(listening: Site) -> None:
+    listening.write("pools.yaml", POOLS)
+    listening.push()
+    assert listening.json("token", "create", "berlin", "--pool", "large")["pool"] == "large"
+    [berlin] = listening.json("host", "list")["hosts"]
+    assert (berlin["host"], berlin["pool"], berlin["state"]) == ("berlin", "large", "invited")
+
+
 def test_a_token_expires(listening: Site) -> None:
     site = listening
     site.start("reconcile")
