@@ -1,7 +1,7 @@
 """Train a small neural network on data it makes itself, and survive the loss of the machine.
 
-One hidden layer, plain Python, full-batch gradient descent on two interleaved half circles. Everything that matters is a function
-of the seed and the step, so a run that was interrupted and restored ends with exactly the weights of one that was not.
+One hidden layer, plain Python, full-batch gradient descent on two interleaved half circles. Everything that matters is a
+function of the seed and the step, so a run that was interrupted and restored ends with exactly the weights of one that was not.
 
 The lines that make it survivable are `restore`, `save` and `wanted`: Perdure's contract in ten lines.
 """
@@ -85,8 +85,8 @@ def train_step(model: dict, points: list[tuple[float, float, float]]) -> float:
     g1 = [[0.0, 0.0] for _ in range(HIDDEN)]
     gb1, g2, gb2, loss = [0.0] * HIDDEN, [0.0] * HIDDEN, 0.0, 0.0
     for x, y, label in points:
-        hidden = [math.tanh(w[0] * x + w[1] * y + b) for w, b in zip(w1, b1)]
-        output = 1 / (1 + math.exp(-sum(w * h for w, h in zip(w2, hidden)) - b2))
+        hidden = [math.tanh(w[0] * x + w[1] * y + b) for w, b in zip(w1, b1, strict=True)]
+        output = 1 / (1 + math.exp(-sum(w * h for w, h in zip(w2, hidden, strict=True)) - b2))
         loss -= math.log(output if label else 1 - output)
         error = output - label
         gb2 += error
