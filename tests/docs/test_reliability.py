@@ -12,6 +12,7 @@ import pytest
 
 from tests.agent.host import Host, python
 from tests.docs import pages
+from tests.simulation import tour
 
 PAGE = pages.ROOT / "docs" / "reliability.md"
 TESTS = pages.ROOT / "tests"
@@ -44,6 +45,12 @@ def test_the_evidence_exists(row: str) -> None:
     assert [name for name in plans if not (TESTS / "core" / "plans" / name).is_dir()] == []
     assert [name for name in bad if not (TESTS / "load" / "bad" / f"{name}.yaml").is_file()] == []
     assert named or plans or bad or "later: " in evidence
+
+
+def test_the_number_of_points_is_the_tours() -> None:
+    told = re.search(r"one after the other: (\d+) points", PAGE.read_text())
+    assert told is not None
+    assert int(told[1]) == len(tour.points())
 
 
 @functools.cache
