@@ -90,7 +90,7 @@ def measure(folder: Path, data: Path, passes: int) -> None:
     # The process of `perdure reconcile` has threads as well: what is only quick with a single one does not count.
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     measured = Measured(folder, data)
-    first = measured.once()
+    victim = next(run for run in measured.once().records.values() if run.live is not None)
     print("ready", flush=True)
     pacing.keep()
     noop = [measured.seconds(_changes(0)) for _ in range(passes)]
@@ -105,7 +105,7 @@ def measure(folder: Path, data: Path, passes: int) -> None:
     for number in range(passes):
         _change_a_job(person, number)
         changed.append(measured.seconds(_changes(1)))
-    _see_a_kill(measured, first)
+    _see_a_kill(measured, spec.AttemptRef(run=victim.run, attempt=victim.attempts[-1].number))
     print(json.dumps({"noop": noop, "heard": heard, "changed": changed, "peak": commands.own_peak()}))
 
 
@@ -122,12 +122,10 @@ def _change_a_job(person: repositories.Person, number: int) -> None:
     person.push()
 
 
-def _see_a_kill(measured: Measured, first: loop.Pass) -> None:
+def _see_a_kill(measured: Measured, victim: spec.AttemptRef) -> None:
     """Let a job be killed, without a commit: the next pass must know that its attempt has ended."""
-    run = next(run for run in first.records.values() if run.live is not None)
-    number = run.attempts[-1].number
-    measured.hosts.kill(spec.AttemptRef(run=run.run, attempt=number))
-    if measured.once().records[run.run].attempts[number - 1].ending is not record.Ending.FAILED:
+    measured.hosts.kill(victim)
+    if measured.once().records[victim.run].attempts[victim.attempt - 1].ending is not record.Ending.FAILED:
         raise AssertionError("a job that was killed without a commit was not seen")
 
 
