@@ -151,7 +151,8 @@ class Store(Protocol):
     def claim(self, ref: spec.AttemptRef, owner: str) -> bool:
         """Create `runs/<run>/attempts/<n>` exclusively.
 
-        True: it is ours (or already was, for the same owner). False: taken by another.
+        True: it is ours (or already was, for the same owner). False: taken by another, or a higher number has been claimed:
+        a superseded attempt does not begin.
         """
         ...
 

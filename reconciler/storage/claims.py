@@ -1,4 +1,4 @@
-"""Claims of attempts: a file a number, created by one owner. Who holds less than the highest number publishes nothing."""
+"""Claims of attempts: a file a number, created by one owner. Who holds less than the highest begins and publishes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST_OWNER = 4096
 
 
 def claim(disk: Disk, ref: spec.AttemptRef, owner: str, token: str) -> bool:
-    """Claim a number for `owner`; return whether it is theirs now, or was already."""
+    """Claim a number for `owner`; return whether it is theirs now, or was already, and no higher one is anybody's."""
     folder = layout.attempts(ref.run)
     place, aside = f"{folder}/{ref.attempt}", f"{folder}/.{token}"
     content = owner.encode()[:_LONGEST_OWNER]
@@ -31,12 +31,12 @@ def claim(disk: Disk, ref: spec.AttemptRef, owner: str, token: str) -> bool:
     if files.read_all(disk, place, _LONGEST_OWNER) != content:
         return False
     disk.sync_folder(folder)  # also when it was ours before: that process may not have come to it
-    return True
+    return max(_numbers(disk, ref.run)) == ref.attempt
 
 
 def check(disk: Disk, ref: spec.AttemptRef) -> None:
     """Raise `errors.Busy` when a higher number was claimed, `errors.Refused` when this one never was."""
-    numbers = [int(name) for name in _names(disk, ref.run) if name.isdigit()]
+    numbers = _numbers(disk, ref.run)
     if ref.attempt not in numbers:
         raise errors.Refused(
             f"attempt {ref.attempt} was not claimed in the store", where=ref.run, remedy="Claim it before writing."
@@ -49,8 +49,8 @@ def check(disk: Disk, ref: spec.AttemptRef) -> None:
         )
 
 
-def _names(disk: Disk, run: str) -> list[str]:
+def _numbers(disk: Disk, run: str) -> list[int]:
     try:
-        return disk.names(layout.attempts(run))
+        return [int(name) for name in disk.names(layout.attempts(run)) if name.isdigit()]
     except FileNotFoundError:
         return []

@@ -41,9 +41,10 @@ class FakeStore:
         self._serial = 0
 
     def claim(self, ref: spec.AttemptRef, owner: str) -> bool:
-        """Give a number to the first who asks."""
+        """Give a number to the first who asks, unless there is a higher one."""
         self._check()
-        return self._claims.setdefault(ref, owner) == owner
+        ours = self._claims.setdefault(ref, owner) == owner
+        return ours and not any(each.run == ref.run and each.attempt > ref.attempt for each in self._claims)
 
     def writer(self, meta: store.Meta, parent: str = "", progress: store.Progress | None = None) -> FakeSink:
         """Return a sink for one image."""

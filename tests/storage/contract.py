@@ -29,6 +29,11 @@ class Claims:
         assert depot.claim(SECOND, "host-b")
         assert list(depot.runs()) == [RUN]
 
+    def test_a_number_below_another_is_nobodys_any_more(self, depot: store.Store) -> None:
+        assert depot.claim(SECOND, "host-b")
+        assert not depot.claim(FIRST, "host-a")
+        assert depot.claim(SECOND, "host-b")
+
     def test_nothing_is_written_under_an_unclaimed_number(self, depot: store.Store) -> None:
         with pytest.raises(errors.Refused, match="not claimed"):
             depot.writer(images.meta())
