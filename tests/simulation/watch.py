@@ -76,6 +76,7 @@ class Watch:
         """The store gave a number to an owner."""
         other = self._claims.setdefault(ref, owner)
         insist(other == owner, "a number has one owner", f"{self._call(ref)} was claimed by {other} and by {owner}")
+        insist(not self.superseded(ref), "a superseded attempt does not begin", f"{self._call(ref)} was claimed by {owner}")
 
     def started(self, host: str, wanted: spec.AttemptSpec, disk: str) -> None:
         """A process was started. Without a store to claim its number in, only the host's own disk knows that it was."""
