@@ -11,7 +11,8 @@ def at(given: facts.Facts, records: Iterable[record.Record], sightings: Iterable
     """Return the POSIX time of that moment, or None when only an event can change anything."""
     moments = [*_declared(given), *_silences(given, sightings)]
     for run in records:
-        moments += _of_run(given, run)
+        if _waits(run):
+            moments += _of_run(given, run)
     return min((moment for moment in moments if moment > given.now), default=None)
 
 
@@ -27,6 +28,11 @@ def _silences(given: facts.Facts, sightings: Iterable[situation.Sighting]) -> It
             moment = situation.next_look(sighting.silence, given.now, given.budgets)
             if moment is not None:
                 yield moment
+
+
+def _waits(run: record.Record) -> bool:
+    """Return whether a run has any moment of its own: most of many have none, and are not asked for them."""
+    return run.phase is record.Phase.PENDING or run.pending is not None or retention.concerns(run)
 
 
 def _of_run(given: facts.Facts, run: record.Record) -> Iterator[float]:

@@ -35,7 +35,7 @@ class HostsTarget:
                 continue
             hosts[name] = self._view(name, state, sight, at)
             for item in state.items:
-                if item.ref not in items or _rightful(item):
+                if items.setdefault(item.ref, item) is not item and _rightful(item):
                     items[item.ref] = item
         return observed.TargetView(name=self._declared.name, hosts=hosts, items=items)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from reconciler import errors
 
@@ -12,9 +11,8 @@ PIECE = 1 << 20
 """Bytes read at once of a large blob."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of ls-tree."""
+class Row(NamedTuple):
+    """One line of ls-tree. A tuple, for there are as many as files."""
 
     path: str
     mode: str
@@ -26,17 +24,11 @@ class Row:
 
 def rows(listing: bytes) -> Iterator[Row]:
     """Yield the rows of `ls-tree -z`, with `-l` or without."""
-    for line in listing.split(b"\0"):
+    for line in listing.decode(errors="surrogateescape").split("\0"):
         if line:
-            about, _, raw = line.partition(b"\t")
-            mode, kind, oid, *size = about.decode().split()
-            yield Row(
-                path=raw.decode(errors="surrogateescape"),
-                mode=mode,
-                kind=kind,
-                oid=oid,
-                size=int(size[0]) if size and size[0].isdigit() else None,
-            )
+            about, _, path = line.partition("\t")
+            mode, kind, oid, *size = about.split()
+            yield Row(path=path, mode=mode, kind=kind, oid=oid, size=int(size[0]) if size and size[0] != "-" else None)
 
 
 def batch(answer: bytes, largest: int | None = None) -> Iterator[tuple[str, bytes | None]]:
