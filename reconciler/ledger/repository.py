@@ -89,6 +89,13 @@ class RepositoryLedger:
             return tuple(every)
 
     def _read(self) -> Snapshot:
+        """Read. What looks rewound is asked for once more: another process may have pushed since the question."""
+        try:
+            return self._read_once()
+        except errors.Damaged:
+            return self._read_once()
+
+    def _read_once(self) -> Snapshot:
         server = self._mirror.listing(self._state, self._notes).refs
         head, noted = server.get(self._state, ""), server.get(self._notes, "")
         if self._snapshot is None or (head, noted) != (self._snapshot.head, self._noted):
