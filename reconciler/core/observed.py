@@ -95,6 +95,9 @@ class Item:
     """What the host believes it is to do with it: lets a new reconciler rebuild the assignments."""
     host: str = ""
     spec: spec.AttemptSpec | None = None
+    ready: bool = False
+    """Its host has claimed it and laid everything out, and it waits for the engine to be told to create its container
+    (`spec.Creator.ENGINE`)."""
     started_at: float | None = None
     ended_at: float | None = None
     exit: Exit | None = None
@@ -129,6 +132,10 @@ class HostState:
     """Thousandths of a core offered."""
     memory: int = 0
     """Bytes offered."""
+    engines: tuple[str, ...] = ()
+    """What this host has for attempts: engines of checkpoints (`application`, `criu`) and of containers (`docker`)."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the agent has found out about its machine, by name; `swarm.node` is its node id in a Docker Swarm."""
     boot: str = ""
     """Id of the machine's boot: after another one no process of before can live."""
     session: int = 0
@@ -152,6 +159,8 @@ class HostView:
     silent_since: float | None = None
     silent_tries: int = 0
     """Observations in a row that heard nothing."""
+    closed: str = ""
+    """Why the engine takes nothing new here, though the host is heard; completes "1 of 3 hosts …". Empty: it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +172,8 @@ class TargetView:
     error: str = ""
     hosts: Mapping[str, HostView] = field(default_factory=dict)
     items: Mapping[spec.AttemptRef, Item] = field(default_factory=dict)
+    objects: Mapping[spec.AttemptRef, str] = field(default_factory=dict)
+    """What the engine keeps for attempts (a Swarm's services), each with the engine's own words. No evidence that one runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,7 @@ class Attempt:
     of: int | None = None
     seen: tuple[int, int] = (0, 0)
     """Agent session and generation in which it was first seen started: an older state cannot prove it absent."""
+    created_by: spec.Creator = spec.Creator.AGENT
 
     @property
     def live(self) -> bool:

@@ -20,6 +20,14 @@ class AttemptRef:
         return f"{self.run}-{self.attempt}"
 
 
+class Creator(enum.Enum):
+    """Who makes an attempt's process or container once its host is ready for it."""
+
+    AGENT = "agent"
+    ENGINE = "engine"
+    """A cluster's own engine, told by the reconciler (Swarm): the host's agent prepares, says that it is ready, and waits."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSpec:
     """All an agent needs to run one attempt. Contains names of secrets and keys, never their values."""
@@ -41,6 +49,7 @@ class AttemptSpec:
     """Digest of the checkpoint to continue from; empty: from the beginning."""
     host: str = ""
     """Host chosen by the plan, where the target consists of hosts."""
+    created_by: Creator = Creator.AGENT
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
