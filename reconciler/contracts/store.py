@@ -192,8 +192,11 @@ class Store(Protocol):
         """
         ...
 
-    def sweep(self, now: float) -> None:
-        """Remove what crashes left: partial packs and manifests without an owner that lives."""
+    def sweep(self, now: float, runs: Iterable[str] | None = None) -> None:
+        """Remove what crashes left, in all runs or in these: partial packs and manifests without an owner that lives.
+
+        May be called at any time, by several at once: writers, readers and claims that are under way do not notice.
+        """
         ...
 
     def health(self) -> Health:

@@ -15,23 +15,34 @@ _LONGEST_OWNER = 4096
 def claim(disk: Disk, ref: spec.AttemptRef, owner: str, token: str) -> bool:
     """Claim a number for `owner`; return whether it is theirs now, or was already, and no higher one is anybody's."""
     folder = layout.attempts(ref.run)
-    place, aside = f"{folder}/{ref.attempt}", f"{folder}/.{token}"
+    place = f"{folder}/{ref.attempt}"
     content = owner.encode()[:_LONGEST_OWNER]
-    disk.folder(folder)
-    file = disk.create(aside)  # whole before it has the name: a reader never sees half an owner
-    try:
-        file.write(content)
-        file.sync()
-        with contextlib.suppress(FileExistsError):  # then it has an owner, perhaps us
-            disk.link(aside, place)
-    finally:
-        file.close()
-        with contextlib.suppress(OSError):
-            disk.unlink(aside)
+    _name(disk, place, f".{token}", content)
     if files.read_all(disk, place, _LONGEST_OWNER) != content:
         return False
     disk.sync_folder(folder)  # also when it was ours before: that process may not have come to it
     return max(_numbers(disk, ref.run)) == ref.attempt
+
+
+def _name(disk: Disk, place: str, aside: str, content: bytes) -> None:
+    """Make a file that is whole before it has its name: a reader never sees half an owner. Leave one that is there."""
+    folder = place.rpartition("/")[0]
+    for _ in range(files.TRIES):
+        file = files.create_aside(disk, folder, aside)
+        try:
+            file.write(content)
+            file.sync()
+            disk.link(f"{folder}/{aside}", place)
+            return
+        except FileExistsError:  # it has an owner, perhaps us
+            return
+        except FileNotFoundError:  # a sweep took what is aside for a dead one's
+            continue
+        finally:
+            file.close()
+            with contextlib.suppress(OSError):
+                disk.unlink(f"{folder}/{aside}")
+    raise errors.Busy("a sweep took the claim's file again and again; try again", where=place)
 
 
 def check(disk: Disk, ref: spec.AttemptRef) -> None:

@@ -104,7 +104,7 @@ class FakeStore:
                 del self.images[digest]
         return tuple(digest for digest in plan.digests if digest not in self.images)
 
-    def sweep(self, now: float) -> None:
+    def sweep(self, now: float, runs: Iterable[str] | None = None) -> None:
         """Do nothing: nothing partial is ever visible here."""
         self._check()
 

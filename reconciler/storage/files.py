@@ -7,9 +7,12 @@ import errno
 from collections.abc import Iterator
 
 from reconciler import errors
-from reconciler.storage.disk import Disk
+from reconciler.storage.disk import Disk, File
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+TRIES = 5
+"""Times that something is done again which a sweep has undone between two of its operations."""
 
 
 @contextlib.contextmanager
@@ -44,6 +47,21 @@ def write_aside(disk: Disk, path: str, aside: str, data: bytes) -> None:
         file.close()
     disk.rename(aside, path)
     disk.sync_folder(path.rpartition("/")[0])
+
+
+def create_aside(disk: Disk, folder: str, name: str) -> File:
+    """Create a file for a name that is given later, and its folder. A sweep may take the folder while it is empty."""
+    for _ in range(TRIES):
+        disk.folder(folder)
+        with contextlib.suppress(FileNotFoundError):
+            return disk.create(f"{folder}/{name}")
+    raise errors.Busy("a sweep took the folder away again and again; try again", where=folder)
+
+
+def discard(disk: Disk, path: str) -> None:
+    """Remove a file that somebody else may be removing too."""
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(path)
 
 
 def read_all(disk: Disk, path: str, limit: int) -> bytes:

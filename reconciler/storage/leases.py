@@ -6,10 +6,11 @@ The packs of a living writer belong to no image yet. A sweep must not take them,
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler import errors
-from reconciler.storage import layout
+from reconciler.storage import files, layout
 from reconciler.storage.disk import Disk, File
 
 
@@ -21,17 +22,19 @@ class Writers:
     dead: frozenset[str]
 
 
-def begin(disk: Disk, run: str, token: str) -> File:
-    """Become a living writer. Close the file to end; `end` also removes its name."""
+def begin(disk: Disk, run: str, fresh: Callable[[], str]) -> tuple[str, File]:
+    """Become a living writer under a `fresh` token. Close the file to end; `end` also removes its name."""
     folder = layout.writing(run)
     disk.folder(folder)
     disk.folder(layout.packs(run))
-    file = disk.create(f"{folder}/{token}")
-    if not file.lock(exclusive=True) or not file.linked():
-        file.close()
-        raise errors.Busy("a sweep took this writer's lock; try again", where=run)
-    disk.sync_folder(folder)  # the store may be another machine's, whose power can go while we live
-    return file
+    for _ in range(files.TRIES):
+        token = fresh()
+        file = disk.create(f"{folder}/{token}")
+        if file.lock(exclusive=True) and file.linked():
+            disk.sync_folder(folder)  # the store may be another machine's, whose power can go while we live
+            return token, file
+        file.close()  # a sweep came between the file and its lock, took it for a dead one's, and removes it: another token
+    raise errors.Busy("a sweep took this writer's lock again and again; try again", where=run)
 
 
 def end(disk: Disk, run: str, token: str, lock: File) -> None:

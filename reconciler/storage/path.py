@@ -51,8 +51,7 @@ class PathStore:
             base = self._base(meta, parent)
             if base is not None:
                 undo.callback(base.close)
-            token = _token()
-            lock = leases.begin(disk, meta.run, token)
+            token, lock = leases.begin(disk, meta.run, _token)
             undo.callback(leases.end, disk, meta.run, token, lock)
             order = sink.Order(
                 place=self._place(disk, meta.tenant, meta.run),
@@ -128,13 +127,14 @@ class PathStore:
             here = {digest for run in runs for digest in prune.prune(disk, run, plan, now, _token())}
         return tuple(digest for digest in plan.digests if digest not in here)
 
-    def sweep(self, now: float) -> None:
+    def sweep(self, now: float, runs: Iterable[str] | None = None) -> None:
         """Remove what crashes left. Locks tell who lives, so no clock is asked."""
         with self._disk() as disk:
-            for name in disk.names(""):
-                if layout.ASIDE.fullmatch(name):
-                    disk.unlink(name)
-            for run in _runs(disk):
+            if runs is None:
+                for name in disk.names(""):
+                    if layout.ASIDE.fullmatch(name):
+                        files.discard(disk, name)
+            for run in _runs(disk) if runs is None else runs:
                 prune.sweep(disk, run)
 
     def health(self) -> store.Health:
@@ -150,7 +150,7 @@ class PathStore:
                     file.sync()
                 finally:
                     file.close()
-                    disk.unlink(probe)
+                    files.discard(disk, probe)
         except errors.PerdureError as error:
             return store.Health(ok=False, detail=f"{error.message} {error.remedy}".strip())
         free = space.free if limit is None or used is None else max(min(space.free, limit - used), 0)

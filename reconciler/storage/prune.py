@@ -47,28 +47,39 @@ def images(disk: Disk, run: str) -> list[str]:
 
 def sweep(disk: Disk, run: str) -> None:
     """Remove what dead writers of a run left: packs without an image, manifests without a name, images half deleted."""
-    writers = collect(disk, run)
-    _remove_asides(disk, layout.attempts(run), writers)
-    for folder in (layout.image(run, digest) for digest in _digests(disk, run)):
-        _remove_asides(disk, folder, writers)
+    folders = [layout.image(run, digest) for digest in _digests(disk, run)]
+    asides = [f"{folder}/{name}" for folder in (layout.attempts(run), *folders) for name in _names(disk, folder)]
+    writers = collect(disk, run)  # after the asides are listed: a writer that begins later than this has none among them
+    for path in asides:
+        known = layout.ASIDE.fullmatch(path.rpartition("/")[2])
+        if known is not None and known[1] not in writers.living:
+            files.discard(disk, path)
+    for folder in folders:
         if layout.MANIFEST not in _names(disk, folder):
             _remove_image_folder(disk, folder)
 
 
 def collect(disk: Disk, run: str) -> leases.Writers:
-    """Remove the packs that belong to no image and no living writer. Removes nothing where a manifest cannot be read."""
-    writers = leases.writers(disk, run)  # before the manifests: a writer that ends after this has its manifest among them
+    """Remove the packs that belong to no image and no living writer. Removes nothing where a manifest cannot be read.
+
+    The packs are listed first, then the writers, then the manifests: a pack seen here has a writer that lives, or one that has
+    ended and has its manifest in place, or nobody.
+    """
+    packs = _names(disk, layout.packs(run))
+    writers = leases.writers(disk, run)
+    here = images(disk, run)
     try:
-        needed = {pack for digest in images(disk, run) for pack in _packs(disk, run, digest)}
-    except errors.PerdureError:
+        needed = {pack for digest in here for pack in _packs(disk, run, digest)}
+    except (errors.PerdureError, FileNotFoundError):
         return leases.Writers(writers.living, frozenset())
-    for name in _names(disk, layout.packs(run)):
+    if images(disk, run) != here:  # a manifest that came may name packs of one that went before it was read
+        return leases.Writers(writers.living, frozenset())
+    for name in packs:
         known = layout.PACK.fullmatch(name)
         if known is not None and name not in needed and known[1] not in writers.living:
-            disk.unlink(f"{layout.packs(run)}/{name}")
+            files.discard(disk, f"{layout.packs(run)}/{name}")
     for token in writers.dead:
-        with contextlib.suppress(FileNotFoundError):
-            disk.unlink(f"{layout.writing(run)}/{token}")
+        files.discard(disk, f"{layout.writing(run)}/{token}")
     return writers
 
 
@@ -146,14 +157,6 @@ def _remove_image_folder(disk: Disk, folder: str) -> None:
         disk.unlink(f"{folder}/{layout.TOMBSTONE}")
     with contextlib.suppress(OSError):  # a writer's aside may lie in it, or a person's file
         disk.rmdir(folder)
-
-
-def _remove_asides(disk: Disk, folder: str, writers: leases.Writers) -> None:
-    for name in _names(disk, folder):
-        known = layout.ASIDE.fullmatch(name)
-        if known is not None and known[1] not in writers.living:
-            with contextlib.suppress(FileNotFoundError):
-                disk.unlink(f"{folder}/{name}")
 
 
 def _names(disk: Disk, folder: str) -> list[str]:

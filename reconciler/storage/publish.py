@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from reconciler import errors
-from reconciler.storage import layout
+from reconciler.storage import files, layout
 from reconciler.storage.disk import Disk
 
 
@@ -15,6 +15,7 @@ class Publication:
     def __init__(self, disk: Disk, run: str, digest: str, token: str) -> None:
         self._disk = disk
         self._folder = layout.image(run, digest)
+        self._token = token
         self._aside = f"{self._folder}/.{token}"
         self._name = f"{self._folder}/{layout.MANIFEST}"
         self.offered = False
@@ -22,8 +23,7 @@ class Publication:
 
     def prepare(self, content: bytes) -> None:
         """Put the manifest beside its place, durable and read back."""
-        self._disk.folder(self._folder)
-        file = self._disk.create(self._aside)
+        file = files.create_aside(self._disk, self._folder, f".{self._token}")
         try:
             file.write(content)
             file.sync()
