@@ -90,7 +90,7 @@ class _Visitor(socketserver.StreamRequestHandler):
     timeout = SECONDS
 
     def handle(self) -> None:
-        if _trusted(self.connection):
+        if trusted(self.connection):
             with contextlib.suppress(OSError):  # a visitor that hangs up is nobody's error
                 self.wfile.write(json.dumps(self._answer(self.rfile.readline(LONGEST))).encode() + b"\n")
 
@@ -119,8 +119,11 @@ def _answer(agent: Household, question: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _trusted(connection: socket.socket) -> bool:
-    """The socket's mode already keeps others out; this holds even where a file system ignores modes (unix(7), SO_PEERCRED)."""
+def trusted(connection: socket.socket) -> bool:
+    """Whether root or this process's own user is at the other end.
+
+    The socket's mode already keeps others out; this holds even where a file system ignores modes (unix(7), SO_PEERCRED).
+    """
     if not sys.platform.startswith("linux"):
         return True
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
