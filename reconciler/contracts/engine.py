@@ -12,8 +12,19 @@ from reconciler.core import observed, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A live container of an attempt. What its runtime has written down or the kernel can be asked is not repeated here."""
+
+    id: str
+    state_file: Path
+    """The `state.json` that runc keeps of it (`<runc's root>/<id>/state.json`): process, mounts, namespaces, cgroups."""
+    bundle: Path
+    """Its OCI bundle, with the `config.json` that it was created from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where an attempt lives on its host: the folders of the application contract."""
+    """Where an attempt lives on its host: the folders of the application contract, or its container."""
 
     ref: spec.AttemptRef
     checkpoints: Path
@@ -37,6 +48,10 @@ class Site:
     """Whether the program still runs."""
     given_up: Callable[[], bool] = lambda: False
     """Whether the agent wants the engine to stop waiting for the program."""
+    container: Container | None = None
+    """The live container, for engines that capture one; None for a process of the host, and while only restoring."""
+    max_frozen: float | None = None
+    """Most seconds that the program may stand still for a checkpoint (`checkpoint.maxFrozen`); None: no limit of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +73,8 @@ class Captured:
 
     taken: observed.Taken
     usage: store.Usage
+    frozen: float = 0.0
+    """Seconds that the program stood still; 0 where the engine does not hold it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
