@@ -36,6 +36,7 @@ FILTERS = (
         fits=lambda _job, room: not room.view.state.draining and room.view.state.notice is None,
         why_not="going away",
     ),
+    Filter(name="open", fits=lambda _job, room: not room.view.closed, why_not="closed to new work"),
     Filter(name="pool", fits=lambda job, room: not job.pool or room.view.state.pool == job.pool, why_not="not of the pool"),
     Filter(
         name="node",
@@ -52,12 +53,32 @@ FILTERS = (
         fits=lambda job, room: all(room.view.state.labels.get(key) == value for key, value in job.placement.labels.items()),
         why_not="without the labels asked for",
     ),
+    Filter(
+        name="containers",
+        fits=lambda job, room: not job.workload.image or "docker" in room.view.state.engines,
+        why_not="without a container engine that answers",
+    ),
+    Filter(
+        name="engine",
+        fits=lambda job, room: job.checkpoint.engine is not model.EngineName.CRIU or "criu" in room.view.state.engines,
+        why_not="unable to checkpoint containers",
+    ),
+    Filter(
+        name="size",
+        fits=lambda job, room: (
+            (job.resources.cpu or 0) <= room.view.state.cpu and (job.resources.memory or 0) <= room.view.state.memory
+        ),
+        why_not="too small even when empty",
+    ),
     Filter(name="cpu", fits=lambda job, room: (job.resources.cpu or 0) <= room.cpu, why_not="short of cpu"),
     Filter(name="memory", fits=lambda job, room: (job.resources.memory or 0) <= room.memory, why_not="short of memory"),
 )
 
 STANDING = frozenset({"pool", "node", "zone", "labels"})
 """Filters that a host with the attempt already on it must still meet; the others are about room for more."""
+
+LASTING = STANDING | {"size"}
+"""Filters that waiting does not help against."""
 
 
 def stands(job: model.Job, view: observed.HostView) -> bool:
@@ -78,7 +99,9 @@ class Rooms:
 
         Room only shrinks, so that what was refused once is refused to all that ask for the same.
         """
-        wish = codec.encode([job.target, job.pool, job.placement, job.resources])
+        wish = codec.encode(
+            [job.target, job.pool, job.placement, job.resources, bool(job.workload.image), job.checkpoint.engine]
+        )
         host = self._refused.get(wish) or self._choose(job)
         if isinstance(host, Refusal):
             self._refused[wish] = host
@@ -89,15 +112,18 @@ class Rooms:
         if not rooms:
             return Refusal(text=f"target {job.target} has no host that was heard")
         failed: collections.Counter[str] = collections.Counter()
+        lasting = True
         fitting: list[Room] = []
         for room in rooms.values():
             bad = next((each for each in FILTERS if not each.fits(job, room)), None)
             if bad is None:
                 fitting.append(room)
             else:
-                failed[bad.why_not] += 1
+                failed[room.view.closed or bad.why_not if bad.name == "open" else bad.why_not] += 1
+                lasting = lasting and bad.name in LASTING
         if not fitting:
-            return Refusal(text=", ".join(f"{count} of {len(rooms)} hosts {why}" for why, count in failed.most_common()))
+            why = ", ".join(f"{count} of {len(rooms)} hosts {why}" for why, count in failed.most_common())
+            return Refusal(text=f"no host of target {job.target} can hold it: {why}" if lasting else why)
         best = min(fitting, key=lambda room: (-_share(room), room.attempts, room.view.state.host))
         self.take(job.target, best.view.state.host, job.resources)
         return best.view.state.host

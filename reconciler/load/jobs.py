@@ -14,6 +14,8 @@ _RETRIES = model.Retries()
 _POLICY = model.CheckpointPolicy()
 _STATES = {state.value: state for state in model.JobState}
 _ENGINES = {engine.value: engine for engine in model.EngineName}
+_DEFAULT_ENGINE = {True: model.EngineName.CRIU, False: model.EngineName.APPLICATION}
+"""By whether the workload is an image."""
 _OCCASIONS = {occasion.value: occasion for occasion in model.Occasion}
 _ON_CHANGE = {choice.value: choice for choice in model.OnChange}
 _ON_LOST = {choice.value: choice for choice in model.OnLost}
@@ -39,7 +41,7 @@ def job(root: dict[str, Any], origin: model.Origin) -> model.Job:
         timeout=_seconds(spec, "timeout"),
         retries=_retries(spec["retries"]) if "retries" in spec else _RETRIES,
         priority=int(spec.get("priority", 0)),
-        checkpoint=_policy(spec["checkpoint"]) if "checkpoint" in spec else _POLICY,
+        checkpoint=_policy(spec.get("checkpoint", _NOTHING), _DEFAULT_ENGINE["image" in spec["workload"]]),
         restore_from=restore.get("from", "latest"),
         depends_on=tuple(spec.get("dependsOn", ())),
         drift=_DRIFT[spec.get("drift", "observe")],
@@ -116,10 +118,12 @@ def _retries(fields: dict[str, Any]) -> model.Retries:
     return model.Retries(failure=int(fields.get("failure", 0)), preemption=int(preemption) if preemption is not None else None)
 
 
-def _policy(fields: dict[str, Any]) -> model.CheckpointPolicy:
+def _policy(fields: dict[str, Any], default: model.EngineName) -> model.CheckpointPolicy:
+    if not fields and default is _POLICY.engine:
+        return _POLICY
     occasions = fields.get("on")
     return model.CheckpointPolicy(
-        engine=_ENGINES[fields.get("engine", "application")],
+        engine=_ENGINES[fields["engine"]] if "engine" in fields else default,
         interval=_interval(fields.get("interval", "none")),
         on=tuple(_OCCASIONS[name] for name in occasions) if occasions is not None else _POLICY.on,
         signal=fields.get("signal", ""),

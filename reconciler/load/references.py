@@ -99,9 +99,9 @@ def _job(everything: World, _ref: model.ObjectRef, _document: Document, use: Use
 
 
 def _engine(everything: World, _ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
-    if use.text == "application" and not everything.names.get("Store"):
+    if use.text != "none" and not everything.names.get("Store"):
         return (
-            "spec.checkpoint.engine: application needs a Store, and none is declared",
+            f"spec.checkpoint.engine: {use.text} needs a Store, and none is declared",
             "declare a Store, or write engine: none",
         )
     return None

@@ -6,6 +6,7 @@ verdict on that is reported beside it.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,10 +20,8 @@ Rule = Callable[[Any], Iterator[Violation]]
 WORKLOAD: Path = ("spec", "workload")
 
 NOT_YET_ON_HOSTS: tuple[tuple[Path, str, str], ...] = (
-    ((*WORKLOAD, "image"), "", "use workload.code: on hosts a Job is a process"),
     (("spec", "resources", "gpu"), "", "remove it"),
-    (("spec", "checkpoint", "engine"), "criu", "use application or none"),
-    (("spec", "checkpoint", "engine"), "kubelet", "use application or none"),
+    (("spec", "checkpoint", "engine"), "kubelet", "use criu, application or none"),
 )
 """Fields (and values) of a Job that the only targets of this version cannot honour, and what to use instead."""
 
@@ -78,6 +77,45 @@ def _something_to_run(root: Any) -> Iterator[Violation]:
             message="spec.workload.code does not say what to run",
             fix="add entrypoint, or workload.command",
         )
+
+
+def _image_or_code(root: Any) -> Iterator[Violation]:
+    workload = places.value(root, WORKLOAD)
+    if isinstance(workload, dict) and {"image", "code"} <= workload.keys():
+        yield Violation(
+            path=(*WORKLOAD, "code"),
+            at_key=True,
+            message="spec.workload has an image and code, and a Job is one of them",
+            fix="build the code into the image, or remove image",
+        )
+
+
+def _criu_needs_an_image(root: Any) -> Iterator[Violation]:
+    path: Path = ("spec", "checkpoint", "engine")
+    workload = places.value(root, WORKLOAD)
+    if places.value(root, path) == "criu" and isinstance(workload, dict) and "image" not in workload:
+        yield Violation(
+            path=path,
+            message="spec.checkpoint.engine: criu saves containers, and this Job is a plain process of its host",
+            fix="give the workload an image, or use application or none",
+        )
+
+
+def _paths_of_the_program(root: Any) -> Iterator[Violation]:
+    """With an image the program's paths are the image's own; with code they lie in the copy of it."""
+    workload = places.value(root, WORKLOAD)
+    if not isinstance(workload, dict):
+        return
+    image = "image" in workload
+    paths: list[Path] = [(*WORKLOAD, "workdir")]
+    paths += [(*WORKLOAD, "volumes", index, "target") for index, _ in enumerate(_items(root, (*WORKLOAD, "volumes")))]
+    for path in paths:
+        text = places.value(root, path)
+        if not isinstance(text, str) or text.startswith("/") == image:
+            continue
+        here = "with an image this is an absolute path" if image else "without an image this is a relative path"
+        fix = f"write {posixpath.normpath(f'/{text}') if image else posixpath.normpath(text.lstrip('/') or '.')}"
+        yield Violation(path=path, message=f"{places.dotted(path)}: {here}, found {wording.show(text)}", fix=fix)
 
 
 def _movable_volumes(root: Any) -> Iterator[Violation]:
@@ -141,7 +179,16 @@ def _items(root: Any, path: Path) -> list[Any]:
 
 
 TABLE: dict[str, tuple[Rule, ...]] = {
-    "Job": (_something_to_run, _movable_volumes, _one_source_of_a_variable, _real_moment, _not_its_own_dependency),
+    "Job": (
+        _something_to_run,
+        _image_or_code,
+        _paths_of_the_program,
+        _movable_volumes,
+        _one_source_of_a_variable,
+        _criu_needs_an_image,
+        _real_moment,
+        _not_its_own_dependency,
+    ),
     "Checkpoint": (),
     "Store": (),
     "Target": (),

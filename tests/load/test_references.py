@@ -44,6 +44,23 @@ def test_the_store_of_a_job(stores: str, extra: str, engine: EngineName, store: 
 
 
 @pytest.mark.parametrize(
+    ("stores", "extra", "engine"),
+    [
+        (fixtures.STORE, "", EngineName.CRIU),
+        (fixtures.STORE, "checkpoint: {interval: 5m}", EngineName.CRIU),
+        (fixtures.STORE, "checkpoint: {engine: application}", EngineName.APPLICATION),
+        (fixtures.STORE, "checkpoint: {engine: none}", EngineName.NONE),
+        ("", "", EngineName.NONE),
+    ],
+)
+def test_the_engine_of_an_image(stores: str, extra: str, engine: EngineName) -> None:
+    job, problem = one(stores, extra, 'image: "train:1"')
+    assert problem == ""
+    assert job is not None
+    assert job.checkpoint.engine is engine
+
+
+@pytest.mark.parametrize(
     ("stores", "extra", "expected"),
     [
         ("", "checkpoint: {engine: application}", "application needs a Store, and none is declared"),
