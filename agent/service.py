@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import account, cgroups, codetree, controller, doorbell, journal, loop, places, setup, uplink, workers
+from agent import account, cgroups, codetree, controller, doorbell, journal, loop, places, setup, sweeping, uplink, workers
 from reconciler import errors
 from reconciler.contracts import clock as clocks
 from reconciler.contracts import store
@@ -65,6 +65,7 @@ def opened(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterat
         trees = codetree.CodeTrees(about.places.code, link.archive)
         controller.sweep(about, trees, book, clock.now() - UNUSED)
         agent = loop.Agent(about, book, link, controller.HostController(about, trees), workers.Threads(WORKERS))
+        sweeping.begin(about, book.entries.values())
         try:
             with doorbell.answered(about.places.socket, agent):
                 yield agent

@@ -91,6 +91,9 @@ class Applier:
         if declared is None:
             return settle.Outcome(result=settle.Result.SKIPPED, detail=f"store {act.store} is not declared")
         order = store.Prune(digests=act.digests, reason=act.sentence, grace=retention.GRACE)
-        deleted = self._registry.store(declared).prune(order, now)
+        adapter = self._registry.store(declared)
+        deleted = adapter.prune(order, now)
+        if deleted:
+            adapter.sweep(now, (act.run,))  # also what a deletion left that was killed after the last manifest was gone
         result = settle.Result.DELETED if deleted else settle.Result.CHANGED
         return settle.Outcome(result=result, digests=tuple(deleted))

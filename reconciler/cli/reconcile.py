@@ -13,6 +13,9 @@ from reconciler.cli import bell, compose, glimpse, options, pacing, running, tel
 SLICE = 1.0
 """Seconds between two looks at the hosts' newest states while the loop pauses."""
 
+SWEEP_SECONDS = 5.0
+"""Most seconds that the end of the loop waits for a sweep of a store."""
+
 TRIES = 20
 """Passes that `--once` makes at most: each one after the first because another process wrote to the ledger first."""
 
@@ -45,6 +48,7 @@ def reconcile(flags: options.Flags, *, once: bool) -> int:
             here.settle()
         else:
             loop.Loop(here.parts).run(ring, pauses.after, teller.lost)
+            here.sweeper.end(SWEEP_SECONDS)
             teller.ends()
     ring.check()
     if ring.ended_by == signal.SIGINT:
@@ -88,6 +92,8 @@ class Pauses:
         if not self._kept and done.standing is loop.Standing.DONE:
             pacing.keep()
             self._kept = True
+        if done.desired is not None:
+            self._here.sweeper.look(done.desired.stores.values())
         left = pacing.seconds(done, self._here.settings.loop, self._clock.now(), random.random())
         end = began + left
         self._ring.wait(pacing.GAP)

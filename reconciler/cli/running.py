@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from reconciler import apply, config, loop, observe, registry
+from reconciler import apply, config, loop, observe, registry, sweep
 from reconciler.cli import bell, compose, pacing
 from reconciler.contracts import link
 from reconciler.ledger import joins
@@ -50,6 +50,7 @@ class Running:
         limits = compose.budgets(given.loop)
         shared = Books(self.board, time, SILENCE)
         adapters = registry.Registry(lambda spec: HostsTarget(spec, shared), compose.stores(given))
+        self.sweeper = sweep.Sweeper(adapters, time)
         self.parts = loop.Parts(
             instance=given.instance,
             clock=time,

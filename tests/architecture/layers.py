@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "reconciler.forges",
     ),
     ("reconciler.registry",),
-    ("reconciler.desire", "reconciler.observe", "reconciler.apply", "reconciler.annotate"),
+    ("reconciler.desire", "reconciler.observe", "reconciler.apply", "reconciler.annotate", "reconciler.sweep"),
     ("reconciler.loop", "reconciler.gateway"),
     ("reconciler.cli",),
 )

@@ -63,8 +63,8 @@ def meetings(start: Callable[[], FakeDisk], work: Work, other: Work) -> list[Mee
     return [met(at) for at in range(1, met(0).touches + 1)]
 
 
-def swept(depot: path.PathStore) -> object:
-    return depot.sweep(0)
+def swept(depot: path.PathStore) -> None:
+    depot.sweep(0)
 
 
 def first() -> FakeDisk:
