@@ -41,6 +41,8 @@ def _policy(job: model.Job) -> object:
 
 _IN_PLACE, _RECREATE, _NEW_RUN = FieldClass.IN_PLACE, FieldClass.RECREATE, FieldClass.NEW_RUN
 
+# One class for every kind of target. On a Swarm too: what is in place goes to the host's agent and never touches the service,
+# for any update of one runs its container again.
 TABLE = (
     Field(path="metadata.labels", read=lambda job: job.labels, hosts=_IN_PLACE, why="labels only describe"),
     Field(path="spec.timeout", read=lambda job: job.timeout, hosts=_IN_PLACE, why="the supervisor reads it anew"),

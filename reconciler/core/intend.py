@@ -31,7 +31,7 @@ def plain(case: ruling.Case, decision: ruling.Decision) -> Intended:
     return run, _action(run, decision, spec.Assignment(spec=attempt_spec(run, run.applied))), ()
 
 
-def launch(case: ruling.Case, decision: ruling.Decision, host: str) -> Intended:
+def launch(case: ruling.Case, decision: ruling.Decision, host: str, creator: spec.Creator) -> Intended:
     """Return the intent of a further attempt on `host`: recorded first, started after the push."""
     run, job, before = case.run, case.manifest, case.run.newest
     restored = decision.restore.digest if decision.restore else ""
@@ -41,6 +41,7 @@ def launch(case: ruling.Case, decision: ruling.Decision, host: str) -> Intended:
         host=host,
         intended_at=case.now,
         restored_from=restored,
+        created_by=creator,
     )
     saved = run.checkpoints
     if decision.restore and restored not in {each.taken.digest for each in saved}:
@@ -93,6 +94,7 @@ def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:
         store=run.store,
         restore=attempt.restored_from,
         host=attempt.host,
+        created_by=attempt.created_by,
         labels=job.labels,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from reconciler.core import facts, intend, place, record, ruling
+from reconciler.core import facts, intend, model, place, record, ruling, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,4 +51,10 @@ def place_all(
             yield intend.plain(case, ruling.wait("WaitingForCapacity", host.text))
             continue
         left -= 1
-        yield intend.launch(case, decision, host)
+        yield intend.launch(case, decision, host, _creator(given.desired, job))
+
+
+def _creator(desired: model.Desired, job: model.Job) -> spec.Creator:
+    """Return who creates the containers of a Job: what its target is."""
+    declared = desired.targets.get(job.target)
+    return spec.Creator.ENGINE if declared is not None and declared.kind == "swarm" else spec.Creator.AGENT

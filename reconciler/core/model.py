@@ -256,12 +256,30 @@ class StoreSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmSpec:
+    """How the managers of a Docker Swarm are reached."""
+
+    host: str
+    """Address of a manager's API: unix:///path or tcp://name:port."""
+    others: tuple[str, ...] = ()
+    """Further managers, asked in this order while the ones before do not answer."""
+    tls: str = ""
+    """Name of the folder of keys for tcp (`tls/NAME` with ca.pem, cert.pem and key.pem); empty only for unix."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSpec:
-    """A Target of plain hosts: those whose labels contain `selector`."""
+    """A Target: the plain hosts whose labels contain `selector`, or the nodes of a Swarm that have an agent."""
 
     name: str
     selector: Mapping[str, str] = field(default_factory=dict)
+    swarm: SwarmSpec | None = None
     origin: Origin = field(default_factory=lambda: Origin(file=""))
+
+    @property
+    def kind(self) -> Literal["hosts", "swarm"]:
+        """Which kind of target it is: the column of the field class table."""
+        return "swarm" if self.swarm is not None else "hosts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

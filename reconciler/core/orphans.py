@@ -31,6 +31,38 @@ def find(instance: str, records: Mapping[str, record.Record], world: observed.Wo
                 yield _unclaimed(name, item)
             else:
                 yield _leftover(name, item, run)
+        yield from _objects(target, records)
+
+
+def _objects(target: observed.TargetView, records: Mapping[str, record.Record]) -> Iterator[action.Action]:
+    """Yield what to do with the engine's objects of attempts that no host which is heard lists.
+
+    The engine keeps what it was told for as long as nobody tells it otherwise: also for a host that is gone, and for an attempt
+    that was given up, which a host that comes back ends when its object is removed.
+    """
+    for ref, said in target.objects.items():
+        item = target.items.get(ref)
+        view = target.hosts.get(item.host) if item is not None else None
+        if view is not None and view.silent_since is None:
+            continue
+        run = records.get(ref.run)
+        attempt = next((each for each in run.attempts if each.number == ref.attempt), None) if run is not None else None
+        if attempt is not None and attempt.live:
+            continue
+        unknown = run is None or attempt is None
+        text = "is not in the ledger; it is left alone" if unknown else "is over and recorded, and the engine still has it"
+        yield action.Action(
+            verb=action.Verb.KEEP if unknown else action.Verb.REMOVE,
+            tenant=run.tenant if run is not None else "",
+            job=run.job if run is not None else ref.run,
+            replica=run.replica if run is not None else 0,
+            run=ref.run,
+            attempt=ref.attempt,
+            target=target.name,
+            host=attempt.host if attempt is not None else "",
+            reason="Unclaimed" if unknown else "Recorded",
+            sentence=f"attempt {ref.attempt} {text} ({said})",
+        )
 
 
 def _unclaimed(target: str, item: observed.Item) -> action.Action:

@@ -111,19 +111,9 @@ class Rooms:
         rooms = self.by_target.get(job.target, {})
         if not rooms:
             return Refusal(text=f"target {job.target} has no host that was heard")
-        failed: collections.Counter[str] = collections.Counter()
-        lasting = True
-        fitting: list[Room] = []
-        for room in rooms.values():
-            bad = next((each for each in FILTERS if not each.fits(job, room)), None)
-            if bad is None:
-                fitting.append(room)
-            else:
-                failed[room.view.closed or bad.why_not if bad.name == "open" else bad.why_not] += 1
-                lasting = lasting and bad.name in LASTING
+        fitting = [room for room in rooms.values() if all(each.fits(job, room) for each in FILTERS)]
         if not fitting:
-            why = ", ".join(f"{count} of {len(rooms)} hosts {why}" for why, count in failed.most_common())
-            return Refusal(text=f"no host of target {job.target} can hold it: {why}" if lasting else why)
+            return _refusal(job, tuple(rooms.values()))
         best = min(fitting, key=lambda room: (-_share(room), room.attempts, room.view.state.host))
         self.take(job.target, best.view.state.host, job.resources)
         return best.view.state.host
@@ -145,6 +135,23 @@ class Refusal:
     """No host fits, and how many failed on what, most common first."""
 
     text: str
+
+
+def _refusal(job: model.Job, rooms: tuple[Room, ...]) -> Refusal:
+    """Say what each host fails on first; where waiting cannot help, only what it cannot help against."""
+    lasting = tuple(each for each in FILTERS if each.name in LASTING)
+    never = all(_failed(job, room, lasting) is not None for room in rooms)
+    failed = (_failed(job, room, lasting if never else FILTERS) for room in rooms)
+    count = collections.Counter(why for why in failed if why is not None)
+    text = ", ".join(f"{hosts} of {len(rooms)} hosts {why}" for why, hosts in count.most_common())
+    return Refusal(text=f"no host of target {job.target} can hold it: {text}" if never else text)
+
+
+def _failed(job: model.Job, room: Room, filters: Iterable[Filter]) -> str | None:
+    bad = next((each for each in filters if not each.fits(job, room)), None)
+    if bad is None:
+        return None
+    return room.view.closed or bad.why_not if bad.name == "open" else bad.why_not
 
 
 def rooms(world: observed.World, records: Iterable[record.Record]) -> Rooms:

@@ -67,14 +67,34 @@ def _not_arrived(case: ruling.Case) -> ruling.Decision | None:
     attempt = case.run.live
     if not isinstance(case.sighting, situation.Absent) or attempt is None:
         return None
-    restore = next((saved.taken for saved in case.run.checkpoints if saved.taken.digest == attempt.restored_from), None)
     return ruling.Decision(
         verb=action.Verb.RESTORE if attempt.restored_from else action.Verb.START,
         effect=action.Effect.CREATE,
         reason="Starting",
         sentence=f"attempt {attempt.number} is recorded for host {attempt.host} and has not been reported there",
-        restore=restore,
+        restore=_source(case.run, attempt),
     )
+
+
+def _awaited(case: ruling.Case) -> ruling.Decision | None:
+    """Its host has prepared it and waits for the engine, which is told to create the container: again until it is seen to have.
+
+    Only now: the engine could start it at once, and nothing would run that the ledger and the host do not know.
+    """
+    attempt = case.run.live
+    if not isinstance(case.sighting, situation.Here) or not case.sighting.item.ready or attempt is None:
+        return None
+    return ruling.Decision(
+        verb=action.Verb.RESTORE if attempt.restored_from else action.Verb.START,
+        effect=action.Effect.CREATE,
+        reason="Starting",
+        sentence=f"host {attempt.host} is ready for attempt {attempt.number}: target {attempt.target} creates its container",
+        restore=_source(case.run, attempt),
+    )
+
+
+def _source(run: record.Record, attempt: record.Attempt) -> observed.Taken | None:
+    return next((saved.taken for saved in run.checkpoints if saved.taken.digest == attempt.restored_from), None)
 
 
 def _demanded(case: ruling.Case) -> ruling.Decision | None:
@@ -164,6 +184,7 @@ TABLE: tuple[ruling.Rule, ...] = (
     _ending,
     _not_arrived,
     _taken_back,
+    _awaited,
     ruling.changed_run_refused,
     _demanded,
     _in_place,

@@ -82,7 +82,7 @@ def _desired(node: Node) -> model.Desired:
         jobs={each.ref: each for each in jobs},
         checkpoints={model.ObjectRef(kind="Checkpoint", tenant=each.tenant, name=each.name): each for each in requests},
         stores=stores,
-        targets={name: model.TargetSpec(name=name) for name in targets},
+        targets={name: _target(name, targets) for name in targets},
         frozen={
             model.ObjectRef(kind=kind, tenant="default", name=name): text
             for path, text in (node.get("frozen") or {}).items()
@@ -116,6 +116,7 @@ def job(name: str, node: Node) -> model.Job:
         suspend=model.Suspension(**node.get("suspend", {})),
         replicas=node.get("replicas", 1),
         workload=model.Workload(
+            image=node.get("image", ""),
             command=tuple(node.get("command", ["train"])),
             args=tuple(str(each) for each in node.get("args", ())),
             env=node.get("env", {}),
@@ -141,6 +142,12 @@ def _thousandths(cores: float | None) -> int | None:
 
 def _bytes(gib: float | None) -> int | None:
     return None if gib is None else round(gib * GIB)
+
+
+def _target(name: str, declared: Any) -> model.TargetSpec:
+    """A name in a list is one of plain hosts; in a mapping it may have the address of a Swarm."""
+    host = (declared[name] or {}).get("swarm") if isinstance(declared, Mapping) else None
+    return model.TargetSpec(name=name, swarm=model.SwarmSpec(host=host) if host else None)
 
 
 def _store(name: str, node: Node) -> model.StoreSpec:
@@ -202,6 +209,7 @@ def _attempt(number: int, node: Node, alias: str) -> record.Attempt:
         detail=node.get("detail", ""),
         last_step=node.get("step"),
         seen=tuple(node.get("seen", (1, 2))),
+        created_by=spec.Creator(node.get("createdBy", "agent")),
     )
 
 
@@ -253,6 +261,7 @@ def _world(node: Node, now: float, runs: Mapping[str, record.Record], desired: m
             error=said.get("error", ""),
             hosts={name: _host(name, each or {}, now) for name, each in _of(node, "hosts", target)},
             items={item.ref: item for item in (_item(path, each or {}, runs) for path, each in _of(node, "items", target))},
+            objects={_ref(path, runs): each["said"] for path, each in _of(node, "objects", target)},
         )
     items = [item for view in views.values() for item in view.items.values()]
     stores = {name: _offers(name, (node.get("stores") or {}).get(name, {}), runs, items) for name in desired.stores}
@@ -276,6 +285,7 @@ def _host(name: str, node: Node, now: float) -> observed.HostView:
         labels=node.get("labels", {}),
         cpu=round(node.get("cpu", 8) * 1000),
         memory=round(node.get("memory", 32) * GIB),
+        engines=tuple(node.get("engines", ("application",))),
         boot=node.get("boot", "boot-1"),
         session=node.get("session", 1),
         generation=node.get("generation", 9),
@@ -283,10 +293,15 @@ def _host(name: str, node: Node, now: float) -> observed.HostView:
         draining=node.get("draining", False),
     )
     if silent is None:
-        return observed.HostView(state=state, seen_at=now)
+        return observed.HostView(state=state, seen_at=now, closed=node.get("closed", ""))
     return observed.HostView(
         state=state, seen_at=float(silent["since"]), silent_since=float(silent["since"]), silent_tries=silent["tries"]
     )
+
+
+def _ref(path: str, runs: Mapping[str, record.Record]) -> spec.AttemptRef:
+    alias, _, number = path.partition("/")
+    return spec.AttemptRef(run=runs[alias].run if alias in runs else alias, attempt=int(number))
 
 
 def _item(path: str, node: Node, runs: Mapping[str, record.Record]) -> observed.Item:
@@ -305,6 +320,7 @@ def _item(path: str, node: Node, runs: Mapping[str, record.Record]) -> observed.
         want=spec.Want(node.get("want", "run")),
         host=host,
         spec=given,
+        ready=node.get("ready", False),
         started_at=node.get("started", started),
         ended_at=float(node.get("ended", 950)) if ended else None,
         exit=ended,
