@@ -30,13 +30,14 @@ def _name(disk: Disk, place: str, aside: str, content: bytes) -> None:
     for _ in range(files.TRIES):
         file = files.create_aside(disk, folder, aside)
         try:
+            file.lock(exclusive=True)  # so that a sweep sees that its owner lives
             file.write(content)
             file.sync()
             disk.link(f"{folder}/{aside}", place)
             return
         except FileExistsError:  # it has an owner, perhaps us
             return
-        except FileNotFoundError:  # a sweep took what is aside for a dead one's
+        except FileNotFoundError:  # a sweep came between the file and its lock
             continue
         finally:
             file.close()

@@ -54,12 +54,15 @@ def writers(disk: Disk, run: str) -> Writers:
     except FileNotFoundError:
         names = []
     for name in names:
-        try:
-            file = disk.open(f"{folder}/{name}", write=True)
-        except FileNotFoundError:
-            continue
-        try:
-            (dead if file.lock(exclusive=True) else living).add(name)
-        finally:
-            file.close()
+        with contextlib.suppress(FileNotFoundError):
+            (living if held(disk, f"{folder}/{name}") else dead).add(name)
     return Writers(frozenset(living), frozenset(dead))
+
+
+def held(disk: Disk, path: str) -> bool:
+    """Return whether somebody who lives has locked a file. Raises `FileNotFoundError`."""
+    file = disk.open(path, write=True)
+    try:
+        return not file.lock(exclusive=True)
+    finally:
+        file.close()

@@ -53,9 +53,11 @@ def sweep(disk: Disk, run: str) -> None:
     for path in asides:
         known = layout.ASIDE.fullmatch(path.rpartition("/")[2])
         if known is not None and known[1] not in writers.living:
-            files.discard(disk, path)
+            with contextlib.suppress(FileNotFoundError):
+                if not leases.held(disk, path):
+                    disk.unlink(path)
     for folder in folders:
-        if layout.MANIFEST not in _names(disk, folder):
+        if not writers.living and layout.MANIFEST not in _names(disk, folder):  # one that lives may have just made it
             _remove_image_folder(disk, folder)
 
 
