@@ -45,10 +45,25 @@ def unsure(desired: model.Desired) -> str:
     return next(lacking, "")
 
 
-def forgotten(desired: model.Desired, run: record.Record) -> record.Record:
-    """Return the run without requests whose manifests are gone: declared again, such a manifest asks again."""
-    if not run.served or unsure(desired):
+def remembered(desired: model.Desired, run: record.Record) -> record.Record:
+    """Return the run with what it has served, under the names that its manifests have now.
+
+    Without requests whose manifests are gone: declared again, such a manifest asks again. One that has lost its `stop` since it
+    was served (`perdure run` takes it out) is served all the same: its checkpoint was taken, and stays pinned.
+    """
+    if not run.served:
         return run
-    known = {request_id(manifest) for manifest in desired.checkpoints.values()}
-    served = tuple(name for name in run.served if name in known)
-    return run if served == run.served else dataclasses.replace(run, served=served)
+    now = {name: name for name in run.served} if unsure(desired) else {}
+    for manifest in desired.checkpoints.values():
+        own = request_id(manifest)
+        if not manifest.stop:
+            now[request_id(dataclasses.replace(manifest, stop=True))] = own
+        now[own] = own
+    served = tuple(dict.fromkeys(now[name] for name in run.served if name in now))
+    if served == run.served:
+        return run
+    saved = tuple(
+        dataclasses.replace(each, pinned_by=tuple(dict.fromkeys(now.get(name, name) for name in each.pinned_by)))
+        for each in run.checkpoints
+    )
+    return dataclasses.replace(run, served=served, checkpoints=saved)

@@ -100,15 +100,14 @@ def _absorbed(given: Facts, wanted: facts.Wanted, before: resting.Resting) -> _A
         if still is not None:
             records[name], rested[name] = known, still
             continue
-        run = demands.forgotten(given.desired, known)
-        live = run.live
+        run, live = known, known.live
         if live is not None:
             asked = wanted.by_run.get(name)
             look = endings.Look(job=asked[0] if asked else run.applied, now=given.now, budgets=given.budgets)
             sightings[name] = situation.locate(name, live, given.world)
             run, more = absorb.absorb(run, sightings[name], look)
             lines += more
-        records[name] = run
+        records[name] = demands.remembered(given.desired, run)
     return _Absorbed(records=records, sightings=sightings, lines=lines, rested=rested)
 
 

@@ -78,6 +78,8 @@ def test_from_checkpoint_to_rerun(site: Site) -> None:
 
     site.gate.touch()
     reaches(site, "finished", 4)
+    pinned = [each for each in run_of(site)["checkpoints"] if each["pinnedBy"]]
+    assert [each["attempt"] for each in pinned] == [1, 3]  # two were asked for, the second by `--stop`; to run on asks for none
     told = site.run("run", "count").stdout
     assert told.startswith("Nothing to change: count is declared that way already.\nThe next pass would\n")
     assert "remedy: set `rerun` to a new text to run it once more" in told

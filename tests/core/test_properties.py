@@ -15,6 +15,7 @@ from reconciler.core import (
     absorb,
     action,
     codec,
+    demands,
     endings,
     explain,
     facts,
@@ -115,8 +116,7 @@ def nothing_is_concluded_from_what_cannot_be_seen(known: facts.Facts, planned: a
         sighting = situation.locate(name, run.live, known.world) if run.live is not None else None
         if run.live is None or not isinstance(sighting, situation.Unknown):
             continue
-        forgotten = dataclasses.replace(run, served=planned.records[name].served) if name in planned.records else run
-        if planned.records.get(name, run) != forgotten:
+        if planned.records.get(name, run) not in (run, demands.remembered(known.desired, run)):
             assert situation.spent(sighting.silence, known.now, known.budgets)
             assert planned.records[name].attempts[len(run.attempts) - 1].ending is record.Ending.LOST
         assert [act for act in planned.actions if act.run == name and act.attempt == run.live.number and act.acts] == []
