@@ -1,0 +1,91 @@
+"""Fixtures of the lab, and the marker of its tests. A lab that cannot run skips them, and fails them under CI=true."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.lab import ability
+from tests.lab.docker import Docker, ping
+from tests.lab.lab import Lab
+from tests.lab.node import Node
+from tests.lab.swarm import Swarm
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab of this session."""
+    if why := ability.reason():
+        _unable(why)
+    try:
+        site = Lab()
+    except ability.LabUnable as error:
+        _unable(str(error))
+    with site:
+        yield site
+
+
+@pytest.fixture
+def node(lab: Lab) -> Iterator[Node]:
+    """A new machine for this test alone."""
+    fresh = lab.node()
+    yield fresh
+    lab.remove(fresh)
+
+
+@pytest.fixture(scope="session")
+def shared_docker(lab: Lab) -> Docker:
+    """What `docker_node` hands out."""
+    return lab.node("docker").docker()
+
+
+@pytest.fixture
+def docker_node(shared_docker: Docker) -> Iterator[Docker]:
+    """A dockerd with the lab's images and no containers, shared by the session and cleaned after each test."""
+    _mend(shared_docker)
+    yield shared_docker
+    _mend(shared_docker)
+    shared_docker.clean()
+
+
+@pytest.fixture(scope="session")
+def shared_swarm(lab: Lab) -> Swarm:
+    """What `swarm` hands out."""
+    return lab.swarm(managers=3)
+
+
+@pytest.fixture
+def swarm(lab: Lab, shared_swarm: Swarm) -> Iterator[Swarm]:
+    """Three managers, shared by the session; after each test healed, switched on, and without services and containers."""
+    yield shared_swarm
+    lab.heal()
+    for one in shared_swarm.all:
+        _mend(one)
+    shared_swarm.settled()
+    shared_swarm.clean()
+
+
+def _mend(docker: Docker) -> None:
+    if not docker.node.running:
+        docker.node.start()
+    if not docker.daemon or not ping(docker.node):
+        docker.stop(9)
+        docker.start()
+
+
+def _unable(why: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI=true, so the lab must run: {why}", pytrace=False)
+    pytest.skip(why)
