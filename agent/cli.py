@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from agent.install import commands
 from reconciler import __version__, errors
 from reconciler.core import quantities
 
@@ -187,6 +188,10 @@ def drain(data: Path, off: bool) -> None:
 
     doorbell.ask(data / "agent.sock", {"do": "drain", "on": not off})
     click.echo("this host takes jobs again" if off else "draining; `perdure-agent status` shows what is left")
+
+
+for command in (commands.install, commands.upgrade, commands.uninstall):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -1,0 +1,3 @@
+"""Tests of what `perdure-agent install` does to a machine."""
+
+from __future__ import annotations
