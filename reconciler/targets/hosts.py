@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from reconciler.contracts import target
 from reconciler.core import model, observed, settle, spec
-from reconciler.targets import books
+from reconciler.targets import books, views
 
 CAPABILITIES = target.Capabilities(kind="hosts", engines=frozenset({model.EngineName.APPLICATION, model.EngineName.NONE}))
 
@@ -18,7 +18,7 @@ class HostsTarget:
     def __init__(self, declared: model.TargetSpec, shared: books.Books) -> None:
         self._declared = declared
         self._books = shared
-        self._tries: dict[str, int] = {}
+        self._views = views.Views()
         self._matched: set[str] = set()
 
     def capabilities(self) -> target.Capabilities:
@@ -33,9 +33,11 @@ class HostsTarget:
             state = self._own(sight.state)
             if state is None:
                 continue
-            hosts[name] = self._view(name, state, sight, at)
+            hosts[name] = self._views.of(sight, state, at)
             for item in state.items:
-                if items.setdefault(item.ref, item) is not item and _rightful(item):
+                if item.spec is not None and item.spec.created_by is spec.Creator.ENGINE:
+                    continue  # it belongs to the target that its engine is: nobody else may have it forgotten
+                if items.setdefault(item.ref, item) is not item and views.rightful(item):
                     items[item.ref] = item
         return observed.TargetView(name=self._declared.name, hosts=hosts, items=items)
 
@@ -65,19 +67,6 @@ class HostsTarget:
         self._matched.discard(name)
         return None
 
-    def _view(self, name: str, state: observed.HostState, sight: books.Sight, at: float) -> observed.HostView:
-        seen_at = at - sight.age
-        if not sight.silent:
-            self._tries.pop(name, None)
-            return observed.HostView(state=state, seen_at=seen_at)
-        self._tries[name] = self._tries.get(name, 0) + 1
-        return observed.HostView(state=state, seen_at=seen_at, silent_since=seen_at, silent_tries=self._tries[name])
-
 
 def _matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.items())
-
-
-def _rightful(item: observed.Item) -> bool:
-    """Whether the host that lists an attempt is the one it was made for: no other host's word counts against it."""
-    return item.spec is not None and item.spec.host == item.host

@@ -1,0 +1,158 @@
+"""What agents report, joined with what the managers list. Pure.
+
+The agent of a node has the only word on a container that was created there: managers believe nodes down that are well, and
+call an attempt failed that ended by its own checkpoint. Their word counts for what never came to be created, and for what is
+still there; nothing is absent because they do not list it.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from reconciler.contracts import swarm
+from reconciler.core import container, observed, spec
+from reconciler.targets import views
+
+NODE = "swarm.node"
+"""Fact by which an agent says which node of a Swarm its machine is."""
+
+Items = dict[spec.AttemptRef, observed.Item]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A service of ours and its tasks."""
+
+    service: swarm.Service
+    tasks: tuple[swarm.Task, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether no container of it runs or will, as far as the managers know. One without tasks is about to get one."""
+        return bool(self.tasks) and all(task.state in swarm.OVER for task in self.tasks)
+
+    @property
+    def said(self) -> str:
+        """What the managers say of it, in their own words."""
+        if not self.tasks:
+            return "its service has no task yet"
+        task = next((each for each in self.tasks if each.state not in swarm.OVER), self.tasks[-1])
+        text = f"task {task.state}, wanted {task.wanted}"
+        return f"{text}: {task.said}" if task.said else text
+
+
+def join(name: str, hosts: Mapping[str, observed.HostView], listing: swarm.Listing, instance: str) -> observed.TargetView:
+    """Return the target's view. `hosts` are those with an agent on a node; attempts of other instances are not spoken of."""
+    own = services(listing, instance)
+    nodes = {node.id: node for node in listing.nodes}
+    reserved = _reserved(listing, {each.service.id for each in own.values()})
+    items: Items = {}
+    for view in hosts.values():
+        for item in mine(view.state, instance):
+            if items.setdefault(item.ref, item) is not item and views.rightful(item):
+                items[item.ref] = item
+    doubt = _doubt(listing, items, own)
+    listed = set(items)
+    items = {ref: _joined(item, own.get(ref)) for ref, item in items.items()}
+    items |= {ref: _alone(ref, each) for ref, each in own.items() if ref not in listed and not each.over}
+    return observed.TargetView(
+        name=name,
+        known=not doubt,
+        error=doubt,
+        hosts={host: _offering(view, nodes.get(view.state.facts.get(NODE, "")), reserved) for host, view in hosts.items()},
+        items=items,
+        objects={ref: each.said for ref, each in own.items()},
+    )
+
+
+def services(listing: swarm.Listing, instance: str) -> dict[spec.AttemptRef, Own]:
+    """Return the services of an instance by attempt, each with its tasks."""
+    tasks: dict[str, list[swarm.Task]] = collections.defaultdict(list)
+    for task in listing.tasks:
+        tasks[task.service].append(task)
+    found: dict[spec.AttemptRef, Own] = {}
+    for service in listing.services:
+        owner = container.owner(service.labels)
+        if owner is not None and owner.instance == instance and service.name == container.name(owner.ref):
+            found[owner.ref] = Own(service=service, tasks=tuple(tasks[service.id]))
+    return found
+
+
+def mine(state: observed.HostState, instance: str) -> Iterable[observed.Item]:
+    """Yield the attempts of a host that its Swarm creates the containers of, and those of which it cannot say."""
+    for item in state.items:
+        if item.spec is None or (item.spec.created_by is spec.Creator.ENGINE and item.spec.instance == instance):
+            yield item
+
+
+def _doubt(listing: swarm.Listing, items: Items, own: Mapping[spec.AttemptRef, Own]) -> str:
+    """Say why a listing is not to be believed: it lacks what must be there. Empty: it is believed."""
+    if not listing.nodes:
+        return "the managers list no node at all"
+    running = [ref for ref, item in items.items() if item.state is observed.ItemState.RUNNING and item.spec is not None]
+    if len(running) > 1 and not any(ref in own for ref in running):
+        return f"the managers list no service of any of the {len(running)} attempts that hosts run"
+    return ""
+
+
+def _joined(item: observed.Item, own: Own | None) -> observed.Item:
+    """An attempt that its host reports."""
+    if item.state is observed.ItemState.ENDED:
+        return item
+    if own is None:
+        told = "its service is gone: Swarm ends its container" if item.state is observed.ItemState.RUNNING else ""
+        return _with(item, told)
+    if item.state is observed.ItemState.RUNNING:
+        return item
+    if own.over:
+        detail = f"Swarm could not create its container: {own.tasks[-1].said or own.said}"
+        never = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=detail)
+        return dataclasses.replace(item, state=observed.ItemState.ENDED, ready=False, exit=never)
+    return dataclasses.replace(_with(item, f"Swarm: {own.said}"), ready=False)
+
+
+def _alone(ref: spec.AttemptRef, own: Own) -> observed.Item:
+    """A service that may have a container, of an attempt that no host lists: not known to run, and certainly not absent."""
+    text = f"no agent reports it, and Swarm has a service for it ({own.said})"
+    return observed.Item(ref=ref, state=observed.ItemState.RUNNING, condition=text)
+
+
+def _with(item: observed.Item, told: str) -> observed.Item:
+    text = "; ".join(each for each in (item.condition, told) if each)
+    return item if text == item.condition else dataclasses.replace(item, condition=text)
+
+
+def _offering(view: observed.HostView, node: swarm.Node | None, reserved: Mapping[str, tuple[int, int]]) -> observed.HostView:
+    """A host with what its node adds: labels, less room, and whether Swarm would place anything there."""
+    state = view.state
+    if node is None:
+        return dataclasses.replace(view, closed="not a node of the Swarm now")
+    closed = f"set to {node.availability} in the Swarm" if node.availability != "active" else ""
+    if node.state != "ready":
+        closed = f"{node.state} in the Swarm"
+    cpu, memory = reserved.get(node.id, (0, 0))
+    for item in state.items:
+        others = item.spec if item.state is not observed.ItemState.ENDED else None
+        if others is not None and others.created_by is spec.Creator.AGENT:
+            cpu += others.resources.cpu or 0
+            memory += others.resources.memory or 0
+    offer = dataclasses.replace(
+        state,
+        labels={**node.labels, **state.labels},
+        cpu=max(min(state.cpu, node.cpu) - cpu, 0),
+        memory=max(min(state.memory, node.memory) - memory, 0),
+        conditions=(*state.conditions, f"its node is {closed}") if closed else state.conditions,
+    )
+    return dataclasses.replace(view, state=offer, closed=closed)
+
+
+def _reserved(listing: swarm.Listing, own: set[str]) -> Mapping[str, tuple[int, int]]:
+    """Return what tasks of others reserve, by node: Swarm does not place ours beyond the rest."""
+    taken: dict[str, tuple[int, int]] = {}
+    for task in listing.tasks:
+        if task.service not in own and task.state not in swarm.OVER:
+            cpu, memory = taken.get(task.node, (0, 0))
+            taken[task.node] = (cpu + task.cpu, memory + task.memory)
+    return taken
