@@ -1,0 +1,149 @@
+"""One dump under way: from criu's start until it has ended, with the one word from us that decides how.
+
+    criu ─ pages ─→ socketpair ─→ a taker          criu ─ post-dump ─→ hook.py ─→ socket ─→ `standstill`, `release`
+
+Whatever goes wrong on our side closes both: criu then undoes what it did and the program goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+from reconciler import errors
+from reconciler.engines.criu import hook, leftovers, logtext, messages, program, receiver
+from reconciler.engines.criu.program import Order
+from reconciler.engines.criu.receiver import Taker
+
+_BEAT = 0.1
+"""Seconds between two looks at whether the dump should be given up."""
+
+_DUMP, _FROZEN_TIME = 1, 2
+"""Fields of CRIU's `images/stats.proto`."""
+
+
+class Freeze:
+    """A context: leaving it, however, leaves no dump under way and a program that was not ended unharmed."""
+
+    def __init__(self, criu: str, order: Order, trace: leftovers.Trace, given_up: Callable[[], str]) -> None:
+        """Start to dump. `given_up` says why to stop, or nothing; it is asked all the time. Raises OSError."""
+        self._order = order
+        self._given_up = given_up
+        self._reason = ""
+        self._pages, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._asking: socket.socket | None = None
+        self._over = threading.Event()
+        self.began = time.monotonic()
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self._pages.close)
+            undo.callback(self._listener.close)
+            self._listen()
+            self._process = program.start(criu, order, theirs)
+            undo.pop_all()
+        self.trace = leftovers.running(order.folder, trace, self._process.pid)
+        self._watch = threading.Thread(target=self._look, name="criu-watch", daemon=True)
+        self._watch.start()
+
+    def pages(self, version: tuple[int, ...], taker: Taker, settled: Callable[[], None]) -> None:
+        """Take all pages. Raises `errors.Unavailable` with what CRIU says when it gives up before."""
+        with self._explained():
+            receiver.receive(self._pages, version, taker, settled)
+
+    def standstill(self) -> None:
+        """Return when every image is written and the program stands. Raises `errors.Unavailable` when CRIU gives up before."""
+        with self._explained():
+            ended = os.pidfd_open(self._process.pid)
+            try:
+                ready, _, _ = select.select([self._listener.fileno(), ended], [], [], self._order.patience)
+                if self._listener.fileno() not in ready:
+                    raise errors.Unavailable("CRIU ended before it had captured the program")
+                self._asking, _ = self._listener.accept()
+            finally:
+                os.close(ended)
+
+    def release(self) -> None:
+        """Tell CRIU that the checkpoint counts, and wait for its end. Raises `errors.Unavailable` when it does not take it."""
+        with self._explained():
+            if self._asking is None:
+                raise errors.Unavailable("the dump was given up")
+            self._asking.sendall(hook.YES)
+            if self._process.wait(self._order.patience) != 0:
+                raise errors.Unavailable("CRIU failed at its last step")
+
+    def standing(self) -> float:
+        """Return for how many seconds the program has stood still at most."""
+        return time.monotonic() - self.began
+
+    def frozen(self) -> float:
+        """Return for how many seconds the program stood still, as CRIU measured it; else as we saw it."""
+        path = self._order.folder / program.WORK / program.STATS
+        with contextlib.suppress(OSError, errors.Damaged):
+            content = path.read_bytes()
+            for one in messages.messages(content, messages.SERVICE_MAGIC, messages.STATS_MAGIC, path.name):
+                dump = messages.nested(messages.decode(one, path.name), _DUMP)
+                if dump is not None:
+                    return messages.number(messages.decode(dump, path.name), _FROZEN_TIME) / 1e6
+        return time.monotonic() - self.began
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, errors.Unavailable, subprocess.TimeoutExpired) as error:
+            self._close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(leftovers.PATIENCE)
+            said = logtext.explain(self._order.folder / program.WORK / program.LOG)
+            why = self._reason or said or getattr(error, "message", str(error))
+            raise errors.Unavailable(f"the program could not be captured: {why}") from error
+
+    def _listen(self) -> None:
+        folder = os.open(self._order.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:  # a socket's whole path may have 107 bytes only
+            self._listener.bind(f"/proc/self/fd/{folder}/{program.HOOK_SOCKET}")
+            self._listener.listen(1)
+        finally:
+            os.close(folder)
+
+    def _look(self) -> None:
+        while not self._over.wait(_BEAT):
+            self._reason = self._given_up()
+            if self._reason:
+                self._close()
+                return
+
+    def _close(self) -> None:
+        """Let CRIU know. What is blocked in a read elsewhere wakes up."""
+        for one in (self._pages, self._asking):
+            if one is not None:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.close()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        self._watch.join()
+        self._close()
+        self._pages.close()
+        self._listener.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(leftovers.PATIENCE)
+        if self._process.returncode != 0:
+            leftovers.calm(self.trace)
+            self._process.wait()

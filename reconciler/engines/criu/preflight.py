@@ -1,0 +1,179 @@
+"""What cannot be captured, said before anything is frozen: a table of looks at the live container, the first reason wins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.contracts import engine
+from reconciler.engines.criu import externals, runtime_state
+from reconciler.engines.criu.runtime_state import State
+
+RESTORABLE = frozenset(
+    {
+        *("proc", "sysfs", "devtmpfs", "tmpfs", "devpts", "mqueue", "overlay", "cgroup", "cgroup2"),
+        *("binfmt_misc", "debugfs", "tracefs", "securityfs", "fusectl", "configfs", "pstore"),
+    }
+)
+"""File systems that CRIU mounts again by itself (`criu/filesystems.c`); overlay: only the root."""
+
+GPU = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a row of the table looks at."""
+
+    state: State
+    mounts: tuple[runtime_state.Mount, ...]
+    processes: tuple[int, ...]
+
+    def descriptors(self) -> Iterator[str]:
+        """Yield what every open descriptor of every process leads to."""
+        for pid in self.processes:
+            yield from _links(Path(f"/proc/{pid}/fd"))
+
+
+def take(state: State) -> Look:
+    """Look at a container. Raises `errors.Unavailable` when it is gone."""
+    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state))
+
+
+def _alive(look: Look) -> engine.Cannot | None:
+    if not look.state.alive():
+        return engine.Cannot(reason="the container has ended")
+    return None
+
+
+def _cgroups(look: Look) -> engine.Cannot | None:
+    if not look.state.freezer:
+        return engine.Cannot(
+            reason="the container has no cgroup by which it could be frozen",
+            remedy="Mount the freezer controller (cgroup version 1) or cgroup version 2.",
+        )
+    return None
+
+
+def _shape(look: Look) -> engine.Cannot | None:
+    if look.state.own_network and not look.state.network:
+        return engine.Cannot(
+            reason="the container was not created through the interposer: its network namespace has no name",
+            remedy="Run `perdure-agent install`, then create the container again.",
+        )
+    return None
+
+
+def _layer(look: Look) -> engine.Cannot | None:
+    roots = [mount for mount in look.mounts if mount.destination == "/"]
+    if not roots or roots[-1].kind != "overlay":
+        kind = roots[-1].kind if roots else "unknown"
+        return engine.Cannot(
+            reason=f"the container's root is a mount of kind {kind}, whose changes cannot be told from the image",
+            remedy="Use the engine's overlay storage driver (overlay2, overlayfs).",
+        )
+    return None
+
+
+def _mounts(look: Look) -> engine.Cannot | None:
+    outside = {*look.state.binds, *externals.cgroup_mounts(look.state.pid), *look.state.masked}
+    for mount in look.mounts:
+        if mount.destination in outside or mount.destination == "/":
+            continue
+        if mount.kind not in RESTORABLE or mount.kind == "overlay":
+            return engine.Cannot(
+                reason=f"{mount.destination} is a mount of kind {mount.kind} inside of the container or below another mount",
+                remedy="Declare it as a volume of the Job, or unmount it in the program.",
+            )
+    return None
+
+
+def _terminal(look: Look) -> engine.Cannot | None:
+    for target in look.descriptors():
+        if target.startswith("/dev/pts/") or target in ("/dev/console", "/dev/tty", "/dev/ptmx", "/dev/pts/ptmx"):
+            return engine.Cannot(
+                reason="the program has a terminal, whose other end lies outside of the container",
+                remedy="Start the container without a terminal (docker run without -t).",
+            )
+    return None
+
+
+def _io_uring(look: Look) -> engine.Cannot | None:
+    if any("[io_uring]" in target for target in look.descriptors()):
+        return engine.Cannot(
+            reason="the program uses io_uring, which CRIU cannot capture",
+            remedy="Switch it off in the program (Node.js: UV_USE_IO_URING=0; Redis, PostgreSQL 18: io_method=worker).",
+        )
+    return None
+
+
+def _gpu(look: Look) -> engine.Cannot | None:
+    for target in look.descriptors():
+        if target.startswith(GPU):
+            return engine.Cannot(
+                reason=f"the program uses the GPU ({target}), whose memory this engine does not capture",
+                remedy="Use `checkpoint.engine: application` for GPU jobs.",
+            )
+    return None
+
+
+RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
+    _alive,
+    _cgroups,
+    _shape,
+    _layer,
+    _mounts,
+    _terminal,
+    _io_uring,
+    _gpu,
+)
+
+
+def decide(look: Look) -> engine.Can | engine.Cannot:
+    """Return the first reason against a dump, if there is one."""
+    for rule in RULES:
+        if found := rule(look):
+            return found
+    return engine.Can()
+
+
+def resident(look: Look) -> int:
+    """Return about how many bytes of memory a dump would send: the private pages of all processes, and what they share."""
+    return sum(_resident(pid) for pid in look.processes)
+
+
+def mapped(look: Look) -> frozenset[str]:
+    """Return the files that processes have mapped for shared writing, relative to the container's root."""
+    found: set[str] = set()
+    for pid in look.processes:
+        try:
+            lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split(None, 5)
+            if len(fields) == 6 and fields[1].startswith("rw") and fields[1].endswith("s"):
+                found.add(fields[5].removesuffix(" (deleted)").lstrip("/"))
+    return frozenset(found)
+
+
+def _resident(pid: int) -> int:
+    wanted = ("RssAnon:", "RssShmem:")
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(wanted)) * 1024
+
+
+def _links(folder: Path) -> Iterator[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.readlink(folder / name)
+        except OSError:
+            continue

@@ -1,0 +1,104 @@
+"""Where a checkpoint waits for the store when the program must not: one file of bounded size, in the agent's own folder.
+
+Pages go from CRIU's socket into it without passing through this process (`splice`); the kernel copies them once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from reconciler import errors
+from reconciler.contracts import store
+
+_PIPE = 1 << 20
+"""Bytes that a pipe holds: what an unprivileged pipe may have at most, by default."""
+_READ = 1 << 20
+
+
+class Spool:
+    """Remembers files and extents like a sink, and hands them on later. For one thread."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        """Write to `path`, which must not exist, at most `limit` bytes. Raises OSError."""
+        self._limit = limit
+        self._end = 0
+        self._entries: list[store.FileEntry] = []
+        self._extents: dict[str, list[tuple[int, int, int]]] = {}
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._pipe = os.pipe2(os.O_CLOEXEC)
+        fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE)
+
+    def file(self, entry: store.FileEntry) -> None:
+        """Announce a file before its extents."""
+        self._entries.append(entry)
+        self._extents[entry.path] = []
+
+    def extent(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        """Keep bytes of a file. Raises `errors.Unavailable` when the spool is full."""
+        length = memoryview(data).nbytes
+        begin = self._room(length)
+        view = memoryview(data).cast("B")
+        while view:
+            written = os.pwrite(self._file, view, begin + length - len(view))
+            view = view[written:]
+        self._extents[path].append((offset, begin, length))
+
+    def splice(self, connection: socket.socket, length: int) -> int:
+        """Take so many bytes from a connection; return where they lie."""
+        begin = position = self._room(length)
+        end = begin + length
+        while position < end:
+            came = os.splice(connection.fileno(), self._pipe[1], min(end - position, _PIPE))
+            if not came:
+                raise errors.Unavailable("CRIU ended before all pages had arrived")
+            while came:
+                moved = os.splice(self._pipe[0], self._file, came, offset_dst=position)
+                came -= moved
+                position += moved
+        return begin
+
+    def read(self, position: int, length: int) -> bytes:
+        """Return bytes taken before."""
+        data = os.pread(self._file, length, position)
+        if len(data) != length:
+            raise errors.Damaged("the spool is shorter than what was written to it")
+        return data
+
+    def replay(self, sink: store.Sink) -> None:
+        """Hand every file and extent to a sink, in order."""
+        for entry in self._entries:
+            sink.file(entry)
+            for offset, data in self._pieces(entry.path):
+                sink.extent(entry.path, offset, data)
+
+    def close(self) -> None:
+        """Let go of the file, whose name is for the caller to remove."""
+        for descriptor in (self._file, *self._pipe):
+            os.close(descriptor)
+
+    def _pieces(self, path: str) -> Iterator[tuple[int, bytes]]:
+        for offset, begin, length in self._extents[path]:
+            for at in range(0, length, _READ):
+                yield offset + at, self.read(begin + at, min(_READ, length - at))
+
+    def _room(self, length: int) -> int:
+        begin = self._end
+        if begin + length > self._limit:
+            raise errors.Unavailable(
+                f"the checkpoint is larger than the {self._limit} bytes that may lie in the spool",
+                remedy="Make room on the agent's disk, or give the program less memory.",
+            )
+        self._end += length
+        return begin
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,249 @@
+"""A folder of a container that CRIU does not keep: its writable layer, and what lies in /dev/shm.
+
+Written as an index (`layer.json`) and one file of the image for each content (`layer/<data>`); what the index says is
+written down in `agent/runtime/perdure_runc.py`, which applies it. Deletions are an overlay's: a character device 0:0 or the
+mark `trusted.overlay.whiteout`; `trusted.overlay.opaque` hides what a folder has in the image below
+(https://docs.kernel.org/filesystems/overlayfs.html).
+
+Contents are copied while the program runs, and those that changed again while it stands still: told by size, times and inode,
+by being mapped for shared writing (such a write need not move the times), and by having changed just before they were copied.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from reconciler import errors
+from reconciler.contracts import store
+
+LAYER, SHM = "layer", "shm"
+
+_READ = 1 << 20
+_QUIET_NS = 500_000_000
+"""A file that changed less than this before it was looked at may have changed again within one tick of the kernel's clock."""
+
+_OVERLAY = "trusted.overlay."
+_UNKEPT = (f"{_OVERLAY}redirect", f"{_OVERLAY}metacopy")
+
+_Stamp = tuple[int, int, int, int, int, int]
+
+
+class Out(Protocol):
+    """Where contents go: a sink, or the spool."""
+
+    def file(self, entry: store.FileEntry) -> None:
+        """Announce a file before its extents."""
+        ...
+
+    def extent(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        """Add bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    stamp: _Stamp
+    entry: dict[str, Any]
+    settled: bool
+
+
+class Tree:
+    """One folder on its way into an image. `ahead` may be called before the freeze, `capture` in it."""
+
+    def __init__(self, name: str, root: Path, now_ns: Callable[[], int]) -> None:
+        self.name = name
+        self._root = root
+        self._now_ns = now_ns
+        self._known: dict[str, _Known] = {}
+        self._sent: dict[str, int] = {}
+
+    def ahead(self, out: Out) -> None:
+        """Copy what lies still. Raises `errors.InvalidInput` for what an image cannot keep."""
+        for path, status in self._walk():
+            look = self._now_ns()
+            if stat.S_ISSOCK(status.st_mode) or self._deleted(path, status):
+                continue
+            try:
+                self._known[path] = self._look(path, status, out, look)
+            except FileNotFoundError:
+                continue  # the program has removed it: it will not be asked about again
+
+    def capture(self, out: Out, mapped: frozenset[str]) -> None:
+        """Copy what changed since, then the index. Nothing may be written to the folder meanwhile; `mapped` may have been."""
+        entries: list[dict[str, Any]] = []
+        deleted: list[str] = []
+        links: dict[tuple[int, int], str] = {}
+        for path, status in self._walk():
+            if self._deleted(path, status):
+                deleted.append(path)
+                continue
+            if stat.S_ISSOCK(status.st_mode):
+                continue  # CRIU binds it again, or nobody listens
+            first = links.setdefault((status.st_dev, status.st_ino), path) if _linked(status) else path
+            if first != path:
+                entries.append({"path": path, "kind": "file", "same": first})
+                continue
+            known = self._known.get(path)
+            if known is None or not known.settled or known.stamp != _stamp(status) or path in mapped:
+                known = self._look(path, status, out, None)
+            entries.append(known.entry)
+        index = json.dumps({"v": 1, "entries": entries, "deleted": deleted}, separators=(",", ":")).encode()
+        send_bytes(out, f"{self.name}.json", index)
+
+    def _look(self, path: str, status: os.stat_result, out: Out, look_ns: int | None) -> _Known:
+        """Describe one entry and send its content. `look_ns`: when it was looked at while others write; None: nobody does."""
+        kind = _kind(self._shown(path), status)
+        full = self._root / path
+        settled = True
+        entry: dict[str, Any] = {
+            "path": path,
+            "kind": kind,
+            "mode": stat.S_IMODE(status.st_mode),
+            "uid": status.st_uid,
+            "gid": status.st_gid,
+            "mtime": status.st_mtime_ns,
+        }
+        if kind == "link":
+            entry["target"] = os.readlink(full)
+        marks = _marks(full)
+        for mark in _UNKEPT:
+            if mark in marks:
+                raise errors.InvalidInput(
+                    f"{self._shown(path)} is kept by the overlay as a reference ({mark})",
+                    remedy="Mount overlays with redirect_dir=off,metacopy=off, as Docker and containerd do by themselves.",
+                )
+        if marks.get(f"{_OVERLAY}opaque") == b"y":
+            entry["opaque"] = True
+        kept = {name: base64.b64encode(value).decode() for name, value in marks.items() if not name.startswith(_OVERLAY)}
+        if kept:
+            entry["xattrs"] = kept
+        if kind == "file" and status.st_size:
+            if look_ns is not None:
+                settled = max(status.st_mtime_ns, status.st_ctime_ns) < look_ns - _QUIET_NS
+            if settled:
+                entry["data"] = self._send(path, status, out, patient=look_ns is not None)
+            entry["size"] = status.st_size
+            settled = settled and _stamp(os.lstat(full)) == _stamp(status)
+        return _Known(_stamp(status), entry, settled)
+
+    def _send(self, path: str, status: os.stat_result, out: Out, *, patient: bool) -> str:
+        """Send one content under a name that the next image of this folder will use for it as well."""
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:20]
+        turn = self._sent.get(path, 0)
+        self._sent[path] = turn + 1
+        data = f"{name}.{turn}" if turn else name
+        send_file(out, f"{self.name}/{data}", self._root / path, status.st_size, may_shrink=patient)
+        return data
+
+    def _deleted(self, path: str, status: os.stat_result) -> bool:
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            return True
+        if stat.S_ISREG(status.st_mode) and not status.st_size:
+            try:
+                os.getxattr(self._root / path, f"{_OVERLAY}whiteout", follow_symlinks=False)
+            except OSError:
+                return False
+            return True
+        return False
+
+    def _shown(self, path: str) -> str:
+        return f"/dev/shm/{path}" if self.name == SHM else f"/{path}"
+
+    def _walk(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield every path below the root and the root itself (""), folders before what is in them."""
+        yield "", os.lstat(self._root)
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                with os.scandir(self._root / folder) as found:
+                    inside = sorted(found, key=lambda one: one.name)
+            except FileNotFoundError:
+                continue
+            for one in inside:
+                path = f"{folder}/{one.name}" if folder else one.name
+                try:
+                    status = one.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield path, status
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(path)
+
+
+def send_bytes(out: Out, path: str, data: bytes) -> None:
+    """Send a small file of our own making."""
+    out.file(store.FileEntry(path=path, mode=0o600, size=len(data)))
+    if data:
+        out.extent(path, 0, data)
+
+
+def send_file(out: Out, path: str, source: Path, size: int, *, may_shrink: bool = False) -> None:
+    """Send a file's first `size` bytes, holes left out.
+
+    Raises `errors.Unavailable` when it has become shorter; with `may_shrink` what is missing is left out as well.
+    """
+    out.file(store.FileEntry(path=path, mode=0o600, size=size))
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        position = 0
+        while (position := _next_data(descriptor, position, size)) < size:
+            data = os.pread(descriptor, min(_READ - position % _READ, size - position), position)
+            if position + len(data) < size and len(data) % store.UNIT:
+                data = data[: len(data) - len(data) % store.UNIT]
+            if not data:
+                if may_shrink:
+                    return
+                raise errors.Unavailable("a file changed although the program stood still", where=str(source))
+            out.extent(path, position, data)
+            position += len(data)
+    finally:
+        os.close(descriptor)
+
+
+def _next_data(descriptor: int, position: int, size: int) -> int:
+    if position >= size:
+        return size
+    try:
+        found = os.lseek(descriptor, position, os.SEEK_DATA)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else position
+    return max(position, found - found % store.UNIT)
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _linked(status: os.stat_result) -> bool:
+    return status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
+
+
+def _marks(path: Path) -> dict[str, bytes]:
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENODATA, errno.EPERM):
+            return {}
+        raise
+
+
+def _kind(shown: str, status: os.stat_result) -> str:
+    kinds = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "link"), (stat.S_ISFIFO, "fifo"))
+    for test, kind in kinds:
+        if test(status.st_mode):
+            return kind
+    raise errors.InvalidInput(
+        f"{shown} is a device, which a checkpoint does not carry to another machine",
+        remedy="Remove it from the container's files, or declare it as a device of the container.",
+    )
