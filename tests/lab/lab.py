@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from tests.lab import ability, cache, slots, swarm
 from tests.lab.node import Node, Running
-from tests.lab.stores import Store
+from tests.lab.stores import INSIDE, Store
 from tests.lab.swarm import Swarm
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -64,6 +64,16 @@ class Lab:
     def gateway(self) -> str:
         """This machine's own address in the lab's network, on which a test may listen for the nodes."""
         return self._slot.address(254)
+
+    @property
+    def number(self) -> int:
+        """Its slot."""
+        return self._slot.number
+
+    @property
+    def supervisor(self) -> int:
+        """The process that owns its nodes."""
+        return self._process.pid
 
     def close(self) -> None:
         """Ends every node and removes everything."""
@@ -127,6 +137,24 @@ class Lab:
         store = Store(self, name, size, kind)
         store.mount()
         return store
+
+    def share_image(self, tag: str) -> str:
+        """Lays an image's archive where every node can read it; answers its path in them."""
+        archive = self.cache.image(tag)
+        shared = self.shared / archive.name
+        if not shared.exists():
+            os.link(archive, shared)
+        return f"{INSIDE}/{archive.name}"
+
+    def unpack(self, tag: str, node: Node, inside: str) -> None:
+        """Lays the root file system of an image at a path of a node, for runc alone."""
+        script = """import json, sys, tarfile
+with tarfile.open(sys.argv[1]) as archive:
+    for layer in json.load(archive.extractfile("manifest.json"))[0]["Layers"]:
+        with tarfile.open(fileobj=archive.extractfile(layer)) as files:
+            files.extractall(sys.argv[2], filter="fully_trusted")
+"""
+        node.run(["python3", "-c", script, self.share_image(tag), inside])
 
     def on(self, node: Node) -> Running:
         """Boots a node; `Node.start` calls it."""

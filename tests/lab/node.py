@@ -162,6 +162,7 @@ class Node:
             start_new_session=True,
             **feed,
         )
+        result.args = list(argv)  # how a node is entered says nothing to a reader
         if check and result.returncode:
             raise CommandFailed(
                 f"{self.name}: {shlex.join(argv)} ended with {result.returncode}\n"
