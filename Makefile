@@ -6,7 +6,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 PROTO := $(wildcard reconciler/wire/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench soak lock proto clean
+.PHONY: help setup demo test lint format lab bench soak lock proto clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +23,8 @@ setup: .venv/.development ## make .venv from the hash-pinned locks
 demo: .venv/.runtime ## two minutes on one machine: run, lose a host, restore, finish (KEEP=1 leaves it running)
 	@KEEP="$(KEEP)" $(PY) scripts/demo
 
-test: setup lint ## style, types, then every test
+test: setup lint ## style, types, then every test; those on real engines where this machine can (root on Linux)
+	@$(PY) -m tests.lab --when-able
 	@$(PY) -m pytest
 
 lint: setup ## formatting, lint, strict types, unused code
@@ -35,6 +36,9 @@ lint: setup ## formatting, lint, strict types, unused code
 format: setup ## rewrite the sources in the house format
 	@$(PY) -m ruff check --fix --quiet .
 	@$(PY) -m ruff format --quiet .
+
+lab: setup ## build what tests on real engines need: a Debian root and images, once a machine (root on Linux, 2 min)
+	@$(PY) -m tests.lab
 
 bench: setup ## the figures of docs/performance.md (ARGS="store --size 256M": some of them, smaller)
 	@$(PY) -m tests.bench $(ARGS)
