@@ -42,8 +42,8 @@ def _options(function: F) -> F:
 def install(*, roots: tuple[str, ...], runc: str, criu: str, **flags: Any) -> None:
     """Put the interposer and one criu build in place for this machine's container engines.
 
-    Refuses before it changes anything, looks whether each engine uses it, and takes everything back otherwise. Containers go on.
-    Doing it again changes nothing.
+    Refuses before it changes anything, looks whether each engine uses it, and takes everything back otherwise. Containers go
+    on. Doing it again changes nothing.
 
     \b
     Example: perdure-agent install --dry-run

@@ -7,9 +7,7 @@ may name a path of the host only as far as this file allows it.
 from __future__ import annotations
 
 import json
-import os
 import stat
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,11 +82,6 @@ def writing(on: Machine, wanted: HostFile) -> tuple[edits.Edit, ...]:
 def removing(on: Machine) -> tuple[edits.Edit, ...]:
     """Return the edits after which it has none."""
     return tuple(edits.Edit(path=path, before=machine.read(on, path), after=None) for path in (PROGRAMS, PATH))
-
-
-def interpreter() -> str:
-    """Return the interpreter that runs this program, outside of any virtual environment: it is new enough for sure."""
-    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
 
 def _loose(place: Path, on: Machine) -> str:

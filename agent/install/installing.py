@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def install(machine: Machine, wanted: Options) -> Done:
     """
     machines.root_only(machine)
     known = hostfile.load(machine)
+    python = programs.python(machine)
     runc = wanted.runc or (known.runc if known else "") or machines.find(machine, "runc")
     _check("runc", *programs.runc_problem(machine, runc))
     source = wanted.criu or machines.find(machine, "criu")
@@ -67,7 +69,10 @@ def install(machine: Machine, wanted: Options) -> Done:
     version = versions.made(machines.at(machine, source).read_bytes())
     engines = _chosen(machine, wanted.engines)
     changes = [engine.install(machine, version.program) for engine in engines]
-    files = hostfile.writing(machine, _told(known, wanted, runc, version))
+    told = known or hostfile.HostFile(runc=runc, python=python, criu=version.criu)  # what a person has set in it stays
+    roots = told.arch.roots if wanted.arch_roots is None else wanted.arch_roots
+    arch = dataclasses.replace(told.arch, roots=roots)
+    files = hostfile.writing(machine, dataclasses.replace(told, runc=runc, python=python, criu=version.criu, arch=arch))
     diff = edits.diff((*files, *(edit for change in changes for edit in _shown(change))))
     if wanted.dry_run:
         return Done(version=version.name, diff=diff, put=not versions.intact(machine, version))
@@ -133,6 +138,9 @@ def uninstall(machine: Machine, wanted: Options) -> Done:
     if not stay:
         versions.link(machine, None)
         edits.Transaction(machine).make(hostfile.removing(machine))
+        for folder in (os.path.dirname(hostfile.PATH), versions.FOLDER):
+            with suppress(OSError):  # something else is in it
+                machines.at(machine, folder).rmdir()
     return Done(version="", diff=diff, said=(*said, *_stays(stay, kept)), kept=kept)
 
 
@@ -156,29 +164,29 @@ def _chosen(machine: Machine, names: Sequence[str]) -> tuple[Engine, ...]:
     return chosen
 
 
-def _told(known: hostfile.HostFile | None, wanted: Options, runc: str, version: versions.Version) -> hostfile.HostFile:
-    """Return the host file: what a person has set in the one that is there stays."""
-    python = hostfile.interpreter()
-    told = known or hostfile.HostFile(runc=runc, python=python, criu=version.criu)
-    roots = told.arch.roots if wanted.arch_roots is None else wanted.arch_roots
-    arch = dataclasses.replace(told.arch, roots=roots)
-    return dataclasses.replace(told, runc=runc, python=python, criu=version.criu, arch=arch)
-
-
 def _begin(
     machine: Machine, engines: Iterable[Engine], wanted: Options, undo: ExitStack
 ) -> tuple[edits.Transaction, list[Engine]]:
-    """Return a transaction that `undo` takes back, and the list of engines that must then hear of it, in this order."""
+    """Return a transaction that `undo` takes back, and the list of engines that must then hear of it."""
     transaction, adopted = edits.Transaction(machine), list[Engine]()
     before = {engine.name: engine.installed(machine) for engine in engines}
+
+    def leave() -> None:
+        """Have the engines that knew nothing of us forget us: giving back their file would not do (`Change.interim`)."""
+        for engine in adopted:
+            with suppress(errors.PerdureError):
+                if not before[engine.name]:
+                    edits.Transaction(machine).make(engine.remove(machine, machines.find(machine, "runc")).interim)
+                    engine.adopt(machine, "", restart=wanted.restart)
 
     def again() -> None:
         for engine in adopted:
             with suppress(errors.PerdureError):  # the error that led here is the one to tell
                 engine.adopt(machine, before[engine.name], restart=wanted.restart)
 
-    undo.callback(again)
+    undo.callback(again)  # the last is called first
     undo.callback(transaction.take_back)
+    undo.callback(leave)
     return transaction, adopted
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 
 from agent.install import machine as machines
 from agent.install import versions
@@ -16,6 +18,9 @@ OLDEST_RUNC: Release = (1, 1)
 
 OLDEST_CRIU: Release = (4, 0)
 """Older ones do not know what kernels from 6.x on do (3.17 fails on 6.18)."""
+
+OLDEST_PYTHON: Release = (3, 8)
+"""What `agent.runtime` is written for."""
 
 BUILT_WITH = "org.opencontainers.runc.checkpoint.enabled"
 """Annotation in `runc features` (runc, features.go)."""
@@ -54,6 +59,14 @@ def criu_problem(machine: Machine, path: str) -> tuple[str, str]:
     if release < OLDEST_CRIU:
         return (f"{path} is {_told(release, said)}; {_dotted(OLDEST_CRIU)} is the oldest that works", _newer(machine, "criu"))
     return ("", "")
+
+
+def python(machine: Machine) -> str:
+    """Return the interpreter for the interposer: the system's where it is new enough, else the one that runs this."""
+    found = machines.find(machine, "python3")
+    if found and machine.run([found, "-IS", "-c", f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"]).status == 0:
+        return found
+    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
 
 def kernel_problem(machine: Machine, path: str) -> str:

@@ -30,11 +30,12 @@ LINK = "/usr/local/bin/perdure-runc"
 """Leads to the current version, for people and for engines that are configured by hand."""
 
 PROGRAM = "perdure-runc"
-FILES = {PROGRAM: 0o755, "perdure_runc.py": 0o644}
-"""The interposer: package data of `agent.runtime`, and the permission bits they get."""
+"""The runtime; what it needs, the other files of `agent.runtime`, lies beside it."""
 
 CRIU = "criu"
 """The criu build beside them. runc looks for this name."""
+
+EXECUTABLE = (PROGRAM, CRIU)
 
 ANY = "*"
 """In place of a version's name: it may be any of them."""
@@ -81,8 +82,8 @@ class Use:
 
 def made(criu: bytes) -> Version:
     """Return the version that this package and that criu build make."""
-    package = importlib.resources.files(runtime)
-    files = {name: (package / name).read_bytes() for name in FILES} | {CRIU: criu}
+    entries = [entry for entry in importlib.resources.files(runtime).iterdir() if entry.is_file()]
+    files = {entry.name: entry.read_bytes() for entry in entries if entry.name != "__init__.py"} | {CRIU: criu}
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
@@ -108,7 +109,7 @@ def put(machine: Machine, version: Version) -> bool:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True, mode=0o755)
         for name, content in version.files.items():
-            durable.write_atomic(aside / name, content, FILES.get(name, 0o755))
+            durable.write_atomic(aside / name, content, 0o755 if name in EXECUTABLE else 0o644)
         shutil.rmtree(place, ignore_errors=True)  # of the same name and damaged: nothing can be using it
         os.replace(aside, place)
         durable.sync_directory(place.parent)
