@@ -16,13 +16,12 @@ from typing import Any
 
 import click
 
+from agent import places
 from agent.install import commands
 from reconciler import __version__, errors
 from reconciler.core import quantities
 
 INTERRUPTED = 130
-ROOT_DATA = "/var/lib/perdure/agent"
-USER_DATA = "~/.local/share/perdure-agent"
 
 
 class Quantity(click.ParamType[float]):
@@ -48,12 +47,11 @@ SIZE = Quantity("size", quantities.BYTES, quantities.size, "512Mi, 2Gi or 100000
 
 
 def _data(command: Callable[..., Any]) -> Callable[..., Any]:
-    where = ROOT_DATA if os.geteuid() == 0 else USER_DATA
     return click.option(
         "--data",
         type=click.Path(path_type=Path),
-        default=lambda: Path(where).expanduser(),
-        show_default=where,
+        default=places.default,
+        show_default=places.ROOT_DATA if os.geteuid() == 0 else places.USER_DATA,
         help="The agent's data directory.",
     )(command)
 

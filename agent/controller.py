@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from agent import (
+    cgroups,
     checkpointing,
     codetree,
     environments,
     journal,
+    kept,
     logs,
     places,
     process,
@@ -29,11 +33,38 @@ START_SECONDS = 10.0
 """Longest wait for a supervisor to take its place."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """What a host has for attempts, beside room."""
+
+    engines: tuple[str, ...] = ()
+    """As in `observed.HostState.engines`."""
+    conditions: tuple[str, ...] = ()
+    """Sentences about what it could have and has not."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
 class Controller(Protocol):
     """What the agent's loop can do to an attempt. `look`, `saved`, `tell` and `stop` return at once; the rest takes its time.
 
     Raises `errors.PerdureError`: `refusal.exit_of` says whether that ends the attempt or the step is tried again.
     """
+
+    def offers(self) -> Offers:
+        """Return what this host has for attempts now."""
+        ...
+
+    def known(self, ref: spec.AttemptRef) -> bool:
+        """Whether an attempt without an entry may ever have run here."""
+        ...
+
+    def progress(self, entry: journal.Entry) -> Path:
+        """Return the file in which its program counts its steps."""
+        ...
+
+    def remarks(self, entry: journal.Entry) -> dict[str, str]:
+        """Return sentences by subject about what is asked for it and cannot be had here."""
+        ...
 
     def look(self, entry: journal.Entry) -> process.Look:
         """Return what there is of its process."""
@@ -86,7 +117,10 @@ class Controller(Protocol):
         ...
 
     def remove(self, entry: journal.Entry, *, unshipped: bool) -> None:
-        """Free everything it left, except its entry in the journal; with `unshipped` also output the store does not take."""
+        """Free everything it left, except its entry in the journal and output without a store.
+
+        With `unshipped` also where the store does not take its output, which stays here then.
+        """
         ...
 
 
@@ -101,6 +135,27 @@ class HostController:
         self._workspace = workspace.Workspace(about, trees, pythons)
         self._supervisors: dict[spec.AttemptRef, process.Child] = {}
         self._shippers: dict[spec.AttemptRef, tuple[logs.Shipper, threading.Lock]] = {}
+
+    def offers(self) -> Offers:
+        """Any host has the application engine."""
+        return Offers(engines=("application",))
+
+    def known(self, ref: spec.AttemptRef) -> bool:
+        """Ask the supervisor's files."""
+        return process.look(self._setup.places.attempt(ref).supervisor).presence is not process.Presence.ABSENT
+
+    def progress(self, entry: journal.Entry) -> Path:
+        """Return the one in its folders."""
+        return self._place(entry).progress
+
+    def remarks(self, entry: journal.Entry) -> dict[str, str]:
+        """Return which limits nobody enforces."""
+        found = {}
+        if said := cgroups.unenforced(self._setup.groups, entry.spec.resources):
+            found["limits"] = said
+        if any(volume.read_only for volume in entry.spec.workload.volumes):
+            found["volumes"] = "readOnly of volumes is not enforced on plain hosts"
+        return found
 
     def look(self, entry: journal.Entry) -> process.Look:
         """Read the supervisor's files; a supervisor of ours that has ended is buried on the way."""
@@ -202,12 +257,20 @@ class HostController:
             shipper.ship(to)
 
     def remove(self, entry: journal.Entry, *, unshipped: bool) -> None:
-        """Ship the last output, then free folders and groups. Raises `errors.Unavailable` while the store takes no output."""
+        """Ship the last output, or keep it here, then free folders and groups.
+
+        Raises `errors.Unavailable` while the store takes no output.
+        """
+        stays = entry.spec.store is None
         try:
             self.ship(entry)
         except errors.PerdureError:
             if not unshipped:
                 raise
+            stays = True
+        if stays:
+            kept.keep(self._place(entry))
+            kept.trim(self._setup.places.kept, self._setup.clock.now())
         self._shippers.pop(entry.ref, None)
         child = self._supervisors.pop(entry.ref, None)
         if child is not None:
@@ -229,5 +292,6 @@ def sweep(about: setup.Setup, trees: codetree.CodeTrees, book: journal.Journal, 
     codes = {entry.spec.workload.code.tree for entry in book.entries.values() if entry.spec.workload.code}
     trees.sweep(codes, older)
     environments.Environments(about.places.environments, about.account).sweep(older)
+    kept.trim(about.places.kept, about.clock.now())
     if about.groups is not None:
         about.groups.sweep(keep)

@@ -29,6 +29,14 @@ class Shipped:
     """Length of the log in the store. Differs from `local` once output was lost and a note took its place."""
 
 
+def shipped(file: Path) -> Shipped:
+    """Return how far shipping had come; nowhere where that is not known: what is shipped twice, the store already has."""
+    with contextlib.suppress(errors.Damaged):
+        if data := durable.read(file):
+            return codec.decode(data, Shipped)
+    return Shipped()
+
+
 class Shipper:
     """Ships one attempt's output. The program is never kept waiting: what does not fit on the host is dropped, and said."""
 
@@ -36,10 +44,7 @@ class Shipper:
         """Continue where the last agent stopped."""
         self._place = place
         self._ref = ref
-        self._shipped = Shipped()
-        with contextlib.suppress(errors.Damaged):  # what is shipped twice, the store already has
-            if data := durable.read(place.shipped):
-                self._shipped = codec.decode(data, Shipped)
+        self._shipped = shipped(place.shipped)
 
     def ship(self, to: store.Store) -> bool:
         """Append everything there is; return whether anything was. Raises `errors.Unavailable` when the store cannot."""

@@ -3,6 +3,7 @@
 DATA/                       entered by the agent alone, except where jobs must pass
   lock  host.json  agent.sock
   attempts/RUN-N/           the journal's half: entry.json, shipped.json, supervisor/, logs/
+  logs/RUN-N/               output of attempts that are gone and that no store has (see `agent.kept`)
   code/TREE/                program files as they came from the repository
 JOBS/                       what jobs see; DATA/jobs where their user can reach that
   contract/perdure_job.py
@@ -23,6 +24,10 @@ from agent import account as accounts
 from reconciler import errors
 from reconciler.core import spec
 
+KEPT = "logs"
+"""Folder of the data directory with the output of attempts that are gone."""
+ROOT_DATA = "/var/lib/perdure/agent"
+USER_DATA = "~/.local/share/perdure-agent"
 FALLBACK = Path("/var/lib/perdure/jobs")
 """Where root's agent keeps what jobs see when their user cannot reach the data directory (say, below /root)."""
 OWNER = "data-directory"
@@ -58,6 +63,11 @@ class Attempt:
     def logs(self) -> Path:
         """Its output, in segments."""
         return self.private / "logs"
+
+    @property
+    def kept(self) -> Path:
+        """Its output once it is gone, where no store has that."""
+        return self.private.parent.parent / KEPT / self.private.name
 
     @property
     def work(self) -> Path:
@@ -123,6 +133,11 @@ class Places:
         return self.data / "code"
 
     @property
+    def kept(self) -> Path:
+        """Output of attempts that are gone."""
+        return self.data / KEPT
+
+    @property
     def contract(self) -> Path:
         """The folder on every job's PYTHONPATH."""
         return self.jobs / "contract"
@@ -140,6 +155,11 @@ class Places:
         return Attempt(private=self.data / "attempts" / name, shared=self.jobs / "attempts" / name)
 
 
+def default() -> Path:
+    """Return where an agent of this user has its data directory unless it is told otherwise."""
+    return Path(ROOT_DATA if os.geteuid() == 0 else USER_DATA).expanduser()
+
+
 def lay_out(data: Path, account: accounts.Account | None, jobs: Path | None = None) -> Places:
     """Make the folders and return them. `jobs` overrides where the part that jobs see lies."""
     data = data.resolve()
@@ -150,7 +170,7 @@ def lay_out(data: Path, account: accounts.Account | None, jobs: Path | None = No
         folder.chmod(passable)
     if places.jobs.is_relative_to(data):
         data.chmod(passable)
-    for folder in (data / "attempts", places.code):
+    for folder in (data / "attempts", places.code, places.kept):
         folder.mkdir(exist_ok=True, mode=0o700)
         folder.chmod(0o700)
     helper = places.contract / "perdure_job.py"

@@ -7,16 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent import places, service
+from agent import kept, places, service
 from agent.embedded import EmbeddedUplink
-from agent.logs import Shipped
-from agent.supervisor import output
 from reconciler import config, errors
 from reconciler.contracts import link
-from reconciler.core import codec, spec
+from reconciler.core import spec
 from reconciler.link.embedded import EmbeddedDoor
 from reconciler.link.switchboard import Switchboard
-from reconciler.seams import clock, durable
+from reconciler.seams import clock
 
 FOLDER = "agent"
 """The agent's folder in the data directory."""
@@ -55,21 +53,14 @@ def options(given: config.Settings, data: Path, keys: Path) -> service.Options:
     )
 
 
-def log(data: Path, ref: spec.AttemptRef, offset: int, limit: int) -> bytes:
-    """Return log bytes of an attempt from the files that the agent of this machine still has; empty when it has none.
+def log(data: Path, ref: spec.AttemptRef, offset: int, limit: int) -> tuple[int, bytes]:
+    """Return log bytes of an attempt from the files that an agent of this machine still has, and their offset.
 
-    `offset` counts as in the store's log, which differs from the agent's own where output was lost on the way.
+    No bytes: there are none from `offset` on. Another agent than the embedded one is found where it has its data by default.
     """
-    place = places.Places(data=data / FOLDER, jobs=data / FOLDER / "jobs").attempt(ref)
-    shipped = Shipped()
-    with contextlib.suppress(errors.PerdureError):
-        if found := durable.read(place.shipped):
-            shipped = codec.decode(found, Shipped)
-    wanted = offset - shipped.stored + shipped.local
-    for start, path in output.segments(str(place.logs)):
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if start <= wanted < start + size:
-                file.seek(wanted - start)
-                return file.read(limit)
-    return b""
+    for folder in (data / FOLDER, places.default()):
+        with contextlib.suppress(errors.PerdureError):  # another user's
+            at, found = kept.read(places.Places(data=folder, jobs=folder / "jobs").attempt(ref), offset, limit)
+            if found:
+                return at, found
+    return offset, b""

@@ -16,8 +16,11 @@ from reconciler.core import model, record, spec, transition
 
 CHUNK = 1 << 20
 
-Read = Callable[[spec.AttemptRef, int], bytes]
-"""Returns log bytes of an attempt from an offset; empty: there are no more now. Raises `errors.PerdureError`."""
+Read = Callable[[spec.AttemptRef, int], tuple[int, bytes]]
+"""Returns log bytes of an attempt from an offset, or from the next one that is left, and which that is.
+
+Empty: there are no more now. Raises `errors.PerdureError`.
+"""
 
 
 @click.command(
@@ -35,7 +38,8 @@ Read = Callable[[spec.AttemptRef, int], bytes]
 def logs(flags: options.Flags, *, job: str, follow: bool, attempt: int | None) -> None:
     """Print what a job has written, over all its attempts: as bytes on stdout, with the attempts' borders on stderr.
 
-    Names one run: of several replicas, say which (NAME[replica]). Kept in the job's store after the attempt is gone.
+    Names one run: of several replicas, say which (NAME[replica]). Kept in the job's store after the attempt is gone;
+    of a job without a store, by the host that ran it, for 14 days.
     """
     settings = compose.settings(flags)
     tail = _Tail(attempt=attempt)
@@ -92,11 +96,16 @@ class _Tail:
         if not self.printed and self.kept:
             output.note(f"{job} has written nothing")
         elif not self.printed:
-            output.note(f"nothing is kept of what {job} has written: without a store, output goes with its attempt")
+            output.note(
+                f"nothing is here of what {job} has written: without a store, output stays in the data of its host's agent"
+            )
 
     def _pieces(self, ref: spec.AttemptRef, read: Read) -> Iterator[bytes]:
-        while piece := read(ref, self.offset):
-            self.offset += len(piece)
+        while (found := read(ref, self.offset))[1]:
+            at, piece = found
+            if at > self.offset:
+                output.note(f"{output.size(at - self.offset)} of output are gone: without a store, the host keeps the newest")
+            self.offset = at + len(piece)
             yield piece
 
 
@@ -104,17 +113,17 @@ def _reader(run: record.Record, opened: Callable[[model.StoreSpec], store.Store]
     """Return what reads a run's logs: its store where that has them, else the agent's own files on this machine."""
     from reconciler.cli import embedded
 
-    def read(ref: spec.AttemptRef, offset: int) -> bytes:
+    def read(ref: spec.AttemptRef, offset: int) -> tuple[int, bytes]:
         problem: errors.PerdureError | None = None
         if run.store is not None:
             try:
                 if found := opened(run.store).read_log(ref, offset, CHUNK):
-                    return found
+                    return offset, found
             except errors.PerdureError as error:
                 problem = error
-        found = embedded.log(data, ref, offset, CHUNK)
+        at, found = embedded.log(data, ref, offset, CHUNK)
         if not found and problem is not None:
             raise problem
-        return found
+        return at, found
 
     return read

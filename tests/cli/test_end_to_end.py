@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 
-from tests.cli.site import Site
+from tests.cli.site import TARGET, Site
 from tests.conditions import eventually
 
 
@@ -208,3 +209,30 @@ def test_a_repository_that_goes_away_is_said_once_and_changes_nothing(site: Site
     site.says("count finished in attempt 1", commit)
     eventually(lambda: "the repository is read again" in site.loop(), timeout=60)
     assert site.loop().count("the repository does not answer") == 1
+
+
+STORELESS = """
+apiVersion: perdure.dev/v1alpha1
+kind: Job
+metadata: {name: hello}
+spec:
+  target: machines
+  workload: {command: [/bin/sh, -c, "echo hello; echo there"]}
+  checkpoint: {engine: none}
+"""
+
+
+def test_without_a_store_the_host_keeps_what_a_finished_job_has_written(site: Site) -> None:
+    site.write("platform.yaml", TARGET)
+    site.write("jobs/hello.yaml", STORELESS)
+    site.push()
+    loop = site.start("reconcile")
+    site.says("hello finished in attempt 1")
+    eventually(lambda: list((site.data / "agent" / "logs").iterdir()), timeout=60)
+    eventually(lambda: not list((site.data / "agent" / "attempts").iterdir()), timeout=60)
+    assert site.run("logs", "hello").stdout == "hello\nthere\n"
+    loop.terminate()
+    assert loop.wait(30) == 0
+    shutil.rmtree(site.data / "agent" / "logs")
+    gone = site.run("logs", "hello")
+    assert (gone.stdout, "without a store, output stays" in gone.stderr) == ("", True)
