@@ -1,4 +1,7 @@
-"""What the prologue `perdure-runc` hands a marked container to. Standard library only, Python 3.8 or newer, run as `python3 -IS`.
+"""What the prologue `perdure-runc` hands a marked container to.
+
+Standard library only, any Python from 3.8, run as `python3 -IS perdure_runc.pyz`: the modules of this package in one file
+(`agent/runtime/pack.py`).
 
 A restore directory (only root can enter it; the agent fills it from a verified checkpoint):
 
@@ -13,6 +16,7 @@ A restore directory (only root can enter it; the agent fills it from a verified 
       mounts           destinations of every external mount CRIU was given, cgroup mounts left out
       seccomp          SHA-256, in hex, of config.json's `linux.seccomp` as JSON with sorted keys and no blanks; "" for none
       network          whether its network namespace was its own, given to CRIU as extRootNetNS (false: the host's)
+      devices          optional: paths of config.json's `linux.devices`, sorted
 
     credentials.json   {"v": 1, "tasks": [TASK…]}, one for every thread of every process
       TASK             {"pid": 1, "uids": [real, effective, saved, fs], "gids": [the same four], "groups": [GID…],
@@ -38,3 +42,80 @@ Deletions come first, then entries in order, then the times of directories.
 """
 
 from __future__ import annotations
+
+import signal
+import sys
+from contextlib import suppress
+
+from agent.runtime import call, create, freeze, question
+from agent.runtime.call import Call, Refused
+
+NOTE_SECONDS = 2.0
+"""What `start` and `delete` wait for an agent that need not hear them."""
+DEFAULT_SIGNAL = "TERM"
+
+
+def main(words: list[str]) -> int:
+    """Carry out one call. The prologue gives: subcommand, real runtime, root, id, bundle, log, place, its own arguments."""
+    command, real, root, container, bundle, log, at, *argv = words
+    made = Call(command, real, root, container, bundle, log, int(at), tuple(argv))
+    try:
+        ACTIONS[command](made)
+    except Refused as error:
+        return _failed(made, str(error))
+    except Exception as error:  # noqa: BLE001 - the edge: what nobody foresaw must reach the engine as a line, not as a trace
+        return _failed(made, f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _started(made: Call) -> None:
+    _tell(made)
+
+
+def _deleted(made: Call) -> None:
+    _tell(made)
+    create.clean(made.home)
+
+
+def _kill(made: Call) -> None:
+    """Ask before a stop signal: the agent may checkpoint first. Whatever it says, or does not, the prologue delivers."""
+    attempt = call.read_json(made.home, "state.json").get("attempt")
+    if attempt:
+        machine = call.host()
+        with suppress(OSError):
+            question.ask(machine, made, attempt, machine["deadline"], signal=_number([*made.arguments(), DEFAULT_SIGNAL][1]))
+
+
+def _tell(made: Call) -> None:
+    """Let the agent know. It learns the same from its engine, only later."""
+    with suppress(OSError, ValueError, Refused):
+        attempt = call.read_json(made.home, "state.json").get("attempt")
+        if attempt:
+            verb = {"start": "started", "delete": "deleted"}[made.command]
+            question.ask(call.host(), made._replace(command=verb), attempt, NOTE_SECONDS)
+
+
+def _number(name: str) -> int:
+    bare = name.upper().replace("SIG", "", 1) if name.upper().startswith("SIG") else name.upper()
+    return int(bare) if bare.isdigit() else int(getattr(signal, f"SIG{bare}"))
+
+
+def _failed(made: Call, text: str) -> int:
+    with suppress(Refused):
+        call.note(call.host(), made, f"failed: {text}")
+    if made.command in ("create", "restore", "checkpoint"):  # the prologue goes on with the others
+        call.complain(made, text)
+    return 1
+
+
+ACTIONS = {
+    "create": create.create,
+    "restore": create.create,
+    "checkpoint": freeze.checkpoint,
+    "start": _started,
+    "kill": _kill,
+    "delete": _deleted,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,231 @@
+"""`create` of a marked container: ask, give it its shape, and start it from its beginning or from an image.
+
+A restored container runs when its `create` returns; its `start` then has nothing to do. When anything fails the engine
+hears one line, and no half container is left: neither a process, nor a mount, nor a name in the real runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from agent.runtime import archive, call, compare, question, shape, system, tree
+from agent.runtime.call import Call, Config, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MARKER = "PERDURE_ATTEMPT"
+KINDS = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
+"""Annotations of a Kubernetes runtime that tell a pod's sandbox from its containers."""
+STALE_SECONDS = 120
+"""What the real runtime does not know after so long is left from a call that failed."""
+KEPT_FLAGS = ("b", "bundle", "console-socket", "pid-file", "no-pivot")
+"""Of `create`, those that `restore` has too."""
+RESTORE = ("--detach", "--tcp-established", "--ext-unix-sk", "--file-locks")
+TAIL = 40
+"""Lines of CRIU's log that go into ours."""
+
+
+def create(made: Call) -> None:
+    """Carry out `create`, or go on as the real runtime. Raises `Refused`."""
+    try:
+        config = call.read_json(made.bundle, "config.json")
+        variables = list(config["process"].get("env") or ())
+    except (OSError, ValueError, KeyError, AttributeError):
+        made.become_real()  # it says better what is wrong with its own file
+        raise
+    attempts = {value for name, _, value in (one.partition("=") for one in variables) if name == MARKER}
+    notes = config.get("annotations") or {}
+    if "sandbox" in (notes.get(kind) for kind in KINDS) or made.exists:
+        made.become_real()
+    if attempts:
+        _create_attempt(made, config, attempts, notes)
+    else:
+        _create_archived(made, config, variables)
+
+
+def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[str, str]) -> None:
+    machine = call.host()
+    if len(attempts) > 1:
+        raise Refused(f"{MARKER} is set more than once in its environment")
+    attempt = attempts.pop()
+    if made.command == "restore":
+        raise Refused(f"attempt {attempt} is restored by Perdure only. Use: perdure restore")
+    directory = _verdict(made, machine, attempt, notes)
+    state = {"attempt": attempt}
+    try:
+        if directory:
+            _own_folder(directory)
+        wanted = call.read_json(directory, "container.json").get("mounts", ()) if directory else ()
+        _prepare(made, config, state, wanted)
+        if directory:
+            compare.check(config, directory)
+            restore(made, machine, config, directory)
+            call.note(machine, made, f"restored attempt {attempt}")
+            _mark_restored(made)
+            return
+    except (Refused, OSError, ValueError) as error:
+        clean(made.home)
+        with suppress(OSError):
+            question.ask(machine, made._replace(command="failed"), attempt, 2.0, reason=str(error))
+        raise
+    call.note(machine, made, f"creates attempt {attempt}")
+    made.become_real()
+
+
+def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> None:
+    try:
+        machine = call.host()
+        where = archive.find(made, machine, config, variables)
+    except archive.Meaningless as reason:
+        with suppress(Refused):
+            call.note(call.host(), made, f"plain: {reason}")
+        where = None
+    if where is None:
+        made.become_real()
+        return
+    try:
+        with archive.opened(where) as image:
+            if made.command == "restore" and image is None:
+                made.become_real()
+            _prepare(made, config, {"archive": where._asdict()}, ())
+            call.write_json(archive.described(config), made.home, "container.json")
+            archive.remember(made, where)
+            if image:
+                archive.check(config, image)
+                restore(made, machine, config, image)
+                call.note(machine, made, f"restored from {where.image}")
+                if made.command == "create":
+                    _mark_restored(made)
+                return
+    except (Refused, OSError, ValueError):
+        clean(made.home)
+        raise
+    made.become_real()
+
+
+def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -> str:
+    """Return the directory to restore from, empty for a beginning."""
+    _engine_will_do(call.read_json(made.bundle, "config.json"))
+    known = {name: value for name, value in notes.items() if name.startswith("io.kubernetes.")}
+    where, seconds = machine["socket"], machine["deadline"]
+    try:
+        answer = question.ask(machine, made, attempt, seconds, bundle=os.path.abspath(made.bundle), annotations=known)
+    except OSError as error:
+        detail = error.strerror or str(error)
+        raise Refused(
+            f"the agent does not answer at {where} within {seconds:g} s ({detail}), and without it nothing of Perdure is "
+            "started. Look at: systemctl status perdure-agent"
+        ) from error
+    verdict = answer.get("verdict")
+    if verdict == "create":
+        return ""
+    if verdict == "restore":
+        return str(answer["directory"])
+    raise Refused(str(answer.get("reason") or "the agent's answer is not understood"))
+
+
+def _engine_will_do(config: Config) -> None:
+    linux = config.get("linux") or {}
+    if linux.get("uidMappings") or any(one["type"] == "user" for one in linux.get("namespaces") or ()) or os.geteuid() != 0:
+        raise Refused("its engine maps users (userns-remap, or rootless), and CRIU cannot. Run its jobs on an engine without")
+
+
+def _own_folder(directory: str) -> None:
+    status = os.lstat(directory)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o170077 != 0o040000:
+        raise Refused(f"{directory} must be a folder that only root can enter")
+
+
+def _prepare(made: Call, config: Config, state: Config, wanted: Sequence[str]) -> None:
+    sweep()
+    clean(made.home)
+    os.makedirs(os.path.dirname(made.home), 0o700, exist_ok=True)
+    os.mkdir(made.home, 0o700)
+    rootfs = os.path.join(os.path.abspath(made.bundle), config["root"]["path"])
+    call.write_json({"v": 1, "root": made.root, "rootfs": rootfs, **state}, made.home, "state.json")
+    shape.give(config, made.home, wanted)
+    call.write_json(config, made.bundle, "config.json")
+
+
+def _mark_restored(made: Call) -> None:
+    with open(os.path.join(made.home, "restored"), "w"):
+        """The prologue's `start` looks for it."""
+
+
+def restore(made: Call, machine: Config, config: Config, directory: str) -> None:
+    """Have the real runtime restore the container. Raises `Refused` and leaves nothing of it in the real runtime."""
+    criu = machine["criu"]
+    if not os.access(criu, os.X_OK):
+        raise Refused(f"criu is missing at {criu}. Run: perdure-agent install")
+    tree.lay(directory, "layer", os.path.join(os.path.abspath(made.bundle), config["root"]["path"]))
+    tree.lay(directory, "shm", os.path.join(made.home, "shm"))
+    work = os.path.join(made.home, "work")
+    os.mkdir(work, 0o700)
+    with open(shape.criu_conf(made.home), "w") as file:
+        file.write(_settings(directory))
+    words = [*RESTORE, "--image-path", os.path.join(directory, "criu"), "--work-path", work]
+    for name, value in made.flags():
+        if name in KEPT_FLAGS:
+            words += [f"--{name}"] if value is None else [f"--{name}", value]
+    status = run(made.other("restore", *words, made.container), os.path.dirname(criu))
+    if status:
+        run(made.other("delete", "--force", made.container))
+        raise Refused(f"it could not be restored: {reason(machine, made, work, 'restore.log')}")
+    open(shape.criu_conf(made.home), "w").close()  # the next checkpoint would be refused with it
+
+
+def _settings(directory: str) -> str:
+    """Return CRIU's configuration for this restore: cgroup v1's mounts need the older way to make mounts (lab, section 5)."""
+    given = ""
+    with suppress(FileNotFoundError), open(os.path.join(directory, "criu.conf")) as file:
+        given = file.read()
+    return given if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else f"mntns-compat-mode\n{given}"
+
+
+def reason(machine: Config, made: Call, work: str, name: str) -> str:
+    """Return in a line what CRIU says has gone wrong; the last lines of its log go into ours."""
+    lines: list[str] = []
+    with suppress(OSError), open(os.path.join(work, name), errors="replace") as file:
+        lines = file.read().splitlines()
+    call.note(machine, made, "CRIU's last lines:\n" + "\n".join(lines[-TAIL:]))
+    wrong = [line.partition("Error")[2].partition("): ")[2] or line for line in lines if "Error (" in line]
+    said = wrong[0] if wrong else "CRIU left no log, see the engine's"
+    return f"CRIU says {said!r}. More in {machine['log']}"
+
+
+def run(argv: Sequence[str], first_in_path: str = "") -> int:
+    """Run the real runtime with our own descriptors, and return its status. It dies with us: whoever kills us means it."""
+    environment: dict[str, Any] = dict(os.environ)
+    if first_in_path:
+        environment["PATH"] = f"{first_in_path}:{environment.get('PATH', os.defpath)}"
+    child = os.fork()
+    if child == 0:
+        try:
+            system.call("prctl", system.PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.execve(argv[0], list(argv), environment)
+        finally:
+            os._exit(127)
+    return os.waitpid(child, 0)[1]
+
+
+def clean(home: str) -> None:
+    """Free what we keep of a container. Nothing happens when there is nothing."""
+    shape.release(home)
+    tree.remove(home)
+
+
+def sweep() -> None:
+    """Free what calls have left that were killed, or whose real runtime failed: no engine may ever ask to delete it."""
+    top = os.path.join(call.RUN, "containers")
+    for namespace in os.listdir(top) if os.path.isdir(top) else ():
+        for name in os.listdir(os.path.join(top, namespace)):
+            home = os.path.join(top, namespace, name)
+            with suppress(OSError, ValueError, KeyError):
+                known = os.path.exists(os.path.join(call.read_json(home, "state.json")["root"], name))
+                if not known and time.time() - os.stat(home).st_mtime > STALE_SECONDS:
+                    clean(home)

@@ -1,0 +1,118 @@
+"""The shape of every container of ours, whoever its engine is: one image then restores under all of them.
+
+The same external mounts, `/dev/shm` one of them; a network namespace with a name; CRIU's configuration in a file of ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from agent.runtime import system
+from agent.runtime.call import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FILES = {
+    "/etc/hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
+    "/etc/hostname": "{hostname}\n",
+    "/etc/resolv.conf": "{resolver}",
+    "/dev/termination-log": "",
+}
+"""What some engines mount and others do not, and what is in them where we do."""
+OCCASIONAL = ("/run/.containerenv", "/run/secrets", "/var/run/secrets/kubernetes.io/serviceaccount")
+"""Further mounts of engines. One that the image has is made, empty; one that it lacks nobody will miss."""
+OF_ENGINES = (*FILES, *OCCASIONAL, "/dev/shm")
+SHM: Config = {"destination": "/dev/shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]}
+
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
+
+
+def destinations(config: Config) -> list[str]:
+    """Return where the external mounts of a bundle are."""
+    return sorted({os.path.normpath(mount["destination"]) for mount in config.get("mounts") or () if _is_bind(mount)})
+
+
+def give(config: Config, home: str, wanted: Sequence[str] = ()) -> None:
+    """Change a bundle's configuration, and make below `home` what it then refers to. `wanted`: external mounts of the image."""
+    mounts: list[Config] = config.get("mounts") or []
+    present = {os.path.normpath(mount["destination"]): mount for mount in mounts}
+    shm = present.get("/dev/shm", SHM)
+    if not _is_bind(shm):
+        bind = _shared_memory(shm, os.path.join(home, "shm"))
+        mounts = [bind if mount is shm else mount for mount in mounts] + ([bind] if shm is SHM else [])
+    os.mkdir(os.path.join(home, "mounts"))
+    for number, destination in enumerate([*FILES, *(one for one in wanted if one in OCCASIONAL)]):
+        if destination not in present:
+            source = os.path.join(home, "mounts", str(number))
+            _source(source, destination, config)
+            mounts.append({"destination": destination, "type": "bind", "source": source, "options": ["bind", "rprivate"]})
+    config["mounts"] = mounts
+    linux = config["linux"] = config.get("linux") or {}
+    for namespace in linux.get("namespaces") or ():
+        if namespace["type"] == "network" and not namespace.get("path"):
+            namespace["path"] = os.path.join(home, "net")
+            _network(namespace["path"], linux.get("sysctl") or {})
+    open(criu_conf(home), "w").close()
+    config["annotations"] = {**(config.get("annotations") or {}), "org.criu.config": criu_conf(home)}
+
+
+def criu_conf(home: str) -> str:
+    """Return the file that CRIU reads besides what runc tells it. Empty but for the time of a call that needs more."""
+    return os.path.join(home, "criu.conf")
+
+
+def release(home: str) -> None:
+    """Let go of what `give` has mounted."""
+    for name in ("net", "shm"):
+        with suppress(OSError):
+            system.call("umount2", os.path.join(home, name).encode(), system.MNT_DETACH)
+
+
+def _is_bind(mount: Config) -> bool:
+    return mount.get("type") == "bind" or bool({"bind", "rbind"} & set(mount.get("options") or ()))
+
+
+def _shared_memory(asked: Config, source: str) -> Config:
+    options = list(asked.get("options") or ())
+    data = ",".join(one for one in options if one.partition("=")[0] in ("mode", "size", "nr_inodes", "uid", "gid"))
+    flags = system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC
+    os.mkdir(source)
+    system.call("mount", b"shm", source.encode(), b"tmpfs", flags, data.encode())
+    kept = [one for one in options if one in ("nosuid", "noexec", "nodev", "ro")]
+    return {"destination": "/dev/shm", "type": "bind", "source": source, "options": ["bind", "rprivate", *kept]}
+
+
+def _source(path: str, destination: str, config: Config) -> None:
+    if destination not in FILES and destination != "/run/.containerenv":
+        os.mkdir(path)
+        return
+    resolver = ""
+    with suppress(OSError), open("/etc/resolv.conf") as file:
+        resolver = file.read()
+    with open(path, "w") as file:
+        file.write(FILES.get(destination, "").format(hostname=config.get("hostname", ""), resolver=resolver))
+    os.chmod(path, 0o644)
+
+
+def _network(path: str, settings: dict[str, Any]) -> None:
+    """Make a network namespace with a name: CRIU puts a process into one that it finds; the engine connects it."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY)
+    open(path, "w").close()
+    system.call("unshare", system.CLONE_NEWNET)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # runc leaves `lo` down in one that has a name
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+        for name, value in settings.items():  # runc sets them at `create` only: a restore would go without
+            if name.startswith("net."):
+                with open("/proc/sys/" + name.replace(".", "/"), "w") as file:
+                    file.write(str(value))
+        system.call("mount", b"/proc/self/ns/net", path.encode(), None, system.MS_BIND, None)
+    finally:
+        system.call("setns", own, system.CLONE_NEWNET)
+        os.close(own)
