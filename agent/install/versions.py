@@ -8,7 +8,6 @@ not the current one and no container of it lives.
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
 import os
 import shutil
@@ -19,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import reconciler
-from agent import runtime
 from agent.install import machine as machines
 from agent.install.machine import Machine
+from agent.runtime import pack
 from reconciler import errors
 from reconciler.seams import durable
 
