@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.lab import ability, cache
+from tests.lab import ability, cache, seed
 
 
 def main(arguments: list[str]) -> int:
     """Builds, or says why not and what mends it."""
     try:
         built = cache.ensure(cache.tell)
+        seed.ensure(built)
     except ability.LabUnable as error:
         print(f"perdure: no lab: {error}", file=sys.stderr)
         return int("--when-able" not in arguments or os.environ.get("CI") == "true")

@@ -46,6 +46,11 @@ class Cache:
         """The `lowerdir` of a node's overlay."""
         return ":".join(str(self.layer(name)) for name in recipe.NODE)
 
+    @property
+    def seed(self) -> Path:
+        """What a new dockerd's data directory starts from, where it is made: see seed.py."""
+        return self.place / "docker"
+
     def image(self, tag: str) -> Path:
         """The archive of one image, as `docker load` and `ctr images import` read it."""
         return self.place / "images" / (tag.replace("/", "_").replace(":", "_") + ".tar")
@@ -59,9 +64,9 @@ def ready() -> Cache | None:
 
 def ensure(say: Say = lambda line: None) -> Cache:
     """Builds what is missing, or waits for the one who builds it. Raises ability.LabUnable where a tool is missing."""
+    ability.install_tools(say)
     if found := ready():
         return found
-    ability.install_tools(say)
     with _locked():
         if found := ready():
             return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Docker:
     def start(self) -> Docker:
         """Starts it, waits until it answers, and gives it its images."""
         self.configure(self.options)
+        self._seed()
         self.node.path("/run/docker.pid").unlink(missing_ok=True)
         self.daemon = self.node.daemon(["dockerd"], log=LOG)
         self.ready()
@@ -97,6 +99,12 @@ class Docker:
                 loading = self.node.popen(["docker", "load", "--quiet"], stdin=archive)
                 output, _ = loading.communicate(timeout=PATIENCE)
             assert loading.returncode == 0, f"{self.node.name}: docker load of {tag}: {output}"
+
+    def _seed(self) -> None:
+        """Links the images into a new data directory: a moment instead of seconds."""
+        data = self.node.disk / "data/var/lib/docker"
+        if self.images and self.cache.seed.exists() and not (data / "image").exists():
+            subprocess.run(["cp", "--archive", "--link", f"{self.cache.seed}/.", str(data)], check=True)
 
     def clean(self) -> None:
         """Removes every container and the volumes and networks that nothing uses."""

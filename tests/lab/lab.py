@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.lab import ability, cache, slots, swarm
-from tests.lab.node import Node, Running
+from tests.lab.node import Node, Place, Running
 from tests.lab.stores import INSIDE, Store
 from tests.lab.swarm import Swarm
 
@@ -52,7 +52,11 @@ class Lab:
         self._stream = ours.makefile("rwb")
         self.shared = self._slot.folder / "shared"
         """A folder that every node sees at /srv/lab; files that the tests lay here are there at once."""
-        self._hear()
+        try:
+            self._hear()
+        except ability.LabUnable:
+            self.close()
+            raise
 
     def __enter__(self) -> Lab:
         return self
@@ -90,7 +94,8 @@ class Lab:
         name = name or f"node{index}"
         if not NAME.fullmatch(name) or name in self.nodes or name == "shared":
             raise ValueError(f"{name!r} is no free name for a node: lower-case letters, digits and dashes")
-        node = Node(name, index, self._slot.address(index), power=self, cache=self.cache, binds=[*_ours(), *binds])
+        place = Place(index=index, address=self._slot.address(index), disk=self._slot.folder / name)
+        node = Node(name, place, power=self, cache=self.cache, binds=[*_ours(), *binds])
         node.start()
         self.nodes[name] = node
         return node
@@ -175,7 +180,7 @@ with tarfile.open(sys.argv[1]) as archive:
     def _hear(self) -> dict[str, Any]:
         line = self._stream.readline()
         if not line:
-            raise ability.LabUnable("the lab's supervisor has ended")
+            raise ability.LabUnable("the lab's supervisor has ended: may this root make namespaces and mounts (CAP_SYS_ADMIN)?")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ability.LabUnable(answer["error"])

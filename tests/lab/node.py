@@ -53,6 +53,15 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What is a node's own on the outer machine."""
+
+    index: int
+    address: str
+    disk: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
     """A process that runs in a node on its own: a child of the node's init, not of the tests."""
 
@@ -84,10 +93,12 @@ class Daemon:
 class Node:
     """Made by `Lab.node`. Its disk outlives `kill` and `restart`; /run, /tmp and its processes do not."""
 
-    def __init__(self, name: str, index: int, address: str, *, power: Power, cache: Cache, binds: Sequence[Path]) -> None:
+    def __init__(self, name: str, place: Place, *, power: Power, cache: Cache, binds: Sequence[Path]) -> None:
         self.name = name
-        self.index = index
-        self.address = address
+        self.index = place.index
+        self.disk = place.disk
+        """Where the outer machine keeps it: `upper` is its root's own part, `data` the engines' directories."""
+        self.address = place.address
         """Its IPv4 address, which the other nodes and the outer machine reach."""
         self.binds = tuple(binds)
         self._power = power

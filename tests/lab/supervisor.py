@@ -46,7 +46,7 @@ class Supervisor:
         self._links: dict[str, str] = {}
         self._shared = slot.folder / "shared"
 
-    def begin(self) -> None:
+    def begin(self) -> Answer:
         """Makes the network that joins the nodes, and the folder through which mounts reach them."""
         bridge, address = self._slot.bridge, self._slot.address(254)
         _run("ip", "link", "add", bridge, "type", "bridge")
@@ -55,6 +55,7 @@ class Supervisor:
         self._shared.mkdir()
         _run("mount", "--bind", str(self._shared), str(self._shared))
         _run("mount", "--make-shared", str(self._shared))
+        return {}
 
     def start(self, name: str, index: int, binds: list[str]) -> Answer:
         """Boots a node; answers its init's process id on the outer machine."""
@@ -172,7 +173,7 @@ def _run(*command: str) -> None:
 
 
 def serve(supervisor: Supervisor, connection: socket.socket, parent: int) -> None:
-    """Answers requests until the connection closes or the parent has ended."""
+    """Makes the lab, then answers requests until the connection closes or the parent has ended."""
     verbs: dict[str, Callable[..., Answer]] = {
         "start": supervisor.start,
         "stop": supervisor.stop,
@@ -180,21 +181,23 @@ def serve(supervisor: Supervisor, connection: socket.socket, parent: int) -> Non
         "mount": supervisor.mount,
         "unmount": supervisor.unmount,
     }
-    with connection.makefile("rwb") as stream:
-        stream.write(b"{}\n")  # the lab is there
-        stream.flush()
+    with connection.makefile("rb") as stream:
+        _answer(connection, supervisor.begin, {})
         while True:
             ready, _, _ = select.select([connection.fileno(), parent], [], [])
             line = b"" if parent in ready else stream.readline()
             if not line:
                 return
             request: dict[str, Any] = json.loads(line)
-            try:
-                answer = verbs[request.pop("verb")](**request)
-            except (ability.LabUnable, AssertionError, OSError) as error:
-                answer = {"error": str(error)}
-            stream.write(json.dumps(answer).encode() + b"\n")
-            stream.flush()
+            _answer(connection, verbs[request.pop("verb")], request)
+
+
+def _answer(connection: socket.socket, verb: Callable[..., Answer], request: dict[str, Any]) -> None:
+    try:
+        answer = verb(**request)
+    except (ability.LabUnable, AssertionError, OSError) as error:
+        answer = {"error": str(error)}
+    connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def main() -> None:
@@ -209,7 +212,6 @@ def main() -> None:
     supervisor = Supervisor(Slot(number=int(number), folder=Path(folder)), lower)
     try:
         if watch >= 0:
-            supervisor.begin()
             with suppress(OSError), socket.socket(fileno=os.dup(0)) as connection:
                 serve(supervisor, connection, watch)
     finally:
