@@ -28,8 +28,8 @@ FOLDER = "/usr/local/lib/perdure"
 LINK = "/usr/local/bin/perdure-runc"
 """Leads to the current version, for people and for engines that are configured by hand."""
 
-PROGRAM = "perdure-runc"
-"""The runtime; what it needs, the other files of `agent.runtime`, lies beside it."""
+PROGRAM = pack.PROGRAM
+"""The runtime; the file of Python that it needs lies beside it."""
 
 CRIU = "criu"
 """The criu build beside them. runc looks for this name."""
@@ -81,8 +81,7 @@ class Use:
 
 def made(criu: bytes) -> Version:
     """Return the version that this package and that criu build make."""
-    entries = [entry for entry in importlib.resources.files(runtime).iterdir() if entry.is_file()]
-    files = {entry.name: entry.read_bytes() for entry in entries if entry.name != "__init__.py"} | {CRIU: criu}
+    files = pack.files() | {CRIU: criu}
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
