@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from reconciler import apply, config, loop, observe, registry, sweep
 from reconciler.cli import bell, compose, pacing
-from reconciler.contracts import link
+from reconciler.contracts import link, target
+from reconciler.core import model
 from reconciler.ledger import joins
 from reconciler.link import authority, switchboard
 from reconciler.seams import clock, durable
@@ -49,7 +50,7 @@ class Running:
         self.source = pacing.Paced(place.source, given.loop.poll, time)
         limits = compose.budgets(given.loop)
         shared = Books(self.board, time, SILENCE)
-        adapters = registry.Registry(lambda spec: HostsTarget(spec, shared), compose.stores(given))
+        adapters = registry.Registry(lambda spec: _target(spec, given, shared, time), compose.stores(given))
         self.sweeper = sweep.Sweeper(adapters, time)
         self.parts = loop.Parts(
             instance=given.instance,
@@ -97,6 +98,17 @@ class Running:
     def _heard(self) -> None:
         self._changed.set()
         self._ring.ring()
+
+
+def _target(declared: model.TargetSpec, given: config.Settings, shared: Books, time: clock.System) -> target.Target:
+    """Return the adapter of a target. What talks to a Swarm is loaded only where there is one."""
+    if declared.swarm is None:
+        return HostsTarget(declared, shared)
+    from reconciler.targets.swarm.managers import Managers
+    from reconciler.targets.swarm.services import SwarmTarget
+
+    managers = Managers(declared.swarm, compose.key_folder(given), time)
+    return SwarmTarget(declared.name, given.instance, shared, managers)
 
 
 def silent_hosts(heard: Mapping[str, link.Heard], now: float) -> frozenset[str]:

@@ -51,8 +51,14 @@ def _store(root: dict[str, Any], origin: model.Origin) -> model.StoreSpec:
 
 
 def _target(root: dict[str, Any], origin: model.Origin) -> model.TargetSpec:
-    selector = root["spec"]["hosts"].get("selector", {})
-    return model.TargetSpec(name=root["metadata"]["name"], selector=dict(selector), origin=origin)
+    spec = root["spec"]
+    selector = spec.get("hosts", {}).get("selector", {})
+    swarm = _swarm(spec["swarm"]) if "swarm" in spec else None
+    return model.TargetSpec(name=root["metadata"]["name"], selector=dict(selector), swarm=swarm, origin=origin)
+
+
+def _swarm(fields: dict[str, Any]) -> model.SwarmSpec:
+    return model.SwarmSpec(host=fields["host"], others=tuple(fields.get("others", ())), tls=fields.get("tls", ""))
 
 
 def _pool(root: dict[str, Any], origin: model.Origin) -> model.PoolSpec:

@@ -71,6 +71,17 @@ def _named(kind: str) -> Callable[[World, model.ObjectRef, Document, Use], _Answ
     return look_up
 
 
+def _target(everything: World, ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
+    missing = _named("Target")(everything, ref, document, use)
+    target, job = everything.targets.get(use.text), document.value
+    if missing is not None or target is None or target.swarm is None or not isinstance(job, model.Job) or job.workload.image:
+        return missing
+    return (
+        f"spec.target: {wording.show(use.text)} is a Swarm, which runs containers, and this Job is a plain process",
+        "give the workload an image, or name a Target of hosts",
+    )
+
+
 def _depends_on(everything: World, ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
     known = everything.jobs.get(ref.tenant, set())
     if use.text in known:
@@ -98,11 +109,18 @@ def _job(everything: World, _ref: model.ObjectRef, _document: Document, use: Use
     return f"spec.job: tenant {tenant} has no Job {wording.show(name)}", fix
 
 
-def _engine(everything: World, _ref: model.ObjectRef, _document: Document, use: Use) -> _Answer:
+def _engine(everything: World, _ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
     if use.text != "none" and not everything.names.get("Store"):
         return (
             f"spec.checkpoint.engine: {use.text} needs a Store, and none is declared",
             "declare a Store, or write engine: none",
+        )
+    on = _first(document, "target")
+    target = everything.targets.get(on.text) if on is not None else None
+    if use.text == "application" and target is not None and target.swarm is not None:
+        return (
+            "spec.checkpoint.engine: application needs folders of the host, which containers on a Swarm do not see",
+            "use criu or none, or name a Target of hosts",
         )
     return None
 
@@ -172,7 +190,7 @@ def _problem(ref: model.ObjectRef, document: Document, use: Use, answer: tuple[s
 
 
 _TABLE: dict[str, Callable[[World, model.ObjectRef, Document, Use], _Answer]] = {
-    "target": _named("Target"),
+    "target": _target,
     "pool": _named("Pool"),
     "store": _named("Store"),
     "engine": _engine,
@@ -188,7 +206,7 @@ _TABLE: dict[str, Callable[[World, model.ObjectRef, Document, Use], _Answer]] = 
 _BELOW_CODE = frozenset({"entrypoint", "requirements"})
 """Roles whose answer depends on the code's path too."""
 
-_OWN = frozenset({"secrets", "dependsOn", "job"})
+_OWN = frozenset({"target", "engine", "secrets", "dependsOn", "job"})
 """Roles whose answer depends on the document."""
 
 

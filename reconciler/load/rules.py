@@ -29,7 +29,7 @@ NOT_YET: dict[str, tuple[tuple[Path, str, str], ...]] = {
     "Job": (),
     "Checkpoint": (),
     "Store": tuple((("spec", name), "", "use spec.path") for name in ("s3", "gcs")),
-    "Target": tuple((("spec", name), "", "use spec.hosts") for name in ("kubernetes", "swarm")),
+    "Target": ((("spec", "kubernetes"), "", "use spec.hosts or spec.swarm"),),
     "Pool": (
         *((("spec", "provider"), name, "use static") for name in ("gcp", "aws", "vast")),
         *(
@@ -173,6 +173,44 @@ def _not_its_own_dependency(root: Any) -> Iterator[Violation]:
             )
 
 
+def _one_kind_of_target(root: Any) -> Iterator[Violation]:
+    spec = places.value(root, ("spec",))
+    if not isinstance(spec, dict):
+        return
+    kinds = [name for name in ("hosts", "swarm") if name in spec]
+    if not kinds and "kubernetes" not in spec:
+        yield Violation(
+            path=("spec",),
+            at_key=True,
+            message="spec does not say what the Target is",
+            fix="add hosts: {}, or swarm with a host",
+        )
+    elif len(kinds) > 1:
+        yield Violation(
+            path=("spec", "swarm"),
+            at_key=True,
+            message="spec has hosts and swarm, and a Target is one of them",
+            fix="declare two Targets",
+        )
+
+
+def _tls_for_tcp(root: Any) -> Iterator[Violation]:
+    """Whoever reaches a manager's API is root on every node: over a network it is never spoken without keys on both sides."""
+    path: Path = ("spec", "swarm")
+    swarm = places.value(root, path)
+    if not isinstance(swarm, dict) or "tls" in swarm:
+        return
+    addresses = [((*path, "host"), swarm.get("host"))]
+    addresses += [((*path, "others", index), each) for index, each in enumerate(_items(root, (*path, "others")))]
+    for where, address in addresses:
+        if isinstance(address, str) and address.startswith("tcp://"):
+            yield Violation(
+                path=where,
+                message=f"{places.dotted(where)}: over tcp anybody could command the Swarm",
+                fix="add tls with the name of a key pair, or use unix:///run/docker.sock on a manager",
+            )
+
+
 def _items(root: Any, path: Path) -> list[Any]:
     found = places.value(root, path)
     return found if isinstance(found, list) else []
@@ -191,7 +229,7 @@ TABLE: dict[str, tuple[Rule, ...]] = {
     ),
     "Checkpoint": (),
     "Store": (),
-    "Target": (),
+    "Target": (_one_kind_of_target, _tls_for_tcp),
     "Pool": (),
 }
 """Kind → its rules, in the order of the fields they read."""

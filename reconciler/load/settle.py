@@ -56,6 +56,8 @@ def freeze_unread(
             world.know(ref)
             if isinstance(value, model.StoreSpec):
                 world.stores[value.name] = value
+            elif isinstance(value, model.TargetSpec):
+                world.targets[value.name] = value
     return tuple(sorted(reasons.keys() | vague.keys()))
 
 

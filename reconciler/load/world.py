@@ -27,6 +27,7 @@ class World:
     jobs: dict[str, set[str]] = field(default_factory=dict)
     """Tenant → names of Jobs, likewise."""
     stores: dict[str, model.StoreSpec] = field(default_factory=dict)
+    targets: dict[str, model.TargetSpec] = field(default_factory=dict)
     _paths: frozenset[str] = frozenset()
     _ids: dict[str, str | None] = field(default_factory=dict)
 
@@ -99,6 +100,8 @@ def _declare(world: World, ref: model.ObjectRef, document: Document) -> None:
         )
     elif isinstance(document.value, model.StoreSpec):
         world.stores[ref.name] = document.value
+    elif isinstance(document.value, model.TargetSpec):
+        world.targets[ref.name] = document.value
 
 
 def all_names(tenants: Mapping[str, Iterable[str]]) -> list[str]:
