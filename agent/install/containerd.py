@@ -80,9 +80,8 @@ class Containerd:
         path = (*_options(_version(machine, where, text)), "BinaryName")
         forget = Edit(path=where + edits.ORIGINAL, before=kept, after=None)
         base = (kept or b"").decode("utf-8", "replace")
-        first = self._first(machine, where, base, current)
-        same = first is not None and tomltext.parsed(where, first) == tomltext.parsed(where, text)
-        after = kept if same else tomltext.assigned(where, text, path, runc).encode()
+        untouched = text == self._first(machine, where, base, current)
+        after = kept if untouched else tomltext.assigned(where, text, path, runc).encode()
         return Change(edits=(Edit(path=where, before=text.encode(), after=after), forget))
 
     def _first(self, machine: Machine, where: str, base: str, program: str) -> str | None:
@@ -157,8 +156,8 @@ def _version(machine: Machine, where: str, text: str) -> int:
     """Return the version of a configuration; of a new one, what this containerd writes. Raises `errors.Refused`."""
     if not text.strip():
         answer = machine.run([machines.find(machine, "containerd") or "containerd", "--version"])
-        words = [word.lstrip("v") for word in answer.out.split()]
-        return 2 if any(word.startswith("1.") for word in words) else 3
+        release = answer.out.split()[2:3]  # containerd github.com/containerd/containerd/v2 v2.1.9 <commit>
+        return 2 if release and release[0].lstrip("v").startswith("1.") else 3
     version = tomltext.parsed(where, text).get("version", 1)
     if version not in SECTIONS:
         known = " and ".join(map(str, SECTIONS))

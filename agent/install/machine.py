@@ -188,17 +188,29 @@ def find(machine: Machine, program: str) -> str:
 
 
 def processes(machine: Machine) -> Iterator[Process]:
-    """Yield every process, in the order of their ids. One that ends meanwhile is left out."""
+    """Yield every process, in the order of their ids. One that ends meanwhile is left out, and so are those of nested machines:
+    containers have process ids of their own, and an engine in one is not this machine's.
+    """
     proc = at(machine, "/proc")
+    own = _numbering(proc / "self")
     for pid in sorted(int(entry.name) for entry in proc.glob("[0-9]*") if entry.name.isdigit()):
         folder = proc / str(pid)
         with suppress(OSError):
+            if _numbering(folder) != own:
+                continue
             words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
             user = _user((folder / "status").read_text(encoding="utf-8", errors="replace"))
             where = ""
             with suppress(OSError):
                 where = os.readlink(folder / "cwd")
             yield Process(pid=pid, user=user, words=tuple(os.fsdecode(word) for word in words), folder=where)
+
+
+def _numbering(process: Path) -> str:
+    """Return the namespace in which a process has its id; empty where that cannot be told."""
+    with suppress(OSError):
+        return os.readlink(process / "ns" / "pid")
+    return ""
 
 
 def _user(status: str) -> int:
@@ -208,10 +220,7 @@ def _user(status: str) -> int:
 
 
 def daemon(machine: Machine, name: str, pid_file: str) -> Process | None:
-    """Return the process of a service by its pid file; where there is none, root's first process of that name.
-
-    The file comes first because containers of nested engines show in /proc too.
-    """
+    """Return the process of a service by its pid file; where there is none, root's first process of that name."""
     every = [each for each in processes(machine) if each.name == name]
     number = text(machine, pid_file).strip()
     if number.isdigit():

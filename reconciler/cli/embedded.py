@@ -48,6 +48,7 @@ def options(given: config.Settings, data: Path, keys: Path) -> service.Options:
         cpu=given.agents.cpu,
         memory=given.agents.memory,
         user=given.agents.user,
+        docker=given.agents.docker,
         secrets=Path(given.keys.secrets) if given.keys.secrets else data / "secrets",
         keys=keys,
     )
@@ -64,3 +65,12 @@ def log(data: Path, ref: spec.AttemptRef, offset: int, limit: int) -> tuple[int,
             if found:
                 return at, found
     return offset, b""
+
+
+def prerequisites() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (subject, state, text, remedy) of everything that this machine needs to take checkpoints of containers."""
+    from agent.install import machine
+    from agent.install import prerequisites as needed
+
+    for found in needed.examine(machine.System()):
+        yield found.subject, found.state, found.text, found.remedy

@@ -200,7 +200,8 @@ def test_rootless_docker_is_refused(tree: Tree) -> None:
 
 def test_a_dockerd_in_a_container_is_not_the_machines_own(tree: Tree) -> None:
     tree.docker_engine("{}")
-    tree.process(400, ["dockerd", "--userns-remap=default"])
+    (tree.root / "run/docker.pid").unlink()
+    tree.process(400, ["dockerd", "--userns-remap=default"], numbering=2)
     installing.install(tree, OPTIONS)
     assert tree.reloads == [500]
 
@@ -396,7 +397,7 @@ def test_there_is_nothing_to_upgrade(tree: Tree) -> None:
 def test_a_damaged_version_is_put_again(tree: Tree) -> None:
     tree.docker_engine("{}")
     done = installing.install(tree, OPTIONS)
-    tree.write(f"{versions.FOLDER}/{done.version}/perdure_runc.py", "cut")
+    tree.write(f"{versions.FOLDER}/{done.version}/perdure_runc.pyz", "cut")
     assert installing.install(tree, OPTIONS).put
     assert tree.read(f"{versions.FOLDER}/{done.version}/perdure_runc.py") != "cut"
 

@@ -22,8 +22,11 @@ class Tree(Fake):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
+        (root / "proc/self/ns").mkdir(parents=True)
+        (root / "proc/self/ns/pid").symlink_to("pid:[1]")
         self.write("/etc/os-release", 'ID=debian\nVERSION_ID="13"\n')
         self.binary("runc", lambda words: Answer(status=0, out=FEATURES if words[0] == "features" else "runc version 1.1.15\n"))
+        self.binary("python3", folder="/usr/bin")
         self.binary("criu", lambda words: Answer(status=0, out="Version: 4.1.1\n" if "--version" in words else "Looks good.\n"))
         self.on_reload = lambda pid: self.reread()
         self.dockerd = lambda: self.info
@@ -44,17 +47,14 @@ class Tree(Fake):
         self.write(f"{folder}/{name}", f"\x7fELF {name}", 0o755)
         self.programs[name] = program
 
-    def process(self, pid: int, words: Sequence[str], user: int = 0, folder: str = "/") -> None:
+    def process(self, pid: int, words: Sequence[str], user: int = 0, folder: str = "/", numbering: int = 1) -> None:
         self.write(f"/proc/{pid}/cmdline", "".join(f"{word}\0" for word in words))
         self.write(f"/proc/{pid}/status", f"Name:\tx\nUid:\t{user}\t{user}\t{user}\t{user}\n")
-        link = self.root / "proc" / str(pid) / "cwd"
-        link.unlink(missing_ok=True)
-        link.symlink_to(folder)
-
-    def end(self, pid: int) -> None:
-        for entry in (self.root / "proc" / str(pid)).iterdir():
-            entry.unlink()
-        (self.root / "proc" / str(pid)).rmdir()
+        for name, target in (("cwd", folder), ("ns/pid", f"pid:[{numbering}]")):
+            link = self.root / "proc" / str(pid) / name
+            link.parent.mkdir(exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
 
     def docker_engine(self, config: str | None = None, flags: Sequence[str] = (), *, running: bool = True) -> None:
         """Docker from the distribution; its dockerd refuses what is no JSON, and keeps what it does not find any more."""
