@@ -1,4 +1,4 @@
-"""What `contracts.target.Target` promises, of the fake and of plain hosts over a fake link."""
+"""What `contracts.target.Target` promises, of the fake, of plain hosts over a fake link, and of a fake Swarm besides."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from typing import Protocol
 
 import pytest
 
-from reconciler.contracts import target
+from reconciler.contracts import swarm, target
 from reconciler.core import model, observed, settle, spec
 from reconciler.link import fake as fake_link
 from reconciler.targets import books, fake, hosts
+from reconciler.targets.swarm import fake as fake_swarm
+from reconciler.targets.swarm import services
 from tests.link.site import attempt
 from tests.targets.hands import Clock, Host
 
 AT = 1_000_000.0
 RUN = spec.Assignment(spec=attempt())
 REF = RUN.spec.ref
-STOP = dataclasses.replace(RUN, want=spec.Want.STOP)
 
 
 class World(Protocol):
     """One implementation with a host "a" that is heard."""
+
+    kind: str
+    run: spec.Assignment
+    """An attempt as the plan makes it for this kind of target."""
 
     @property
     def target(self) -> target.Target: ...
@@ -39,11 +44,18 @@ class World(Protocol):
         """Let it be heard again."""
 
 
+def stopped(world: World) -> spec.Assignment:
+    return dataclasses.replace(world.run, want=spec.Want.STOP)
+
+
 class HostsWorld:
+    kind = "hosts"
+    run = RUN
+
     def __init__(self) -> None:
         self.clock = Clock()
         self.link = fake_link.FakeLink(self.clock)
-        self.target = hosts.HostsTarget(model.TargetSpec(name="plain"), books.Books(self.link, self.clock))
+        self.target: target.Target = hosts.HostsTarget(model.TargetSpec(name="plain"), books.Books(self.link, self.clock))
         self.host = Host(self.link, "a")
         self.host.report()
 
@@ -61,7 +73,25 @@ class HostsWorld:
         self.host.obey()
 
 
+class SwarmWorld(HostsWorld):
+    """Like plain hosts, with a node of a fake Swarm that the host's machine is."""
+
+    kind = "swarm"
+    run = spec.Assignment(
+        spec=dataclasses.replace(RUN.spec, created_by=spec.Creator.ENGINE, workload=model.Workload(image="i"))
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.managers = fake_swarm.FakeSwarm(swarm.Node(id="n1", cpu=4000, memory=2**33))
+        self.target = services.SwarmTarget("plain", "test", books.Books(self.link, self.clock), self.managers)
+        self.host.report(facts={"swarm.node": "n1"})
+
+
 class FakeWorld:
+    kind = "hosts"
+    run = RUN
+
     def __init__(self) -> None:
         self.clock = Clock()
         self.target = fake.FakeTarget("plain", self.clock, lambda _: fake.Program(steps=3))
@@ -82,7 +112,7 @@ class FakeWorld:
         self.host.silent = False
 
 
-@pytest.fixture(params=[FakeWorld, HostsWorld], ids=["fake", "hosts"])
+@pytest.fixture(params=[FakeWorld, HostsWorld, SwarmWorld], ids=["fake", "hosts", "swarm"])
 def world(request: pytest.FixtureRequest) -> World:
     made: World = request.param()
     return made
@@ -93,33 +123,32 @@ Result = settle.Result
 
 def test_it_says_what_it_can(world: World) -> None:
     can = world.target.capabilities()
-    assert can.kind == "hosts"
-    assert model.EngineName.APPLICATION in can.engines
-    assert model.EngineName.CRIU not in can.engines
+    assert can.kind == world.kind
+    assert model.EngineName.NONE in can.engines
     assert not can.places_itself
 
 
 def test_a_heard_host_is_listed(world: World) -> None:
     view = world.target.observe(AT)
-    assert (view.name, view.known) == ("plain", True)
+    assert (view.name, view.known) == ("plain", True), view.error
     assert view.hosts["a"].silent_since is None
     assert view.hosts["a"].seen_at == AT
     assert view.items == {}
 
 
 def test_an_attempt_is_created_once(world: World) -> None:
-    assert world.target.apply(RUN).result is Result.CREATED
-    assert world.target.apply(RUN).result is Result.UNCHANGED
+    assert world.target.apply(world.run).result is Result.CREATED
+    assert world.target.apply(world.run).result is Result.UNCHANGED
     world.work()
-    assert world.target.apply(RUN).result is Result.UNCHANGED
+    assert world.target.apply(world.run).result is Result.UNCHANGED
     item = world.target.observe(AT).items[REF]
-    assert (item.host, item.want, item.spec) == ("a", spec.Want.RUN, RUN.spec)
+    assert (item.host, item.want, item.spec) == ("a", spec.Want.RUN, world.run.spec)
 
 
 def test_what_stands_is_adopted_and_changed(world: World) -> None:
-    world.target.apply(RUN)
+    world.target.apply(world.run)
     world.work()
-    changed = dataclasses.replace(RUN, spec=dataclasses.replace(RUN.spec, timeout=60.0))
+    changed = dataclasses.replace(world.run, spec=dataclasses.replace(world.run.spec, timeout=60.0))
     assert world.target.apply(changed).result is Result.CHANGED
     world.work()
     item = world.target.observe(AT).items[REF]
@@ -128,27 +157,27 @@ def test_what_stands_is_adopted_and_changed(world: World) -> None:
 
 
 def test_a_stopped_attempt_ends(world: World) -> None:
-    world.target.apply(RUN)
+    world.target.apply(world.run)
     world.work()
-    assert world.target.apply(STOP).result is Result.CHANGED
+    assert world.target.apply(stopped(world)).result is Result.CHANGED
     world.work()
     assert world.target.observe(AT).items[REF].state is observed.ItemState.ENDED
 
 
 def test_an_attempt_without_a_host_is_refused(world: World) -> None:
-    nowhere = dataclasses.replace(RUN, spec=dataclasses.replace(RUN.spec, host=""))
+    nowhere = dataclasses.replace(world.run, spec=dataclasses.replace(world.run.spec, host=""))
     assert world.target.apply(nowhere).result is Result.REFUSED
 
 
 def test_an_unknown_host_is_not_an_absent_one(world: World) -> None:
-    elsewhere = dataclasses.replace(RUN, spec=dataclasses.replace(RUN.spec, host="nobody"))
+    elsewhere = dataclasses.replace(world.run, spec=dataclasses.replace(world.run.spec, host="nobody"))
     assert world.target.apply(elsewhere).result is Result.UNKNOWN
     assert world.target.delete(REF, "nobody").result is Result.UNKNOWN
     assert world.target.confirm_gone(REF, "nobody") is target.Presence.UNKNOWN
 
 
 def test_deleting_frees_what_ended_and_deleting_again_is_success(world: World) -> None:
-    world.target.apply(RUN)
+    world.target.apply(world.run)
     world.work()
     world.end()
     assert world.target.delete(REF, "a").result is Result.DELETED
@@ -158,7 +187,7 @@ def test_deleting_frees_what_ended_and_deleting_again_is_success(world: World) -
 
 
 def test_a_silent_host_keeps_its_last_state_and_nothing_of_it_is_absent(world: World) -> None:
-    world.target.apply(RUN)
+    world.target.apply(world.run)
     world.work()
     before = world.target.observe(AT).items[REF]
     world.silence()
@@ -180,16 +209,16 @@ def test_a_host_that_speaks_again_is_silent_no_more(world: World) -> None:
 
 
 def test_a_silent_host_answers_nothing(world: World) -> None:
-    world.target.apply(RUN)
+    world.target.apply(world.run)
     world.work()
     world.silence()
-    assert world.target.apply(STOP).result is Result.UNKNOWN
+    assert world.target.apply(stopped(world)).result is Result.UNKNOWN
     assert world.target.delete(REF, "a").result is Result.UNKNOWN
     assert world.target.confirm_gone(REF, "a") is target.Presence.UNKNOWN
 
 
 def test_presence_follows_the_attempt(world: World) -> None:
-    world.target.apply(RUN)
+    world.target.apply(world.run)
     world.work()
     assert world.target.confirm_gone(REF, "a") is target.Presence.PRESENT
     world.end()
