@@ -56,7 +56,8 @@ class Attempt:
         """Return whether nothing is to be done about it now: it runs, has ended, or waits until a step is tried again."""
         if self.step is not None or self.saving is not None:
             return False
-        if entry.assignment.want is spec.Want.RUN and self.look.presence is process.Presence.LIVE:
+        waits = report.waits_for_its_engine(entry, self.look.presence)
+        if entry.assignment.want is spec.Want.RUN and (waits or self.look.presence is process.Presence.LIVE):
             return True
         return now < self.again_at or (entry.stage is journal.Stage.ENDED and entry.assignment.want is not spec.Want.REMOVE)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from agent import journal, places, process, setup
 from reconciler import errors
@@ -31,12 +33,25 @@ class Stores:
             return self._opened[what.store]
 
 
+Site = Callable[[journal.Entry, Callable[[], bool]], engine.Site]
+"""Returns where an attempt lives; the second argument tells whether to stop waiting for its program."""
+
+
 class Checkpointing:
     """Takes and restores."""
 
-    def __init__(self, about: setup.Setup, stores: Stores) -> None:
+    def __init__(
+        self,
+        about: setup.Setup,
+        stores: Stores,
+        site: Site | None = None,
+        made_from: Callable[[journal.Entry], str] = lambda entry: "",
+    ) -> None:
+        """`site` tells where an attempt lives (None: in the folders of a process), `made_from` of which image it is made."""
         self._setup = about
         self._stores = stores
+        self._site = site or self._process
+        self._made_from = made_from
 
     def saved(self, entry: journal.Entry) -> bool:
         """Whether the program has saved something that was not taken yet. Cheap: asked at each look."""
@@ -65,19 +80,32 @@ class Checkpointing:
 
         Raises `errors.Damaged`, `errors.Refused` (foreign, or no such), `errors.Unavailable`; leaves nothing behind then.
         """
-        what = entry.spec
         place = self._setup.places.attempt(entry.ref)
         folders.discard(place.restoring)
-        source, found = self._stores.get(what), self._setup.engines.get(what.checkpoint.engine)
-        if source is None or found is None:
-            raise errors.Refused("there is a checkpoint to restore, but no store or no engine to do it with")
+        with self.opened(entry) as image:
+            self.lay_out(entry, image, place.restoring)
+
+    @contextlib.contextmanager
+    def opened(self, entry: journal.Entry) -> Iterator[store.Image]:
+        """Yield the checkpoint that the attempt continues from. Raises as `restore`."""
+        what = entry.spec
+        source = self._stores.get(what)
+        if source is None:
+            raise errors.Refused("there is a checkpoint to restore, but no store to find it in")
         image = source.open(what.restore)
         try:
             if image.meta.tenant != what.tenant:
                 raise errors.Refused(f"checkpoint {what.restore} belongs to another tenant")
-            found.prepare_restore(image, dataclasses.replace(self._site(entry, lambda: False), restore=place.restoring))
+            yield image
         finally:
             image.close()
+
+    def lay_out(self, entry: journal.Entry, image: store.Image, into: Path) -> None:
+        """Have the engine write an image into a folder that does not exist yet. Raises as `restore`."""
+        found = self._setup.engines.get(entry.spec.checkpoint.engine)
+        if found is None:
+            raise errors.Refused("there is a checkpoint to restore, but no engine to do it with")
+        found.prepare_restore(image, dataclasses.replace(self._site(entry, lambda: False), restore=into))
 
     def unknown(self, entry: journal.Entry) -> tuple[observed.Taken, ...]:
         """Return checkpoints of the attempt that the store has and the entry lacks: an agent was killed between the two.
@@ -107,12 +135,13 @@ class Checkpointing:
             purpose=asked.purpose,
             request=asked.id,
             step=step,
+            image=self._made_from(entry),
         )
         parent = entry.checkpoints[-1].digest if entry.checkpoints else what.restore
         sink = to.writer(meta, parent)
         return Bounded(sink, what.checkpoint.max_size) if what.checkpoint.max_size is not None else sink
 
-    def _site(self, entry: journal.Entry, given_up: Callable[[], bool]) -> engine.Site:
+    def _process(self, entry: journal.Entry, given_up: Callable[[], bool]) -> engine.Site:
         place: places.Attempt = self._setup.places.attempt(entry.ref)
         account = self._setup.account
         return engine.Site(

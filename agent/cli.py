@@ -94,6 +94,7 @@ def join(token: str, name: str, data: Path) -> None:
 @click.option("--user", default="", help="User that runs jobs when the agent is root.  [default: nobody]")
 @click.option("--secrets", type=click.Path(path_type=Path), help="Folder of job secrets.  [default: DATA/secrets]")
 @click.option("--keys", type=click.Path(path_type=Path), help="Folder of key files.  [default: DATA/keys]")
+@click.option("--docker", default="", metavar="SOCKET|none", help="Socket of a container engine.  [default: dockerd's]")
 def run(
     data: Path,
     labels: tuple[str, ...],
@@ -102,6 +103,7 @@ def run(
     user: str,
     secrets: Path | None,
     keys: Path | None,
+    docker: str,
 ) -> int:
     """Serve the reconciler that this host has joined, until Ctrl-C or SIGTERM. Jobs go on; the next start finds them.
 
@@ -123,6 +125,7 @@ def run(
         user=user,
         secrets=secrets,
         keys=keys,
+        docker=docker,
     )
     time = clock.System()
     link = dial.Dial(data, time)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
-from agent import journal, process, workers
+from agent import controller, journal, process, workers
 from reconciler import errors
 from reconciler.contracts import engine, store
 from reconciler.core import observed, spec
@@ -39,6 +41,23 @@ class FakeController:
     """Whether a checkpoint that is asked for comes."""
     unasked: set[spec.AttemptRef] = field(default_factory=set)
     """Attempts that have saved on their own."""
+
+    def offers(self) -> controller.Offers:
+        """Any host has the application engine."""
+        return controller.Offers(engines=("application",))
+
+    def known(self, ref: spec.AttemptRef) -> bool:
+        """Whether an earlier verb has made a process."""
+        return ref in self.presence
+
+    def progress(self, entry: journal.Entry) -> Path:
+        """There is none."""
+        return Path(os.devnull)
+
+    def remarks(self, entry: journal.Entry) -> dict[str, str]:
+        """All is had."""
+        del entry
+        return {}
 
     def look(self, entry: journal.Entry) -> process.Look:
         """Return what the test, or an earlier verb, has made of the process."""

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from agent import (
     accept,
     attempt,
-    cgroups,
     controller,
     due,
     journal,
@@ -121,9 +120,10 @@ class Agent:
             name = self._setup.offer.host
             items = [report.item(self._book.entries[ref], one.seen(), name) for ref, one in self._attempts.items()]
             items += [report.unreadable(ref, why, name) for ref, why in self._book.damaged.items()]
-            troubles = tuple(text for _, text in sorted(self._troubles.items()))
+            has = self._control.offers()
+            troubles = (*(text for _, text in sorted(self._troubles.items())), *has.conditions)
             said = report.state(self._setup.offer, self._book.host, tuple(items), self._boot, troubles)
-            return dataclasses.replace(said, generation=self._generation)
+            return dataclasses.replace(said, generation=self._generation, engines=has.engines, facts=has.facts)
 
     def status(self) -> observed.HostState:
         """Return the host as a person on it wants to see it: with what stands between it and the reconciler."""
@@ -174,11 +174,8 @@ class Agent:
             self._troubles.pop(subject, None)
 
     def _remember(self, entry: journal.Entry) -> attempt.Attempt:
-        one = attempt.Attempt(self._setup.places.attempt(entry.ref).progress, self._clock.monotonic())
-        if said := cgroups.unenforced(self._setup.groups, entry.spec.resources):
-            one.conditions["limits"] = said
-        if any(volume.read_only for volume in entry.spec.workload.volumes):
-            one.conditions["volumes"] = "readOnly of volumes is not enforced on plain hosts"
+        one = attempt.Attempt(self._control.progress(entry), self._clock.monotonic())
+        one.conditions.update(self._control.remarks(entry))
         return one
 
     def _accept(self) -> None:
@@ -189,17 +186,13 @@ class Agent:
             raise errors.Refused(f"assignments of host {newest.host!r} came to host {self._setup.offer.host!r}")
         if newest.generation < host.accepted:
             raise errors.Refused(f"assignments of generation {newest.generation} are older than {host.accepted}, the last ones")
-        for entry in accept.accept(self._book.entries, newest, self._was_started, host.forgotten):
+        for entry in accept.accept(self._book.entries, newest, self._control.known, host.forgotten):
             before = self._book.entries.get(entry.ref)
             self._book.save(entry)
             if before is not None and entry.stage is Stage.STARTED and _bounds(before) != _bounds(entry):
                 self._control.tell(entry)
         self._book.save_host(dataclasses.replace(host, accepted=newest.generation))
         self._heard = newest
-
-    def _was_started(self, ref: spec.AttemptRef) -> bool:
-        found = process.look(self._setup.places.attempt(ref).supervisor)
-        return found.presence is not process.Presence.ABSENT
 
     def _forget_notice(self) -> None:
         host = self._book.host

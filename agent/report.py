@@ -31,6 +31,7 @@ def item(entry: journal.Entry, seen: Seen, host: str) -> observed.Item:
         want=entry.assignment.want,
         host=host,
         spec=entry.spec,
+        ready=waits_for_its_engine(entry, seen.presence),
         started_at=entry.started_at,
         ended_at=entry.ended_at,
         exit=entry.exit,
@@ -41,6 +42,12 @@ def item(entry: journal.Entry, seen: Seen, host: str) -> observed.Item:
         condition="; ".join(text for _, text in sorted(said.items()) if text),
         cadence=seen.cadence,
     )
+
+
+def waits_for_its_engine(entry: journal.Entry, presence: process.Presence) -> bool:
+    """Whether everything is laid out for it, and its engine has not created its container."""
+    engines = entry.spec.created_by is spec.Creator.ENGINE
+    return engines and entry.stage is journal.Stage.STARTED and presence is process.Presence.ABSENT
 
 
 def unreadable(ref: spec.AttemptRef, reason: str, host: str) -> observed.Item:

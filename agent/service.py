@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import account, cgroups, codetree, controller, doorbell, journal, loop, places, setup, sweeping, uplink, workers
+from agent.containers import opening as containers
+from agent.containers import router
 from reconciler import errors
 from reconciler.contracts import clock as clocks
 from reconciler.contracts import store
@@ -48,6 +50,8 @@ class Options:
     """Folder of key files; None: DATA/keys."""
     jobs: Path | None = None
     """Where what jobs see is kept; None: below DATA where the jobs' user can reach that."""
+    docker: str = ""
+    """Socket of the container engine; empty: dockerd's, if it is there; "none": no containers."""
     pace: setup.Pace = field(default_factory=setup.Pace)
 
 
@@ -59,15 +63,20 @@ def opened(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterat
     `errors.Unavailable`.
     """
     with durable.DirectoryLock(options.data, "the agent's data directory"):
-        about = prepare(options, clock)
+        known = containers.told()
+        about = prepare(options, clock, known.criu if known else "")
         book = journal.Journal(about.places)
         book.open(clock.now())
         trees = codetree.CodeTrees(about.places.code, link.archive)
         controller.sweep(about, trees, book, clock.now() - UNUSED)
-        agent = loop.Agent(about, book, link, controller.HostController(about, trees), workers.Threads(WORKERS))
-        sweeping.begin(about, book.entries.values())
+        processes = controller.HostController(about, trees)
+        engine = containers.socket(options.docker)
         try:
-            with doorbell.answered(about.places.socket, agent):
+            with contextlib.ExitStack() as stack:
+                boxes = stack.enter_context(containers.opened(about, book, containers.on(engine), known)) if engine else None
+                agent = loop.Agent(about, book, link, router.Router(processes, boxes), workers.Threads(WORKERS))
+                sweeping.begin(about, book.entries.values())
+                stack.enter_context(doorbell.answered(about.places.socket, agent))
                 yield agent
         finally:
             if about.groups is not None:
@@ -102,8 +111,11 @@ def running(
             thread.join()
 
 
-def prepare(options: Options, clock: clocks.Clock) -> setup.Setup:
-    """Make the folders and find out what this host can do. Raises `errors.UsageError`, `errors.Unavailable`."""
+def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setup:
+    """Make the folders and find out what this host can do. Raises `errors.UsageError`, `errors.Unavailable`.
+
+    `criu` is the program that dumps and restores here; empty: the one in PATH.
+    """
     runs_jobs = account.resolve(options.user)
     try:
         where = places.lay_out(options.data, runs_jobs, options.jobs)
@@ -123,7 +135,10 @@ def prepare(options: Options, clock: clocks.Clock) -> setup.Setup:
         account=runs_jobs,
         groups=cgroups.detect(hashlib.sha256(os.fsencode(where.data)).hexdigest()[:12]),
         clock=clock,
-        engines={model.EngineName.APPLICATION: application.ApplicationEngine(clock)},
+        engines={
+            model.EngineName.APPLICATION: application.ApplicationEngine(clock),
+            model.EngineName.CRIU: containers.engine(criu, where.data / "criu", clock),
+        },
         open_store=lambda config: _open_store(config, keys),
         pace=options.pace,
     )

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent import due, journal, process
+from agent import due, journal, process, report
 from reconciler.core import spec
 
 Presence = process.Presence
@@ -103,6 +103,11 @@ TABLE = (
     Row(when=lambda s: bool(s.hopeless), step=Step.REFUSE, why="it cannot be started"),
     Row(when=_at(Stage.ACCEPTED), step=Step.PREPARE, why="it was accepted"),
     Row(when=_at(Stage.PREPARED), step=Step.RESTORE, why="its folders are ready"),
+    Row(
+        when=lambda s: report.waits_for_its_engine(s.entry, s.presence),
+        step=Step.REST,
+        why="its engine creates its container, once the reconciler has asked for it",
+    ),
     Row(when=_at(Stage.RESTORED, Stage.STARTED), step=Step.START, why="everything is ready, and nothing runs"),
 )
 """First match wins; every situation matches one."""

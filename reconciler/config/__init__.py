@@ -61,6 +61,8 @@ class AgentSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     """User that runs jobs when the agent is root; empty: "nobody"."""
+    docker: str = ""
+    """Socket of the embedded agent's container engine; empty: dockerd's, if it is there; "none": no containers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

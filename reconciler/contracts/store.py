@@ -27,6 +27,8 @@ class Meta:
     purpose: spec.Purpose = spec.Purpose.TIMER
     request: str = ""
     step: int | None = None
+    image: str = ""
+    """What a container was made from: the image as its registry knows it, else its id where it was made; empty: no container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

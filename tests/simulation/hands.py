@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import journal, refusal
+from agent import controller, journal, refusal
 from agent import process as processes
 from reconciler import errors
 from reconciler.contracts import engine, store
@@ -26,6 +28,22 @@ class Hands:
         self._owner = owner
         self._host = owner.host
         self._world = owner.world
+
+    def offers(self) -> controller.Offers:
+        """Return what any host has."""
+        return controller.Offers(engines=("application",))
+
+    def known(self, ref: spec.AttemptRef) -> bool:
+        """No entry is damaged here."""
+        return False
+
+    def progress(self, entry: journal.Entry) -> Path:
+        """Steps are told otherwise."""
+        return Path(os.devnull)
+
+    def remarks(self, entry: journal.Entry) -> dict[str, str]:
+        """Nothing is remarkable."""
+        return {}
 
     def look(self, entry: journal.Entry) -> processes.Look:
         """Return what the supervisor's files say."""

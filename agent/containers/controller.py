@@ -1,0 +1,327 @@
+"""The verbs of an attempt that is a container. Each is idempotent, so that a step cut short by a crash is simply done again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from agent import checkpointing, controller, journal, kept, logs, process, refusal, secretfiles, setup
+from agent.containers import body, books, exits, images, interposed, output, room, seam, sites, view
+from reconciler import errors
+from reconciler.contracts import engine
+from reconciler.core import container, model, observed, spec
+from reconciler.engines import folder as folders
+
+_log = logging.getLogger("perdure.agent")
+
+
+class ContainerController:
+    """`agent.controller.Controller` on a container engine."""
+
+    def __init__(
+        self,
+        about: setup.Setup,
+        docker: seam.Docker,
+        stores: checkpointing.Stores,
+        trouble: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`trouble` tells why containers cannot be checkpointed on this host, as far as it is not their engine's doing."""
+        self._setup = about
+        self._docker = docker
+        self._stores = stores
+        self._trouble = trouble
+        self.books = books.Books(about.places)
+        self.view = view.View(docker, about.clock)
+        self._sites = sites.Sites(about, docker, self.books, self.view)
+        self._checkpoints = checkpointing.Checkpointing(about, stores, self._sites.site, self._made_from)
+        self._moved: dict[spec.AttemptRef, float] = {}
+        self._enders: dict[spec.AttemptRef, threading.Thread] = {}
+        self._saving: dict[spec.AttemptRef, threading.Lock] = {}
+        self._shipping: dict[spec.AttemptRef, threading.Lock] = {}
+        self._shippers: dict[spec.AttemptRef, tuple[output.Pump, logs.Shipper]] = {}
+
+    def offers(self) -> controller.Offers:
+        """Return whether there is an engine that answers, and whether its containers can be checkpointed."""
+        about = self.view.about
+        if about is None:
+            return controller.Offers(conditions=(f"containers: {self.view.trouble}",))
+        facts = {"docker.version": about.version} | ({"swarm.node": about.node} if about.node else {})
+        if why := self.obstacle():
+            return controller.Offers(engines=("docker",), conditions=(f"checkpoints of containers: {why}",), facts=facts)
+        return controller.Offers(engines=("criu", "docker"), facts=facts)
+
+    def obstacle(self) -> str:
+        """Return why containers cannot be checkpointed here; empty when they can."""
+        about = self.view.about
+        return (interposed.obstacle(about) if about else self.view.trouble) or self._trouble()
+
+    def known(self, ref: spec.AttemptRef) -> bool:
+        """Whether it may ever have run here."""
+        with contextlib.suppress(errors.PerdureError):
+            listed = self.view.recent().containers.get(ref)
+            if listed is not None and listed.state is not seam.State.CREATED:
+                return True
+        return self.books.get(ref).begun
+
+    def progress(self, entry: journal.Entry) -> Path:
+        """Return the file in which the program counts its steps."""
+        return room.inside(self._setup.places.attempt(entry.ref)) / "progress.jsonl"
+
+    def remarks(self, entry: journal.Entry) -> dict[str, str]:
+        """The engine enforces all that is asked of it."""
+        del entry
+        return {}
+
+    def restore_folder(self, ref: spec.AttemptRef) -> Path:
+        """Return where an attempt's checkpoint is laid out."""
+        return Path(self.books.get(ref).restore)
+
+    def look(self, entry: journal.Entry) -> process.Look:
+        """Return what the newest list says. Raises `errors.Unavailable` while the engine does not answer."""
+        sight, record = self.view.recent(), self.books.get(entry.ref)
+        if sight.at < self._moved.get(entry.ref, 0.0):
+            return process.Look(presence=process.Presence.STARTING)  # the list is older than what we did
+        listed = sight.containers.get(entry.ref)
+        saved = _saved_at_end(entry, record)
+        if listed is None and record.begun:
+            exit, now = exits.decide(None, record, saved=saved), self._setup.clock.now()
+            return process.Look(presence=process.Presence.ENDED, started_at=entry.started_at, ended_at=now, exit=exit)
+        if listed is None or listed.state is seam.State.CREATED:
+            return process.Look(presence=process.Presence.ABSENT)
+        detail = self.view.detail(listed)
+        if listed.state in seam.OVER and detail is not None:
+            exit = exits.decide(detail, record, saved=saved)
+            return process.Look(
+                presence=process.Presence.ENDED, started_at=detail.started_at, ended_at=detail.ended_at, exit=exit
+            )
+        started = detail.started_at if detail is not None else entry.started_at
+        self._mind(entry, record, started)
+        return process.Look(presence=process.Presence.LIVE, started_at=started)
+
+    def saved(self, entry: journal.Entry) -> bool:
+        """Ask the engine."""
+        return self._checkpoints.saved(entry)
+
+    def prepare(self, entry: journal.Entry, owner: str) -> None:
+        """Claim first: whoever holds the number may run it, nobody else. Then the image, and what it is shown of the host."""
+        what, own = entry.spec, self._setup.places
+        secretfiles.read(self._setup.secrets, what.tenant, what.workload.secrets)
+        guarded = [str(own.data), str(own.jobs), *([what.store.root] if what.store else [])]
+        room.check_volumes(what.workload.volumes, guarded)
+        if what.checkpoint.engine is model.EngineName.CRIU and (why := self.obstacle()):
+            raise refusal.CannotStart(why)
+        to = self._stores.get(what)
+        if to is not None and not to.claim(entry.ref, owner):
+            raise refusal.Superseded
+        image = images.obtain(self._docker, what.workload.image, own.data / images.REGISTRIES)
+        room.make(own.attempt(entry.ref))
+        self._remember_image(entry.ref, image, what.workload.image)
+
+    def restore(self, entry: journal.Entry) -> None:
+        """Lay the checkpoint out aside, then name it: a folder that the record does not name is none."""
+        what, place, record = entry.spec, self._setup.places.attempt(entry.ref), self.books.get(entry.ref)
+        if not what.restore or (record.restore and Path(record.restore).is_dir()):
+            return
+        try:
+            with self._checkpoints.opened(entry) as image:
+                self._on_the_same_image(entry, image.meta.image)
+                whole = room.inside(place) / "restore" if body.contract(what) else room.for_restore(place, entry.ref, image)
+                partial = whole.with_name(whole.name + room.PARTIAL)
+                folders.discard(partial)
+                folders.discard(whole)
+                self._checkpoints.lay_out(entry, image, partial)
+        except errors.Damaged as error:
+            raise refusal.CannotStart(str(error), fatal=True, damaged=what.restore) from error
+        if body.contract(what):
+            room.readable(partial)
+        partial.rename(whole)
+        self.books.set(entry.ref, restore=str(whole))
+
+    def start(self, entry: journal.Entry) -> None:
+        """Have the engine start its container, made first where there is none; one that runs or has run is adopted."""
+        if entry.spec.created_by is spec.Creator.ENGINE:
+            return  # whoever was told to create it does, and the judge grants it
+        record, listed = self.books.get(entry.ref), self.view.now().get(entry.ref)
+        if listed is not None and listed.state is not seam.State.CREATED:
+            return
+        if listed is None and record.begun:
+            return  # it ran and was removed: `look` says so
+        made = listed.id if listed is not None else self._create(entry, record)
+        self.books.set(entry.ref, container=made, begun=True)
+        try:
+            self._docker.start(made)
+        except errors.Refused as error:
+            failed = self.books.get(entry.ref).failed
+            raise refusal.CannotStart(f"{error.message}{f' ({failed})' if failed else ''}") from error
+        finally:
+            self._moved[entry.ref] = self._setup.clock.monotonic()
+
+    def tell(self, entry: journal.Entry) -> None:
+        """Nothing is to be passed on: the bounds are read at each look."""
+
+    def stop(self, entry: journal.Entry) -> None:
+        """Begin to end it: its stop signal, after the grace SIGKILL; at once where its checkpoint is all that counts."""
+        saved = _saved_at_end(entry, self.books.get(entry.ref))
+        at_once = saved and entry.spec.checkpoint.engine is model.EngineName.CRIU
+        self._end(entry, books.Ending.STOP, at_once=at_once)
+
+    def checkpoint(
+        self,
+        entry: journal.Entry,
+        asked: spec.Request,
+        step: Callable[[], int | None],
+        given_up: Callable[[], bool],
+    ) -> engine.Captured | engine.Failed:
+        """Ask the engine to, one at a time for a container."""
+        with self._saving.setdefault(entry.ref, threading.Lock()):
+            listed = self.view.now().get(entry.ref)
+            over = listed is None or listed.state in (*seam.OVER, seam.State.CREATED)
+            if over and entry.spec.checkpoint.engine is model.EngineName.CRIU:
+                return engine.Failed(reason="its container has ended")
+            if asked.then_stop or asked.purpose in spec.ENDING:
+                self.books.set(entry.ref, served=asked.id)
+            return self._checkpoints.take(entry, asked, step, given_up)
+
+    def wait(self, entry: journal.Entry) -> observed.Exit:
+        """Return how it ended; what it had printed last is shipped first.
+
+        One that was killed after it had been asked for its last checkpoint may have been ended by it: only the store knows.
+        """
+        found, record = self.look(entry), self.books.get(entry.ref)
+        if found.exit is None:
+            raise errors.Unavailable("its end is not known yet", where=str(entry.ref))
+        with contextlib.suppress(errors.PerdureError):  # the shipper goes on trying
+            self.ship(entry)
+        doubtful = found.exit.signal == 9 or found.exit.kind is exits.Kind.UNKNOWN
+        asks = record.served and doubtful and not found.exit.stopped
+        if asks and any(exits.ends(taken, record) for taken in self.unknown(entry)):
+            return exits.decide(None, record, saved=True)
+        return found.exit
+
+    def unknown(self, entry: journal.Entry) -> tuple[observed.Taken, ...]:
+        """Ask the store."""
+        return self._checkpoints.unknown(entry)
+
+    def ship(self, entry: journal.Entry) -> None:
+        """Take over what the engine has, into our own files, and from there to the store. One thread at a time for each."""
+        with self._shipping.setdefault(entry.ref, threading.Lock()):
+            found = self.view.recent().containers.get(entry.ref)
+            if entry.ref not in self._shippers:
+                place = self._setup.places.attempt(entry.ref)
+                self._shippers[entry.ref] = output.Pump(place), logs.Shipper(place, entry.ref)
+            pump, shipper = self._shippers[entry.ref]
+            if found is not None and found.state is not seam.State.CREATED:
+                with contextlib.suppress(seam.Gone):
+                    pump.run(self._docker, found.id)
+            if (to := self._stores.get(entry.spec)) is not None:
+                shipper.ship(to)
+
+    def remove(self, entry: journal.Entry, *, unshipped: bool) -> None:
+        """Ship the last output, or keep it, then remove container and folders. Raises `errors.Unavailable` while one stays."""
+        place, stays = self._setup.places.attempt(entry.ref), entry.spec.store is None
+        try:
+            self.ship(entry)
+        except errors.PerdureError:
+            if not unshipped:
+                raise
+            stays = True
+        if stays:
+            kept.keep(place)
+            kept.trim(self._setup.places.kept, self._setup.clock.now())
+        listed = self.view.now().get(entry.ref)
+        if listed is not None:
+            self._docker.remove(listed.id)
+            self.view.forget(listed.id)
+        self._moved[entry.ref] = self._setup.clock.monotonic()
+        self._free_restore(entry.ref)
+        folders.discard(place.shared)
+        self.books.forget(entry.ref)
+        self._enders.pop(entry.ref, None)
+        self._saving.pop(entry.ref, None)
+        self._shippers.pop(entry.ref, None)
+        self._shipping.pop(entry.ref, None)
+
+    def _create(self, entry: journal.Entry, record: books.Record) -> str:
+        what, place = entry.spec, self._setup.places.attempt(entry.ref)
+        secrets = secretfiles.read(self._setup.secrets, what.tenant, what.workload.secrets)
+        about = self.view.about
+        wanted = body.create(
+            what,
+            record.image,
+            secrets,
+            inside=str(room.inside(place)) if body.contract(what) else "",
+            runtime=(interposed.runtime(about) or "") if about is not None else "",
+            grace=entry.assignment.grace,
+        )
+        try:
+            return self._docker.create(container.name(entry.ref), wanted)
+        except errors.Busy as error:
+            found = self.view.now().get(entry.ref)
+            if found is None:
+                raise refusal.CannotStart(f"a container that is not ours has the name {container.name(entry.ref)}") from error
+            return found.id
+
+    def _mind(self, entry: journal.Entry, record: books.Record, started: float | None) -> None:
+        """What is due for a container that runs: the end of its time, and of what it was restored from."""
+        if record.restore and not body.contract(entry.spec):
+            self._free_restore(entry.ref)
+        timeout = entry.spec.timeout
+        if timeout is not None and started is not None and self._setup.clock.now() > started + timeout:
+            self._end(entry, books.Ending.TIMEOUT)
+
+    def _end(self, entry: journal.Entry, why: books.Ending, *, at_once: bool = False) -> None:
+        """Have a thread end it, unless one is at it."""
+        before = self._enders.get(entry.ref)
+        listed = self.view.recent().containers.get(entry.ref)
+        if listed is None or (before is not None and before.is_alive()):
+            return
+        self.books.end(entry.ref, why)
+        grace = entry.assignment.grace
+
+        def deliver() -> None:
+            try:
+                if at_once:
+                    self._docker.kill(listed.id, "SIGKILL")
+                else:
+                    self._docker.stop(listed.id, grace)
+            except errors.PerdureError as error:  # it is told again
+                _log.warning("%s: %s", entry.ref, error)
+
+        thread = self._enders[entry.ref] = threading.Thread(target=deliver, name="end", daemon=True)
+        thread.start()
+
+    def _free_restore(self, ref: spec.AttemptRef) -> None:
+        record = self.books.get(ref)
+        if record.restore:
+            folders.discard(Path(record.restore))
+            with contextlib.suppress(errors.Unavailable):  # its journal is gone already
+                self.books.set(ref, restore="")
+
+    def _made_from(self, entry: journal.Entry) -> str:
+        record = self.books.get(entry.ref)
+        return record.digest or record.image
+
+    def _remember_image(self, ref: spec.AttemptRef, image: seam.Image, name: str) -> None:
+        self.books.set(ref, image=image.id, digest=images.digest(image, name), stop_signal=image.stop_signal)
+
+    def _on_the_same_image(self, entry: journal.Entry, was: str) -> None:
+        """Continue on the image that the checkpoint was taken on, also where its name means another by now.
+
+        Raises `refusal.CannotStart` where that image cannot be had.
+        """
+        record = self.books.get(entry.ref)
+        if not was or was.rpartition("@")[2] in (record.image, record.digest.rpartition("@")[2]):
+            return
+        try:
+            found = images.obtain(self._docker, was, self._setup.places.data / images.REGISTRIES)
+        except errors.Refused as error:
+            text = f"the checkpoint was taken on image {was}, {entry.spec.workload.image} is another one here, and"
+            raise refusal.CannotStart(f"{text} {error.message}") from error
+        self._remember_image(entry.ref, found, was)
+
+
+def _saved_at_end(entry: journal.Entry, record: books.Record) -> bool:
+    return any(exits.ends(taken, record) for taken in entry.checkpoints)

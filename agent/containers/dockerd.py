@@ -1,0 +1,223 @@
+"""dockerd behind the seam: https://docs.docker.com/reference/api/engine/ through the `docker` package."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import docker
+import docker.errors
+import docker.utils
+import requests
+import urllib3
+
+from agent.containers import seam
+from reconciler import errors
+
+PATIENCE = 30
+"""Seconds for an answer that costs the engine little."""
+STARTING = 600
+"""Seconds for a start: a restore reads all of a checkpoint."""
+PULLING = 600
+"""Seconds without a word from a registry."""
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+
+
+class Dockerd:
+    """`seam.Docker` on a unix socket."""
+
+    def __init__(self, socket: str) -> None:
+        """Nothing is asked yet."""
+        self._base = f"unix://{socket}"
+        self._socket = socket
+        self._local = threading.local()
+
+    def about(self) -> seam.About:
+        """Return what the engine says of itself."""
+        with self._told("it does not say what it is") as client:
+            info = client.info()
+        options = " ".join(info.get("SecurityOptions") or ())
+        return seam.About(
+            version=str(info.get("ServerVersion", "")),
+            runtimes={name: _program(each) for name, each in (info.get("Runtimes") or {}).items()},
+            default_runtime=str(info.get("DefaultRuntime", "")),
+            rootless="name=rootless" in options,
+            userns="name=userns" in options,
+            node=str((info.get("Swarm") or {}).get("NodeID", "")),
+        )
+
+    def list(self, label: str) -> tuple[seam.Listed, ...]:
+        """Return all containers that carry a label."""
+        with self._told("its containers cannot be listed") as client:
+            found = client.containers(all=True, filters={"label": [label]})
+        return tuple(
+            seam.Listed(
+                id=each["Id"], state=seam.State(each["State"]), labels=each.get("Labels") or {}, created=float(each["Created"])
+            )
+            for each in found
+        )
+
+    def inspect(self, container: str) -> seam.Detail:
+        """Return more of a container."""
+        with self._told(f"container {container[:12]} cannot be looked at") as client:
+            state = client.inspect_container(container)["State"]
+        return seam.Detail(
+            running=bool(state["Running"]),
+            pid=int(state.get("Pid") or 0),
+            started_at=seconds(state.get("StartedAt", "")),
+            ended_at=seconds(state.get("FinishedAt", "")),
+            code=int(state.get("ExitCode") or 0),
+            out_of_memory=bool(state.get("OOMKilled")),
+            error=str(state.get("Error") or ""),
+        )
+
+    def image(self, name: str) -> seam.Image | None:
+        """Return an image that this host has."""
+        try:
+            with self._told(f"image {name} cannot be looked at") as client:
+                found = client.inspect_image(name)
+        except seam.Gone:
+            return None
+        config = found.get("Config") or {}
+        return seam.Image(
+            id=found["Id"],
+            digests=tuple(found.get("RepoDigests") or ()),
+            stop_signal=str(config.get("StopSignal") or ""),
+            volumes=tuple(sorted(config.get("Volumes") or {})),
+        )
+
+    def pull(self, name: str, credentials: Mapping[str, str] | None) -> None:
+        """Fetch an image; what the registry says against it comes in the midst of the answer."""
+        repository, tag = docker.utils.parse_repository_tag(name)
+        with self._told(f"image {name} cannot be pulled", PULLING) as client:
+            # Credentials are always given, if empty: else the package would look for a configuration of this user's own.
+            said = client.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=dict(credentials or {}))
+            for each in said:
+                if "error" in each:
+                    text = str(each["error"])
+                    kind = errors.Refused if _final(text) else errors.Unavailable
+                    raise kind(f"image {name} cannot be pulled: {text}")
+
+    def create(self, name: str, body: Mapping[str, Any]) -> str:
+        """Make a container."""
+        with self._told(f"container {name} cannot be created", taken=errors.Busy) as client:
+            return str(client.create_container_from_config(dict(body), name)["Id"])
+
+    def start(self, container: str) -> None:
+        """Start it."""
+        with self._told(f"container {container[:12]} cannot be started", STARTING) as client:
+            client.start(container)
+
+    def stop(self, container: str, grace: float) -> None:
+        """End it."""
+        with self._told(f"container {container[:12]} cannot be stopped", STARTING + round(grace)) as client:
+            client.stop(container, timeout=max(0, round(grace)))
+
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal."""
+        with self._told(f"container {container[:12]} cannot be sent {signal}", STARTING) as client:
+            client.kill(container, signal)
+
+    def pause(self, container: str, *, still: bool) -> None:
+        """Hold it still, or let it go on."""
+        with self._told(f"container {container[:12]} cannot be {'paused' if still else 'resumed'}") as client:
+            (client.pause if still else client.unpause)(container)
+
+    def remove(self, container: str) -> None:
+        """Remove it."""
+        with contextlib.suppress(seam.Gone), self._told(f"container {container[:12]} cannot be removed", STARTING) as client:
+            client.remove_container(container, v=True, force=True)
+
+    def output(self, container: str, since: int) -> Iterator[seam.Line]:
+        """Yield its output. The answer is read as it comes: it may be longer than memory."""
+        with self._told(f"the output of container {container[:12]} cannot be read") as client:
+            # By hand, because the package takes whole seconds, and gives up every timeout while it reads.
+            answer = client.get(
+                f"{client.base_url}/v{client.api_version}/containers/{container}/logs",
+                params={"stdout": "1", "stderr": "1", "timestamps": "1", "since": f"{since // 10**9}.{since % 10**9:09}"},
+                stream=True,
+                timeout=PATIENCE,
+            )
+            with answer:
+                if answer.status_code == requests.codes.not_found:
+                    raise seam.Gone(f"container {container[:12]} is not there any more")
+                answer.raise_for_status()
+                for frame in frames(answer.raw.read):
+                    stamp, _, data = frame.partition(b" ")
+                    yield seam.Line(at=nanoseconds(stamp.decode("ascii", "replace")), data=data)
+
+    @contextlib.contextmanager
+    def _told(
+        self, what: str, patience: int = PATIENCE, taken: type[errors.PerdureError] = errors.Refused
+    ) -> Iterator[docker.APIClient]:
+        """Yield the client; every error of the package, of HTTP and of sockets becomes one of ours here."""
+        try:
+            client = self._client()
+            client.timeout = patience
+            yield client
+        except docker.errors.APIError as error:
+            said = str(error.explanation or error)
+            if error.status_code == requests.codes.not_found:
+                raise seam.Gone(f"{what}: {said}") from error
+            kind = taken if error.status_code == requests.codes.conflict else errors.Refused
+            raise kind(f"{what}: {said}") from error
+        except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise errors.Unavailable(
+                f"{what}: the container engine does not answer ({type(error).__name__})",
+                where=self._socket,
+                remedy="Is dockerd running? `systemctl status docker` says.",
+            ) from error
+
+    def _client(self) -> docker.APIClient:
+        """One for each thread: a session of `requests` is not made for two."""
+        client: docker.APIClient | None = getattr(self._local, "client", None)
+        if client is None:
+            client = docker.APIClient(base_url=self._base, version="auto", timeout=PATIENCE)
+            self._local.client = client
+        return client
+
+
+def frames(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Yield the frames of an attached stream: a byte for the stream, three of nothing, the length, big endian."""
+    while len(header := _whole(read, 8)) == 8:
+        (length,) = struct.unpack(">4xL", header)
+        yield _whole(read, length)
+
+
+def _whole(read: Callable[[int], bytes], length: int) -> bytes:
+    data = b""
+    while len(data) < length and (piece := read(length - len(data))):
+        data += piece
+    return data
+
+
+def nanoseconds(moment: str) -> int:
+    """Return a moment of RFC 3339 in nanoseconds since the epoch; 0 for what is none."""
+    match = _MOMENT.fullmatch(moment)
+    if match is None or match[1].startswith("0001-"):
+        return 0
+    zone = "+00:00" if match[3] == "Z" else match[3]
+    whole = int(datetime.datetime.fromisoformat(match[1] + zone).timestamp())
+    return whole * 10**9 + int((match[2] or "").ljust(9, "0"))
+
+
+def seconds(moment: str) -> float | None:
+    """Return a moment of RFC 3339 in POSIX seconds; None for none, and for the year 1, by which Go writes none."""
+    return nanoseconds(moment) / 1e9 or None
+
+
+def _program(runtime: Any) -> str:
+    """Return what a runtime of the engine executes: its `path`, or the shim option that names a runc."""
+    path = runtime.get("path") or (runtime.get("options") or {}).get("BinaryName") or ""
+    return str(path)
+
+
+def _final(text: str) -> bool:
+    """Whether asking the registry again will not help."""
+    words = ("manifest unknown", "not found", "denied", "unauthorized", "invalid reference", "no basic auth")
+    return any(word in text.lower() for word in words)

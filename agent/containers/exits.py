@@ -1,0 +1,43 @@
+"""How an attempt's container ended: rules in order, the first that applies wins. Pure."""
+
+from __future__ import annotations
+
+import signal
+
+from agent.containers import books, seam
+from reconciler.core import observed, spec
+
+Kind = observed.ExitKind
+
+FIRST, LAST = 129, 128 + 64
+"""Exit statuses by which an engine tells of a signal."""
+KILLED = 128 + signal.SIGKILL
+"""What an engine says of a container that its own checkpoint ended."""
+
+
+def ends(taken: observed.Taken, record: books.Record) -> bool:
+    """Whether a container ends with this checkpoint: what it did afterwards, if anything, is not part of the run."""
+    return taken.purpose in spec.ENDING or (taken.request != "" and taken.request == record.served)
+
+
+def decide(detail: seam.Detail | None, record: books.Record, *, saved: bool) -> observed.Exit:
+    """Return how it ended. `detail` is None where the engine does not know the container any more; `saved`: a checkpoint
+    after which it was to end is in the store."""
+    ended = saved and (detail is None or detail.code == KILLED)
+    if ended:
+        return observed.Exit(kind=Kind.SIGNALED, signal=9, detail="ended by its own checkpoint", stopped=True)
+    stopped = record.ending in (books.Ending.STOP, books.Ending.ENGINE)
+    if detail is None:
+        return observed.Exit(
+            kind=Kind.UNKNOWN, detail="its container was removed, and nobody saw how it ended", stopped=stopped
+        )
+    number = detail.code - 128 if FIRST <= detail.code <= LAST else None
+    code = detail.code if number is None else None
+    if record.ending is books.Ending.TIMEOUT:
+        return observed.Exit(kind=Kind.TIMEOUT, code=code, signal=number)
+    if detail.out_of_memory and detail.code != 0 and not stopped:
+        return observed.Exit(kind=Kind.OUT_OF_MEMORY, code=code, signal=number, detail="the kernel ended it for memory")
+    if number is not None:
+        why = "its engine ended it" if record.ending is books.Ending.ENGINE else ""
+        return observed.Exit(kind=Kind.SIGNALED, signal=number, detail=why, stopped=stopped)
+    return observed.Exit(kind=Kind.EXITED, code=code, stopped=stopped)

@@ -1,0 +1,132 @@
+"""The agent's word on its containers: which may begin, from what, and whether a signal is delivered at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import signal
+from collections.abc import Mapping
+
+from agent import journal, verdicts
+from agent.containers import books, seam
+from agent.containers import controller as containers
+from reconciler import errors
+from reconciler.contracts import clock as clocks
+from reconciler.contracts import engine
+from reconciler.core import container, model, spec
+
+_log = logging.getLogger("perdure.agent")
+
+SERVICE = "com.docker.swarm.service.name"
+"""Label by which a Swarm says which service a container belongs to."""
+ENDING = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT})
+"""Signals by which an engine ends a container, besides the image's own stop signal."""
+
+
+class Judge:
+    """`agent.verdicts.Judge` on what the journal says. An attempt is granted one `create`, written down before the answer."""
+
+    def __init__(
+        self,
+        entries: Mapping[spec.AttemptRef, journal.Entry],
+        control: containers.ContainerController,
+        docker: seam.Docker,
+        clock: clocks.Clock,
+    ) -> None:
+        """`entries` is the journal's own mapping: read here, changed by the agent's loop."""
+        self._entries = entries
+        self._control = control
+        self._docker = docker
+        self._clock = clock
+
+    def create(self, asked: verdicts.Asked) -> verdicts.Create | verdicts.Restore | verdicts.Refuse:
+        """Grant what is assigned to this host, ready, and asked for the first time, by the container it is meant for."""
+        entry = self._entry(asked)
+        if entry is None:
+            return verdicts.Refuse(reason=f"{asked.attempt} is no attempt of this host, and PERDURE_ATTEMPT is ours to set")
+        what = entry.spec
+        if entry.assignment.want is not spec.Want.RUN or entry.stopping:
+            return verdicts.Refuse(reason=f"attempt {asked.attempt} is not wanted any more")
+        if entry.stage not in (journal.Stage.RESTORED, journal.Stage.STARTED):
+            text = f"attempt {asked.attempt} is {entry.stage.value}: this host is not ready to run it, or has run it"
+            return verdicts.Refuse(reason=text)
+        if why := self._foreign(asked, what):
+            return verdicts.Refuse(reason=f"this container is not attempt {asked.attempt}: {why}")
+
+        def grant(record: books.Record) -> books.Record:
+            if record.granted:
+                raise errors.Refused(f"attempt {asked.attempt} was granted already, and is begun once")
+            if what.created_by is spec.Creator.AGENT and record.container != asked.container:
+                raise errors.Refused(f"attempt {asked.attempt} is another container's")
+            return dataclasses.replace(record, granted=True, begun=True, container=asked.container, bundle=asked.bundle)
+
+        record = self._control.books.change(entry.ref, grant)
+        if record.restore and what.checkpoint.engine is model.EngineName.CRIU:
+            return verdicts.Restore(directory=self._control.restore_folder(entry.ref))
+        if what.restore and what.checkpoint.engine is model.EngineName.CRIU:
+            return verdicts.Refuse(reason=f"the checkpoint of attempt {asked.attempt} is not laid out")
+        return verdicts.Create()
+
+    def kill(self, asked: verdicts.Asked) -> None:
+        """Take a checkpoint first where somebody other than we ends a container whose Job asks for one on a notice."""
+        entry = self._entry(asked)
+        if entry is None or self._control.books.get(entry.ref).container != asked.container:
+            return
+        record = self._control.books.get(entry.ref)
+        if record.ending is not books.Ending.NONE or not _ends(asked.signal, record.stop_signal):
+            return
+        policy = entry.spec.checkpoint
+        saves = policy.engine is model.EngineName.CRIU and model.Occasion.NOTICE in policy.on
+        if saves and entry.stage is journal.Stage.STARTED and asked.signal != signal.SIGKILL:
+            wanted = spec.Request(
+                id=f"engine-{self._clock.now():.3f}",
+                purpose=spec.Purpose.NOTICE,
+                reason="its container engine ends it",
+                deadline=policy.deadline,
+                then_stop=True,
+            )
+            outcome = self._control.checkpoint(entry, wanted, lambda: None, lambda: False)
+            if isinstance(outcome, engine.Failed):
+                _log.warning("%s: no checkpoint before its engine ends it: %s", asked.attempt, outcome.reason)
+        self._control.books.end(entry.ref, books.Ending.ENGINE)
+
+    def started(self, asked: verdicts.Asked) -> None:
+        """The next list shows it."""
+
+    def deleted(self, asked: verdicts.Asked) -> None:
+        """The next list shows it."""
+
+    def failed(self, asked: verdicts.Asked) -> None:
+        """Remember why: whoever asked the engine to start it is told."""
+        entry = self._entry(asked)
+        if entry is not None and self._control.books.get(entry.ref).container == asked.container:
+            self._control.books.set(entry.ref, failed=asked.reason)
+
+    def _entry(self, asked: verdicts.Asked) -> journal.Entry | None:
+        run, _, number = asked.attempt.rpartition("-")
+        if not run or not number.isdecimal():
+            return None
+        entry = self._entries.get(spec.AttemptRef(run=run, attempt=int(number)))
+        return entry if entry is not None and entry.spec.workload.image else None
+
+    def _foreign(self, asked: verdicts.Asked, what: spec.AttemptSpec) -> str:
+        """Return what shows that a container is not the attempt's own; empty when it is. A list waits for nothing."""
+        listed = next((each for each in self._docker.list(container.ATTEMPT) if each.id == asked.container), None)
+        if listed is None:
+            return "its engine does not list it with the labels of an attempt"
+        owner = container.owner(listed.labels)
+        if owner is None or owner.ref != what.ref or owner.instance != what.instance:
+            return "its labels name another attempt"
+        if owner.digest != container.made_from(what):
+            return "it was made from another specification"
+        if what.created_by is spec.Creator.ENGINE and listed.labels.get(SERVICE) != container.name(what.ref):
+            return "it belongs to no service of the attempt's name"
+        return ""
+
+
+def _ends(number: int, own: str) -> bool:
+    """Whether a signal is meant to end a container; `own` is its image's stop signal, as a name or a number."""
+    if number in ENDING:
+        return True
+    name = own.upper().removeprefix("SIG")
+    return number > 0 and (own == str(number) or name == signal.Signals(number).name.removeprefix("SIG"))

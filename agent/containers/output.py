@@ -1,0 +1,106 @@
+"""A container's output on its way to this host's own files, from where everything else is the same as for a process.
+
+The engine keeps what was written in one order, each piece with its moment; two streams are read beside each other, so moments
+go back now and then. How far we have come is therefore a moment well before the newest piece, and how many of the pieces since
+then we have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import places, workspace
+from agent.containers import seam
+from agent.supervisor import output as segments
+from reconciler import errors
+from reconciler.core import codec
+from reconciler.engines import folder as folders
+from reconciler.seams import durable
+
+CHUNK = 1 << 20
+"""Bytes of one append."""
+OVERLAP = 5 * 10**9
+"""Nanoseconds by which a piece may be older than one that was written before it."""
+FILE = "output.json"
+"""File beside the journal that says how far we have come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """How far we have come."""
+
+    since: int = 0
+    """Moment (nanoseconds) from which the engine is asked."""
+    pieces: int = 0
+    """How many of the pieces since then we have."""
+    end: int = 0
+    """Bytes of all pieces that we have."""
+
+
+class Pump:
+    """Appends one container's output to its segments. One thread at a time."""
+
+    def __init__(self, place: places.Attempt) -> None:
+        """Continue where the last agent stopped."""
+        self._place = place
+        self._file: Path = place.private / FILE
+        place.logs.mkdir(mode=0o700, exist_ok=True)
+        self._read = Read()
+        with contextlib.suppress(errors.Damaged):
+            if data := durable.read(self._file):
+                self._read = codec.decode(data, Read)
+        self._ahead = _end(place.logs) - self._read.end
+        """Bytes that were appended before an agent was killed that had not written it down."""
+        if self._ahead < 0:  # a crash of the machine took bytes: all of it is read again, and the store keeps what it has
+            folders.discard(place.logs)
+            place.logs.mkdir(mode=0o700)
+            place.shipped.unlink(missing_ok=True)
+            self._read, self._ahead = Read(), 0
+        self._to = segments.Output(str(place.logs), workspace.SEGMENT, workspace.SEGMENTS)
+
+    def run(self, docker: seam.Docker, container: str) -> None:
+        """Append everything there is now. Raises `errors.Unavailable`."""
+        before = self._read
+        moments: list[int] = []  # of the pieces since `since` that we have
+        try:
+            for pieces in _groups(docker.output(container, before.since), before.pieces, moments):
+                self._append(pieces, moments)
+        finally:
+            if self._read != before:
+                durable.write_atomic(self._file, codec.encode(self._read))
+
+    def _append(self, pieces: list[seam.Line], moments: list[int]) -> None:
+        data = b"".join(piece.data for piece in pieces)
+        known = min(self._ahead, len(data))
+        self._to.append(data[known:])
+        self._ahead -= known
+        moments.extend(piece.at for piece in pieces)
+        since = max(self._read.since, max(moments) - OVERLAP)
+        moments[:] = [moment for moment in moments if moment >= since]
+        self._read = Read(since=since, pieces=len(moments), end=self._read.end + len(data))
+
+
+def _end(logs: Path) -> int:
+    known = segments.segments(str(logs))
+    return known[-1][0] + os.path.getsize(known[-1][1]) if known else 0
+
+
+def _groups(found: Iterator[seam.Line], known: int, moments: list[int]) -> Iterator[list[seam.Line]]:
+    """Yield what is new in groups of about `CHUNK` bytes; the moments of the first `known` pieces go into `moments`."""
+    size = 0
+    group: list[seam.Line] = []
+    for number, piece in enumerate(found):
+        if number < known:
+            moments.append(piece.at)
+            continue
+        group.append(piece)
+        size += len(piece.data)
+        if size >= CHUNK:
+            yield group
+            size, group = 0, []
+    if group:
+        yield group

@@ -1,0 +1,94 @@
+"""Where a container's state is: for the engines that capture it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from agent import journal, setup
+from agent.containers import books, room, seam, view
+from reconciler import errors
+from reconciler.contracts import engine
+from reconciler.core import model
+
+RUNC = Path("/run/docker/runtime-runc/moby")
+"""Where dockerd has runc keep its state, whatever the runtime is called (daemon/runtime_unix.go)."""
+BUNDLES = (
+    Path("/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby"),
+    Path("/run/containerd/io.containerd.runtime.v2.task/moby"),
+)
+"""Where containerd keeps bundles: dockerd's own, or the machine's."""
+
+
+class Sites:
+    """Makes `engine.Site` values."""
+
+    def __init__(self, about: setup.Setup, docker: seam.Docker, written: books.Books, seen: view.View) -> None:
+        self._setup = about
+        self._docker = docker
+        self._books = written
+        self._view = seen
+
+    def site(self, entry: journal.Entry, given_up: Callable[[], bool]) -> engine.Site:
+        """Return where an attempt lives. Nothing is asked of the engine."""
+        place = self._setup.places.attempt(entry.ref)
+        inside, found = room.inside(place), self._identity(entry)
+        return engine.Site(
+            ref=entry.ref,
+            checkpoints=inside / "checkpoint",
+            restore=inside / "restore",
+            request_file=inside / "request.json",
+            progress_file=inside / "progress.jsonl",
+            signal=entry.spec.checkpoint.signal,
+            send_signal=lambda name: self._tried(lambda: self._docker.kill(found, name)),
+            hold=lambda still: self._hold(found, still=still),
+            aside=room.aside(place),
+            owner=self._owner(found) if entry.spec.checkpoint.engine is model.EngineName.APPLICATION else None,
+            alive=lambda: self._alive(entry),
+            given_up=given_up,
+            container=self._container(entry, found) if found else None,
+            max_frozen=entry.spec.checkpoint.max_frozen,
+        )
+
+    def _identity(self, entry: journal.Entry) -> str:
+        return self._books.get(entry.ref).container
+
+    def _container(self, entry: journal.Entry, found: str) -> engine.Container:
+        bundle = self._books.get(entry.ref).bundle
+        known = [Path(bundle)] if bundle else [folder / found for folder in BUNDLES]
+        return engine.Container(
+            id=found,
+            state_file=RUNC / found / "state.json",
+            bundle=next((each for each in known if each.is_dir()), known[0]),
+        )
+
+    def _alive(self, entry: journal.Entry) -> bool:
+        """Unless it is known to have ended."""
+        try:
+            listed = self._view.recent().containers.get(entry.ref)
+        except errors.Unavailable:
+            return True
+        return listed is not None and listed.state not in seam.OVER
+
+    def _hold(self, found: str, *, still: bool) -> None:
+        self._tried(lambda: self._docker.pause(found, still=still))
+
+    def _owner(self, found: str) -> tuple[int, int] | None:
+        """Return user and group of the container's first process, as the host counts them; None where it is the agent's own."""
+        listed = next((each for each in self._view.recent().containers.values() if each.id == found), None)
+        detail = self._view.detail(listed) if listed is not None else None
+        if detail is None or not detail.pid:
+            return None
+        try:
+            status = Path(f"/proc/{detail.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None
+        ids = {line.partition(":")[0]: line.split() for line in status.splitlines()}
+        return int(ids["Uid"][1]), int(ids["Gid"][1])
+
+    def _tried(self, act: Callable[[], None]) -> bool:
+        try:
+            act()
+        except errors.Refused:
+            return False
+        return True

@@ -1,0 +1,137 @@
+"""What the engine lists now, looked at from one thread, so that an engine that hangs hangs nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.containers import seam
+from reconciler import errors
+from reconciler.contracts import clock as clocks
+from reconciler.core import container, spec
+
+PAUSE = 0.5
+"""Seconds between lists while somebody reads them."""
+IDLE = 10.0
+"""Seconds after the last reading in which nobody is listed for."""
+STALE = 15.0
+"""Seconds after which a list says nothing about now."""
+ABOUT = 15.0
+"""Seconds between questions what the engine is."""
+
+Containers = Mapping[spec.AttemptRef, seam.Listed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One list."""
+
+    at: float
+    """Monotonic seconds before which it was asked for."""
+    containers: Containers = field(default_factory=dict)
+
+
+class View:
+    """The newest list, and what the engine says of itself. `close` ends its thread."""
+
+    def __init__(self, docker: seam.Docker, clock: clocks.Clock) -> None:
+        self._docker = docker
+        self._clock = clock
+        self._listing = threading.Lock()
+        self._sight: Sight | None = None
+        self._trouble = ""
+        self._about: seam.About | None = None
+        self._read_at = clock.monotonic()
+        self._closed = threading.Event()
+        self._details: dict[tuple[str, bool], seam.Detail] = {}
+        self._asking: set[tuple[str, bool]] = set()
+        self._thread = threading.Thread(target=self._run, name="containers", daemon=True)
+
+    def open(self) -> None:
+        """Look for the first time, and go on looking. An engine that does not answer is trouble, not an error."""
+        self._look()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+
+    @property
+    def about(self) -> seam.About | None:
+        """What the engine says of itself; None while it does not answer."""
+        return self._about
+
+    @property
+    def trouble(self) -> str:
+        """Why the engine cannot be used now; empty while it answers."""
+        return self._trouble
+
+    def now(self) -> Containers:
+        """Ask the engine. Raises `errors.Unavailable`. One question at a time: who waits gets the answer to a later one."""
+        began = self._clock.monotonic()
+        with self._listing:
+            if self._sight is None or self._sight.at < began:
+                at = self._clock.monotonic()
+                self._sight = Sight(at=at, containers=by_attempt(self._docker.list(container.ATTEMPT)))
+            return self._sight.containers
+
+    def recent(self) -> Sight:
+        """Return the newest list without waiting for another. Raises `errors.Unavailable` while it is old."""
+        self._read_at = self._clock.monotonic()
+        sight = self._sight
+        if sight is None or sight.at < self._read_at - STALE:
+            raise errors.Unavailable(self._trouble or "the containers of this host have not been listed yet")
+        return sight
+
+    def detail(self, found: seam.Listed) -> seam.Detail | None:
+        """Return more of a container that runs or has ended; None until the engine has answered, which nobody waits for."""
+        key = (found.id, found.state in seam.OVER)
+        if key not in self._details and key not in self._asking:
+            self._asking.add(key)
+            threading.Thread(target=self._inspect, args=(key,), name="inspect", daemon=True).start()
+        return self._details.get(key)
+
+    def forget(self, identity: str) -> None:
+        """Let go of what is known of a container."""
+        for over in (True, False):
+            self._details.pop((identity, over), None)
+
+    def _inspect(self, key: tuple[str, bool]) -> None:
+        try:
+            with contextlib.suppress(errors.PerdureError):  # asked again at the next look
+                found = self._docker.inspect(key[0])
+                if found.running != key[1]:
+                    self._details[key] = found
+        finally:
+            self._asking.discard(key)
+
+    def _run(self) -> None:
+        asked = self._clock.monotonic()
+        while not self._clock.wait(PAUSE, self._closed):
+            now = self._clock.monotonic()
+            if now >= asked + ABOUT or (self._trouble and now >= asked + PAUSE * 4):
+                asked = now
+                self._look()
+            elif now < self._read_at + IDLE:
+                with contextlib.suppress(errors.PerdureError):  # the next look at the engine itself tells why
+                    self.now()
+
+    def _look(self) -> None:
+        try:
+            self._about = self._docker.about()
+            self.now()
+            self._trouble = ""
+        except errors.PerdureError as error:
+            self._about, self._trouble = None, str(error).replace("\n  ", ". ")
+
+
+def by_attempt(listed: tuple[seam.Listed, ...]) -> Containers:
+    """Return the containers of attempts; of two for one attempt, the one that runs, else the newer."""
+    found: dict[spec.AttemptRef, seam.Listed] = {}
+    for each in sorted(listed, key=lambda one: (one.state in (seam.State.RUNNING, seam.State.PAUSED), one.created, one.id)):
+        owner = container.owner(each.labels)
+        if owner is not None:
+            found[owner.ref] = each
+    return found
