@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import threading
@@ -45,7 +46,6 @@ class Managers:
         self._clock = time
         self._lock = threading.Lock()
         self._addresses = [declared.host, *declared.others]
-        self._clients: dict[str, docker.APIClient] = {}
         self._silent: tuple[float, str] | None = None
         """Until when (monotonic seconds) nobody is asked, and what was said last."""
 
@@ -120,7 +120,8 @@ class Managers:
             said = []
             for address in list(self._addresses):
                 try:
-                    answer = ask(self._client(address))
+                    with contextlib.closing(self._client(address)) as client:
+                        answer = ask(client)
                 except errors.Unavailable as error:
                     said.append(f"{address}: {error.message}")
                     continue
@@ -136,14 +137,12 @@ class Managers:
             raise errors.Unavailable(text)
 
     def _client(self, address: str) -> docker.APIClient:
-        """Return the client for an address; nothing is sent when it is made."""
-        if address not in self._clients:
-            try:
-                tls = self._tls() if address.startswith("tcp://") else False
-                self._clients[address] = docker.APIClient(base_url=address, version=VERSION, timeout=int(SECONDS), tls=tls)
-            except docker.errors.DockerException as error:
-                raise errors.Refused(f"{address}: {error}") from error
-        return self._clients[address]
+        """Return a client for an address; nothing is sent when it is made. One a question: keys are read anew each time."""
+        try:
+            tls = self._tls() if address.startswith("tcp://") else False
+            return docker.APIClient(base_url=address, version=VERSION, timeout=int(SECONDS), tls=tls)
+        except docker.errors.DockerException as error:
+            raise errors.Refused(f"{address}: {error}") from error
 
     def _tls(self) -> docker.tls.TLSConfig:
         folder = self._keys / "tls" / self._declared.tls
