@@ -55,5 +55,6 @@ def record(state: State, config: dict[str, Any]) -> bytes:
         "mounts": sorted(state.binds),
         "seccomp": hashlib.sha256(plain).hexdigest() if seccomp else "",
         "network": state.own_network,
+        "devices": sorted(device["path"] for device in (config.get("linux") or {}).get("devices") or ()),
     }
     return json.dumps(value, separators=(",", ":")).encode()

@@ -54,7 +54,7 @@ class Freeze:
         self._watch.start()
 
     def pages(self, version: tuple[int, ...], taker: Taker, settled: Callable[[], None]) -> None:
-        """Take all pages. Raises `errors.Unavailable` with what CRIU says when it gives up before."""
+        """Take all pages. Raises `errors.Unavailable` with what CRIU says when it gives up before, and what `taker` raises."""
         with self._explained():
             receiver.receive(self._pages, version, taker, settled)
 
@@ -65,7 +65,7 @@ class Freeze:
             try:
                 ready, _, _ = select.select([self._listener.fileno(), ended], [], [], self._order.patience)
                 if self._listener.fileno() not in ready:
-                    raise errors.Unavailable("CRIU ended before it had captured the program")
+                    raise receiver.Gone
                 self._asking, _ = self._listener.accept()
             finally:
                 os.close(ended)
@@ -73,11 +73,15 @@ class Freeze:
     def release(self) -> None:
         """Tell CRIU that the checkpoint counts, and wait for its end. Raises `errors.Unavailable` when it does not take it."""
         with self._explained():
-            if self._asking is None:
-                raise errors.Unavailable("the dump was given up")
-            self._asking.sendall(hook.YES)
-            if self._process.wait(self._order.patience) != 0:
-                raise errors.Unavailable("CRIU failed at its last step")
+            asking = self._asking
+            if asking is None:
+                raise receiver.Gone
+            try:
+                asking.sendall(hook.YES)
+                if self._process.wait(self._order.patience) != 0:
+                    raise receiver.Gone
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise receiver.Gone from error
 
     def standing(self) -> float:
         """Return for how many seconds the program has stood still at most."""
@@ -98,12 +102,12 @@ class Freeze:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, errors.Unavailable, subprocess.TimeoutExpired) as error:
+        except receiver.Gone as error:
             self._close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(leftovers.PATIENCE)
             said = logtext.explain(self._order.folder / program.WORK / program.LOG)
-            why = self._reason or said or getattr(error, "message", str(error))
+            why = self._reason or said or error.message
             raise errors.Unavailable(f"the program could not be captured: {why}") from error
 
     def _listen(self) -> None:

@@ -43,7 +43,7 @@ def _check_entry(entry: dict[str, object], folder: str, held: Container[str]) ->
         if not isinstance(value, int) or value < 0:
             raise ValueError(f"{number} {value!r}")
     data = entry.get("data")
-    if data is not None and f"{folder}{data}" not in held:
+    if data is not None and (not isinstance(data, str) or not data.isdecimal() or f"{folder}{data}" not in held):
         raise ValueError(f"the content {data!r} is missing")
     if entry["kind"] == "link" and not isinstance(entry["target"], str):
         raise ValueError("a link without a target")

@@ -36,6 +36,13 @@ BUFFER = 4 << 20
 """Bytes of the socket's buffer: fewer turns between CRIU and us."""
 
 
+class Gone(errors.Unavailable):
+    """CRIU went away, or was sent away."""
+
+    def __init__(self) -> None:
+        super().__init__("CRIU ended before it had captured the program")
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose memory: a process by its number in the container, or a shared region by its id."""
@@ -79,8 +86,8 @@ class Taker(Protocol):
 def receive(connection: socket.socket, version: tuple[int, ...], taker: Taker, settled: Callable[[], None]) -> None:
     """Take all pages of one dump, then call `settled`, then tell CRIU that they are safe with us.
 
-    Raises `errors.Unavailable` when CRIU goes away before, `errors.Damaged` when it says what we do not know. Whatever is
-    raised, CRIU learns of it by the connection being closed, and lets the processes go on.
+    Raises `Gone` when CRIU goes away before, `errors.Damaged` when it says what we do not know, and what `taker` raises.
+    Whatever is raised, CRIU learns of it by the connection being closed, and lets the processes go on.
     """
     header = _NEW if version >= _NEW_SINCE else _OLD
     while True:
@@ -92,29 +99,43 @@ def receive(connection: socket.socket, version: tuple[int, ...], taker: Taker, s
             taker.run(Run(_owner(destination), address, pages, PRESENT), connection)
         elif kind == _OPEN2:
             taker.begin(_owner(destination))
-            connection.sendall(b"\0")  # there is no parent: what has changed is found by content
+            _send(connection, b"\0")  # there is no parent: what has changed is found by content
         elif kind in (_CLOSE, _FORCE_CLOSE):
             settled()
-            connection.sendall(_STATUS.pack(0))
+            _send(connection, _STATUS.pack(0))
             return
         elif kind != _OPEN:
             raise errors.Damaged(f"CRIU sent the unknown command {kind:#x}", remedy="Use a CRIU version of `perdure doctor`.")
 
 
 def read(connection: socket.socket, length: int) -> bytes:
-    """Return exactly so many bytes, in one piece and uncopied. Raises `errors.Unavailable` at the end of the stream."""
-    data = connection.recv(length, socket.MSG_WAITALL)
+    """Return exactly so many bytes, in one piece and uncopied. Raises `Gone` at the end of the stream."""
+    data = _receive(connection, length)
     if len(data) == length:
         return data
     parts = [data]
     missing = length - len(data)
     while missing:
-        more = connection.recv(missing, socket.MSG_WAITALL)
-        if not more:
-            raise errors.Unavailable("CRIU ended before all pages had arrived")
-        parts.append(more)
-        missing -= len(more)
+        parts.append(_receive(connection, missing))
+        missing -= len(parts[-1])
     return b"".join(parts)
+
+
+def _receive(connection: socket.socket, length: int) -> bytes:
+    try:
+        data = connection.recv(length, socket.MSG_WAITALL)
+    except OSError as error:
+        raise Gone from error
+    if not data:
+        raise Gone
+    return data
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    try:
+        connection.sendall(data)
+    except OSError as error:
+        raise Gone from error
 
 
 def _owner(destination: int) -> Owner:

@@ -29,7 +29,7 @@ CREDENTIALS = "credentials.json"
 _INDEXES = (f"{tree.LAYER}.json", f"{tree.SHM}.json")
 _KEPT = re.compile(
     rf"({CRIU}/(descriptors\.json|(?!pages-)[A-Za-z0-9][A-Za-z0-9_.-]{{0,126}}\.img)|{CONTAINER}"
-    rf"|({tree.LAYER}|{tree.SHM})(\.json|/[0-9a-f]{{20}}(\.[0-9]{{1,6}})?))"
+    rf"|({tree.LAYER}|{tree.SHM})(\.json|/[0-9]{{1,20}}))"
 )
 _MEMORY = re.compile(rf"{memory.FOLDER}/(task|shared)-[0-9]{{1,20}}/[0-9a-f]{{1,16}}(\.[0-9]{{1,6}})?")
 _CPUINFO = "cpuinfo.img"

@@ -15,6 +15,7 @@ from typing import Self
 
 from reconciler import errors
 from reconciler.contracts import store
+from reconciler.engines.criu import receiver
 
 _PIPE = 1 << 20
 """Bytes that a pipe holds: what an unprivileged pipe may have at most, by default."""
@@ -54,9 +55,7 @@ class Spool:
         begin = position = self._room(length)
         end = begin + length
         while position < end:
-            came = os.splice(connection.fileno(), self._pipe[1], min(end - position, _PIPE))
-            if not came:
-                raise errors.Unavailable("CRIU ended before all pages had arrived")
+            came = self._come(connection, min(end - position, _PIPE))
             while came:
                 moved = os.splice(self._pipe[0], self._file, came, offset_dst=position)
                 came -= moved
@@ -86,6 +85,16 @@ class Spool:
         for offset, begin, length in self._extents[path]:
             for at in range(0, length, _READ):
                 yield offset + at, self.read(begin + at, min(_READ, length - at))
+
+    def _come(self, connection: socket.socket, most: int) -> int:
+        """Move bytes from a connection into the pipe; return how many. Raises `receiver.Gone`."""
+        try:
+            came = os.splice(connection.fileno(), self._pipe[1], most)
+        except OSError as error:
+            raise receiver.Gone from error
+        if not came:
+            raise receiver.Gone
+        return came
 
     def _room(self, length: int) -> int:
         begin = self._end

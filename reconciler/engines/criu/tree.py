@@ -137,10 +137,10 @@ class Tree:
 
     def _send(self, path: str, status: os.stat_result, out: Out, *, patient: bool) -> str:
         """Send one content under a name that the next image of this folder will use for it as well."""
-        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:20]
         turn = self._sent.get(path, 0)
         self._sent[path] = turn + 1
-        data = f"{name}.{turn}" if turn else name
+        known = hashlib.sha256(os.fsencode(path) + bytes(turn)).digest()
+        data = str(int.from_bytes(known[:8], "big"))
         send_file(out, f"{self.name}/{data}", self._root / path, status.st_size, may_shrink=patient)
         return data
 

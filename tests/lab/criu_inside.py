@@ -1,0 +1,279 @@
+"""Run in a node: a container of plain runc in the interposer's shape, and the CRIU engine on it. `python -m … VERB JSON`.
+
+Answers with a line of JSON. Faults are put into the store's end, where a test wants them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from agent.runtime import compare, shape, tree
+from reconciler.contracts import engine, store
+from reconciler.core import model, observed, spec
+from reconciler.engines.criu.engine import CriuEngine
+from reconciler.seams import clock
+from reconciler.storage.path import PathStore
+
+RUNC = ("runc", "--root", "/run/runc")
+PLACE = Path("/srv/lab/criu")
+STATE = Path("/var/lib/docker/criu")
+"""The engine's own folder: on the disk, not on the node's overlay."""
+
+CAPABILITIES = [
+    f"CAP_{name}"
+    for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_RAW", "SYS_CHROOT")
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the parts of one container lie."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return PLACE / self.name
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
+
+    @property
+    def upper(self) -> Path:
+        return self.folder / "upper"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def container(self) -> engine.Container:
+        return engine.Container(id=self.name, state_file=Path("/run/runc") / self.name / "state.json", bundle=self.bundle)
+
+
+def create(asked: dict[str, Any]) -> dict[str, Any]:
+    """Start a container from its beginning. Names: `name`, `lower`, `command`, optional `env`, `config` (merged on top)."""
+    place = Place(name=asked["name"])
+    _prepare(place, asked, ())
+    _runc(place, "run", "--detach", "--bundle", str(place.bundle), "--pid-file", str(place.folder / "pid"), place.name)
+    return {"pid": int((place.folder / "pid").read_text())}
+
+
+def take(asked: dict[str, Any]) -> dict[str, Any]:
+    """Take a checkpoint. Names: `name`, `store`, `run`, `attempt`, optional `stop`, `parent`, `max_frozen`, `fault`."""
+    place = Place(name=asked["name"])
+    to = _store(asked)
+    ref = spec.AttemptRef(run=asked["run"], attempt=asked["attempt"])
+    to.claim(ref, "test")
+    meta = store.Meta(
+        instance="lab",
+        tenant="default",
+        job="job",
+        run=ref.run,
+        attempt=ref.attempt,
+        engine=model.EngineName.CRIU.value,
+        taken_at=time.time(),
+        purpose=spec.Purpose.STOP if asked.get("stop") else spec.Purpose.TIMER,
+    )
+    request = spec.Request(id="r", purpose=meta.purpose, then_stop=bool(asked.get("stop")))
+    made = CriuEngine(clock.System(), STATE)
+    site = _site(place, asked)
+    began = time.monotonic()
+    found = made.take(site, lambda step: _Faulty(to.writer(meta, asked.get("parent", "")), asked.get("fault", "")), request)
+    seconds = time.monotonic() - began
+    if isinstance(found, engine.Failed):
+        return {"failed": found.reason, "seconds": seconds}
+    return {
+        "digest": found.taken.digest,
+        "frozen": found.frozen,
+        "seconds": seconds,
+        "logical": found.usage.logical_bytes,
+        "stored": found.usage.stored_bytes,
+        "reused": found.usage.reused_units,
+        "peak": _peak(),
+    }
+
+
+def restore(asked: dict[str, Any]) -> dict[str, Any]:
+    """Continue a checkpoint in a container of another name. As `create`, with `store` and `digest`."""
+    place = Place(name=asked["name"])
+    directory = place.folder / "restore"
+    place.folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    image = _store(asked).open(asked["digest"])
+    try:
+        CriuEngine(clock.System(), STATE).prepare_restore(image, dataclasses.replace(_site(place, asked), restore=directory))
+    finally:
+        image.close()
+    prepared = time.monotonic() - began
+    wanted = json.loads((directory / "container.json").read_text())["mounts"]
+    config = _prepare(place, asked, wanted)
+    compare.check(config, str(directory))
+    tree.lay(str(directory), "layer", str(place.bundle / "rootfs"))
+    tree.lay(str(directory), "shm", str(place.home / "shm"))
+    (place.home / "criu.conf").write_text("mntns-compat-mode\n")
+    words = ["--image-path", str(directory / "criu"), "--work-path", str(place.folder), "--bundle", str(place.bundle)]
+    words += ["--detach", "--tcp-established", "--ext-unix-sk", "--file-locks", "--pid-file", str(place.folder / "pid")]
+    try:
+        _runc(place, "restore", *words, place.name)
+    except subprocess.CalledProcessError:
+        print((place.folder / "restore.log").read_text()[-4000:], file=sys.stderr)
+        raise
+    (place.home / "criu.conf").write_text("")
+    shutil.rmtree(directory)
+    return {"pid": int((place.folder / "pid").read_text()), "prepared": prepared, "seconds": time.monotonic() - began}
+
+
+def preflight(asked: dict[str, Any]) -> dict[str, Any]:
+    """Say whether a container can be captured."""
+    found = CriuEngine(clock.System(), STATE).preflight(_site(Place(name=asked["name"]), asked))
+    return {"reason": found.reason, "remedy": found.remedy} if isinstance(found, engine.Cannot) else {}
+
+
+def sweep(asked: dict[str, Any]) -> dict[str, Any]:
+    """What an agent does when it starts."""
+    del asked
+    return {"swept": CriuEngine(clock.System(), STATE).sweep(), "left": [str(one) for one in STATE.iterdir()]}
+
+
+def remove(asked: dict[str, Any]) -> dict[str, Any]:
+    """End a container and forget it."""
+    place = Place(name=asked["name"])
+    subprocess.run([*RUNC, "delete", "--force", place.name], check=False, capture_output=True)
+    shape.release(str(place.home))
+    subprocess.run(["umount", str(place.bundle / "rootfs")], check=False, capture_output=True)
+    shutil.rmtree(place.folder, ignore_errors=True)
+    return {}
+
+
+class _Faulty:
+    """A sink that fails, or tells how far it is and waits for its end, where a test says so."""
+
+    def __init__(self, real: store.Sink, fault: str) -> None:
+        self._real = real
+        self._fault = fault
+
+    def file(self, entry: store.FileEntry) -> None:
+        self._real.file(entry)
+
+    def extent(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        if path.startswith("memory/"):
+            self._at("pages")
+        self._real.extent(path, offset, data)
+
+    def commit(self) -> tuple[observed.Taken, store.Usage]:
+        self._at("commit")
+        found = self._real.commit()
+        self._at("committed")
+        return found
+
+    def abort(self) -> None:
+        self._real.abort()
+
+    def _at(self, stage: str) -> None:
+        if self._fault == f"raise at {stage}":
+            raise OSError(28, "No space left on device")
+        if self._fault == f"hang at {stage}":
+            print(json.dumps({"at": stage}), flush=True)
+            signal.pause()
+        if self._fault == f"slow at {stage}":
+            time.sleep(3)
+
+
+def _prepare(place: Place, asked: dict[str, Any], wanted: Any) -> dict[str, Any]:
+    rootfs = place.bundle / "rootfs"
+    for folder in (rootfs, place.upper, place.folder / "work", place.home):
+        folder.mkdir(parents=True, exist_ok=True)
+    place.home.chmod(0o700)
+    options = f"lowerdir={asked['lower']},upperdir={place.upper},workdir={place.folder}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(rootfs)], check=True)
+    config = _config(asked)
+    shape.give(config, str(place.home), wanted)
+    (place.bundle / "config.json").write_text(json.dumps(config))
+    return config
+
+
+def _config(asked: dict[str, Any]) -> dict[str, Any]:
+    private = ["nosuid", "noexec", "nodev"]
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "hostname": "lab",
+        "root": {"path": "rootfs"},
+        "process": {
+            "args": asked["command"],
+            "cwd": "/",
+            "env": ["PATH=/usr/bin:/bin", "PYTHONUNBUFFERED=1", *asked.get("env", [])],
+            "user": {"uid": 0, "gid": 0},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
+        },
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc", "options": private},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": private},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*private, "ro"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*private, "ro"]},
+            *asked.get("mounts", []),
+        ],
+        "linux": {
+            "cgroupsPath": f"/criu/{asked['name']}",
+            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")],
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi"],
+            "readonlyPaths": ["/proc/bus", "/proc/sys"],
+        },
+    }
+    return {**config, **asked.get("config", {})}
+
+
+def _runc(place: Place, *words: str) -> None:
+    """Run runc with pipes for output, as engines do: `cat` keeps their other ends for as long as the container writes."""
+    with (place.folder / "log").open("ab") as log:
+        outs = [
+            subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True) for _ in range(2)
+        ]
+    try:
+        subprocess.run([*RUNC, *words], stdin=subprocess.DEVNULL, stdout=outs[0].stdin, stderr=outs[1].stdin, check=True)
+    finally:
+        for one in outs:
+            assert one.stdin
+            one.stdin.close()
+
+
+def _site(place: Place, asked: dict[str, Any]) -> engine.Site:
+    nowhere = place.folder / "unused"
+    return engine.Site(
+        ref=spec.AttemptRef(run=asked.get("run", "0" * 32), attempt=asked.get("attempt", 1)),
+        checkpoints=nowhere,
+        restore=nowhere,
+        request_file=nowhere,
+        progress_file=nowhere,
+        aside=nowhere,
+        container=place.container,
+        max_frozen=asked.get("max_frozen"),
+    )
+
+
+def _store(asked: dict[str, Any]) -> PathStore:
+    return PathStore(model.StoreSpec(name="lab", root=asked["store"]), store.Keys())
+
+
+def _peak() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+
+VERBS = {one.__name__: one for one in (create, take, restore, preflight, sweep, remove)}
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    print(json.dumps(VERBS[sys.argv[1]](json.loads(sys.argv[2]))), flush=True)
