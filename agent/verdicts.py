@@ -150,7 +150,7 @@ class _Desk:
     def __init__(self, listener: socket.socket, judge: Judge, visitors: int) -> None:
         self._listener = listener
         self._judge = judge
-        self._free = threading.BoundedSemaphore(visitors)
+        self._free = threading.Semaphore(visitors)
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._waiting: set[socket.socket] = set()
@@ -175,8 +175,7 @@ class _Desk:
         self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(ValueError):  # wakes `attend` where every place was taken
-            self._free.release()
+        self._free.release()  # wakes `attend` where every place was taken
         self._pulse.join()
 
     def _beat(self) -> None:
@@ -204,8 +203,7 @@ class _Desk:
                         self._waiting.discard(connection)
                 connection.sendall(json.dumps(answer).encode() + b"\n")
         finally:
-            with contextlib.suppress(ValueError):
-                self._free.release()
+            self._free.release()
 
 
 def _answer(judge: Judge, line: bytes) -> dict[str, Any]:

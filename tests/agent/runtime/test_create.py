@@ -1,0 +1,309 @@
+"""`create` of a container of ours: what the agent is asked, what the container looks like, and what is left when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import verdicts
+from tests.agent.runtime.place import ATTEMPT, CONTAINER, Answers, Place
+
+pytestmark = pytest.mark.usefixtures("root")
+
+MARKED = f"PERDURE_ATTEMPT={ATTEMPT}"
+TASK: dict[str, Any] = {
+    "pid": 1,
+    "uids": [0, 0, 0, 0],
+    "gids": [0, 0, 0, 0],
+    "groups": [],
+    "capabilities": {"bounding": 0b100001, "permitted": 0b100001, "effective": 0b100001, "inheritable": 0},
+    "no_new_privileges": False,
+    "seccomp": 0,
+    "lsm": "",
+}
+
+
+@pytest.fixture
+def image(place: Place) -> Path:
+    """A directory as the agent fills it."""
+    folder = place.folder / "image"
+    (folder / "criu").mkdir(parents=True)
+    folder.chmod(0o700)
+    (folder / "container.json").write_text(
+        json.dumps({"v": 1, "mounts": ["/dev/shm", "/etc/hosts", "/run/secrets"], "seccomp": "", "network": True})
+    )
+    (folder / "credentials.json").write_text(json.dumps({"v": 1, "tasks": [TASK]}))
+    (folder / "layer").mkdir()
+    (folder / "layer" / "0").write_text("from the checkpoint")
+    entry = {"path": "kept", "kind": "file", "mode": 0o640, "uid": 7, "gid": 8, "mtime": 1_000_000_000, "data": 0, "size": 19}
+    (folder / "layer.json").write_text(json.dumps({"v": 1, "deleted": ["gone"], "entries": [entry]}))
+    (folder / "shm").mkdir()
+    (folder / "shm.json").write_text(
+        json.dumps({"v": 1, "deleted": [], "entries": [{**entry, "path": "memory", "size": 4096, "data": 1}]})
+    )
+    (folder / "shm" / "1").write_text("shared")
+    return folder
+
+
+def test_the_agent_is_asked_and_the_container_gets_its_shape(place: Place, answers: Answers) -> None:
+    place.config(MARKED, annotations={"io.kubernetes.pod.name": "p", "other": "x"})
+    with place.agent(answers):
+        assert place.create().returncode == 0
+    ((verb, asked),) = answers.asked
+    assert (verb, asked.container, asked.namespace, asked.attempt) == ("create", CONTAINER, "moby", ATTEMPT)
+    assert asked.bundle == str(place.bundle)
+    assert asked.annotations == {"io.kubernetes.pod.name": "p"}
+    shaped = place.shaped()
+    mounts = {mount["destination"]: mount for mount in shaped["mounts"]}
+    assert mounts["/etc/hosts"]["source"] == "/etc/hosts"
+    assert mounts["/dev/shm"]["type"] == "bind"
+    assert {"nosuid", "noexec", "nodev"} <= set(mounts["/dev/shm"]["options"])
+    assert os.statvfs(mounts["/dev/shm"]["source"]).f_blocks * 4096 == 1048576
+    assert Path(mounts["/etc/hostname"]["source"]).read_text() == "c0ffee\n"
+    assert {"/etc/resolv.conf", "/dev/termination-log"} <= set(mounts)
+    (network,) = [one for one in shaped["linux"]["namespaces"] if one["type"] == "network"]
+    assert "lo" in _in_network(network["path"], "cat /proc/net/if_inet6")
+    assert Path(shaped["annotations"]["org.criu.config"]).read_text() == ""
+    assert place.subcommands() == ["create"]
+
+
+def test_deleting_it_frees_everything_and_tells_the_agent(place: Place, answers: Answers) -> None:
+    place.config(MARKED)
+    with place.agent(answers):
+        place.create()
+        place.call("start", CONTAINER)
+        place.call("kill", "--all", CONTAINER, "TERM")
+        place.call("delete", CONTAINER)
+    assert place.subcommands() == ["create", "start", "kill", "delete"]
+    assert answers.verbs == ["create", "started", "kill", "deleted"]
+    assert answers.asked[2][1].signal == signal.SIGTERM
+    assert not place.home.exists()
+    assert str(place.home) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_mounts_and_networks_that_an_engine_has_named_are_left_alone(place: Place, answers: Answers) -> None:
+    shm = {"destination": "/dev/shm", "type": "bind", "source": "/tmp", "options": ["rbind"]}
+    spaces = [{"type": "network", "path": "/proc/self/ns/net"}, {"type": "pid"}]
+    place.config(MARKED, mounts=[shm], linux={"namespaces": spaces})
+    with place.agent(answers):
+        place.create()
+    assert shm in place.shaped()["mounts"]
+    assert place.shaped()["linux"]["namespaces"] == spaces
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"linux": {"uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}}, "userns-remap"),
+        ({"linux": {"namespaces": [{"type": "user"}]}}, "userns-remap"),
+    ],
+)
+def test_an_engine_that_maps_users_is_refused(place: Place, answers: Answers, config: dict[str, Any], says: str) -> None:
+    place.config(MARKED, **config)
+    with place.agent(answers):
+        assert place.create().returncode == 1
+    assert says in place.told()
+    assert place.calls() == []
+
+
+def test_two_attempts_in_one_environment_are_refused(place: Place, answers: Answers) -> None:
+    place.config(MARKED, "PERDURE_ATTEMPT=def-1")
+    with place.agent(answers):
+        assert place.create().returncode == 1
+    assert "more than once" in place.told()
+    assert answers.asked == []
+
+
+@pytest.mark.parametrize(
+    "annotations", [{"io.kubernetes.cri.container-type": "sandbox"}, {"io.kubernetes.cri-o.ContainerType": "sandbox"}]
+)
+def test_a_sandbox_is_nobodys_attempt(place: Place, annotations: dict[str, str]) -> None:
+    place.config(MARKED, annotations=annotations)
+    assert place.create().returncode == 0
+    assert place.subcommands() == ["create"]
+
+
+def test_the_variable_in_another_place_than_the_environment_marks_nothing(place: Place) -> None:
+    place.config(hostname="c", annotations={"note": MARKED})
+    assert place.create().returncode == 0
+    assert place.subcommands() == ["create"]
+
+
+def test_a_refusal_is_what_the_engine_shows(place: Place, answers: Answers) -> None:
+    answers.verdict = verdicts.Refuse(reason='attempt abc-3 has "started" already')
+    place.config(MARKED)
+    with place.agent(answers):
+        done = place.create()
+    assert done.returncode == 1
+    assert place.told() == 'perdure: attempt abc-3 has "started" already'
+    assert place.told() in done.stderr
+    assert place.calls() == []
+    assert not place.home.exists()
+
+
+def test_an_agent_that_is_stopped_fails_the_create_within_its_deadline(place: Place) -> None:
+    """Stopped, not dead: the kernel still accepts the connection for it."""
+    place.install(deadline=0.2)
+    place.config(MARKED)
+    with _stopped_agent(place):
+        assert place.create().returncode == 1
+        assert "within 0.2 s" in place.told()
+        place.home.mkdir(parents=True)
+        (place.home / "state.json").write_text(json.dumps({"v": 1, "root": str(place.root), "attempt": ATTEMPT}))
+        assert place.call("kill", CONTAINER, "TERM").returncode == 0
+    assert place.subcommands() == ["kill"]
+
+
+def test_a_stop_signal_waits_for_an_agent_that_is_busy_not_for_its_deadline(place: Place) -> None:
+    place.install(deadline=1.5)  # two signs of life come in that time
+    place.home.mkdir(parents=True)
+    (place.home / "state.json").write_text(json.dumps({"v": 1, "root": str(place.root), "attempt": ATTEMPT}))
+    allowed = threading.Event()
+
+    class Busy(Answers):
+        def kill(self, asked: verdicts.Asked) -> None:
+            super().kill(asked)
+            allowed.wait(3)
+
+    answers = Busy()
+    with place.agent(answers):
+        assert place.call("kill", CONTAINER, "TERM").returncode == 0
+        assert answers.verbs == ["kill"]
+        log = Path(json.loads((place.etc / "runtime.json").read_text())["log"])
+        assert not log.exists() or "failed" not in log.read_text()
+        allowed.set()
+    assert place.subcommands() == ["kill"]
+
+
+def test_restoring(place: Place, answers: Answers, image: Path) -> None:
+    (place.rootfs / "gone").write_text("of the image")
+    answers.verdict = verdicts.Restore(directory=image)
+    place.config(MARKED)
+    with place.agent(answers):
+        done = place.create()
+        assert done.returncode == 0, done.stderr
+        assert place.call("start", CONTAINER).returncode == 0
+    (call,) = place.calls()
+    argv = call["argv"]
+    assert argv[:6] == ["--root", str(place.root), "--log", str(place.log), "--log-format", "json"]
+    assert argv[6] == "restore"
+    assert argv[-1] == CONTAINER
+    assert argv[argv.index("--image-path") + 1] == str(image / "criu")
+    assert argv[argv.index("--bundle") + 1] == str(place.bundle)
+    assert argv[argv.index("--pid-file") + 1] == str(place.folder / "pid")
+    assert "--detach" in argv
+    assert call["env"]["PATH"].startswith("/bin:")
+    assert not (place.rootfs / "gone").exists()
+    assert (place.rootfs / "kept").read_text() == "from the checkpoint"
+    status = (place.rootfs / "kept").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777, status.st_mtime_ns) == (7, 8, 0o640, 1_000_000_000)
+    mounts = {mount["destination"]: mount for mount in place.shaped()["mounts"]}
+    assert Path(mounts["/dev/shm"]["source"], "memory").read_bytes() == b"shared".ljust(4096, b"\0")
+    assert Path(mounts["/run/secrets"]["source"]).is_dir()
+    assert answers.verbs == ["create", "started"]
+
+
+def test_a_restore_that_fails_leaves_no_half_container_and_says_why(place: Place, answers: Answers, image: Path) -> None:
+    answers.verdict = verdicts.Restore(directory=image)
+    place.config(MARKED)
+    with place.agent(answers):
+        assert place.create(fails="restore", status=1).returncode == 1
+    assert place.subcommands() == ["restore", "delete"]
+    assert place.calls()[1]["argv"][-3:] == ["delete", "--force", CONTAINER]
+    assert "CRIU says 'No such thing'" in place.told()
+    assert "(00.01) all well" in (place.folder / "log" / "runtime.log").read_text()
+    assert not place.home.exists()
+    assert answers.verbs == ["create", "failed"]
+    assert "No such thing" in answers.asked[1][1].reason
+
+
+def test_only_roots_own_folder_is_restored_from(place: Place, answers: Answers, image: Path) -> None:
+    image.chmod(0o755)
+    answers.verdict = verdicts.Restore(directory=image)
+    place.config(MARKED)
+    with place.agent(answers):
+        assert place.create().returncode == 1
+    assert "only root can enter" in place.told()
+
+
+def test_an_image_that_does_not_fit_is_not_restored(place: Place, answers: Answers, image: Path) -> None:
+    (image / "credentials.json").write_text(json.dumps({"v": 1, "tasks": [{**TASK, "uids": [5, 5, 5, 5]}]}))
+    answers.verdict = verdicts.Restore(directory=image)
+    place.config(MARKED)
+    with place.agent(answers):
+        assert place.create().returncode == 1
+    assert "its process 1 runs as another user" in place.told()
+    assert place.calls() == []
+
+
+def test_a_container_of_ours_is_not_restored_by_its_engine(place: Place) -> None:
+    place.config(MARKED)
+    done = place.call("restore", "--bundle", str(place.bundle), "--image-path", "/elsewhere", CONTAINER)
+    assert done.returncode == 1
+    assert "restored by Perdure only" in place.told()
+
+
+def test_what_a_failed_real_create_has_left_is_freed_by_a_later_one(place: Place, answers: Answers) -> None:
+    place.config(MARKED)
+    with place.agent(answers):
+        assert place.create(fails="create", status=1).returncode == 1
+        assert place.home.exists()
+        os.utime(place.home, (0, 0))
+        assert place.call("create", "--bundle", str(place.bundle), "another").returncode == 0
+    assert not place.home.exists()
+
+
+def test_the_host_file_must_be_roots(place: Place) -> None:
+    (place.etc / "runtime.json").chmod(0o666)
+    place.config(MARKED)
+    assert place.create().returncode == 1
+    assert "belong to root" in place.told()
+
+
+def test_the_log_is_bounded(place: Place, answers: Answers) -> None:
+    log = place.folder / "log" / "runtime.log"
+    log.parent.mkdir()
+    log.write_text("x" * (1 << 20) + "\n")
+    place.config(MARKED)
+    with place.agent(answers):
+        place.create()
+    assert log.stat().st_size < 1000
+    assert log.with_name("runtime.log.1").stat().st_size > 1 << 20
+
+
+def _in_network(path: str, script: str) -> str:
+    return subprocess.run(["nsenter", f"--net={path}", "sh", "-c", script], check=True, capture_output=True, text=True).stdout
+
+
+STOPPED = """
+import os, signal, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print(flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+class _stopped_agent:
+    def __init__(self, place: Place) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-IS", "-c", STOPPED, str(place.run / "runtime.sock")], stdout=subprocess.PIPE
+        )
+
+    def __enter__(self) -> None:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
