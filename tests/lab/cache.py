@@ -12,13 +12,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import ability, images, recipe
-from tests.lab.recipe import Layer
 
 PLACE = Path(os.environ.get("PERDURE_LAB_CACHE") or "/var/cache/perdure/lab")
 """Read when the module is imported: tests run with a clean environment."""
@@ -56,57 +55,54 @@ class Cache:
         return self.place / "images" / (tag.replace("/", "_").replace(":", "_") + ".tar")
 
 
-def ready() -> Cache | None:
-    """The cache where it is built, without building it."""
-    place = PLACE / recipe.digest()
-    return Cache(place=place) if place.is_dir() else None
-
-
 def ensure(say: Say = lambda line: None) -> Cache:
     """Builds what is missing, or waits for the one who builds it. Raises ability.LabUnable where a tool is missing."""
     ability.install_tools(say)
-    if found := ready():
-        return found
-    with _locked():
-        if found := ready():
-            return found
-        for rubbish in PLACE.glob(".building-*"):
-            shutil.rmtree(rubbish)
-        aside = PLACE / f".building-{os.getpid()}"
-        (aside / "layers").mkdir(parents=True)
-        _build(Cache(place=aside), say)
-        place = PLACE / recipe.digest()
-        os.rename(aside, place)
-        return Cache(place=place)
+    return Cache(place=build(recipe.digest(), lambda place: _build(Cache(place=place), say)))
+
+
+def build(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder `name` of the cache, complete: made by `make` aside, under a lock, where it is missing."""
+    place = PLACE / name
+    if not place.is_dir():
+        with _locked():
+            if not place.is_dir():
+                for rubbish in PLACE.glob(".building-*"):
+                    shutil.rmtree(rubbish)
+                aside = PLACE / f".building-{os.getpid()}"
+                (aside / "layers").mkdir(parents=True)
+                make(aside)
+                os.rename(aside, place)
+    return place
 
 
 def _build(cache: Cache, say: Say) -> None:
-    with _timed(say, f"Debian {recipe.SUITE}, minimal"):
+    with timed(say, f"Debian {recipe.SUITE}, minimal"):
         _debootstrap(cache.layer(recipe.BASE.name))
     for layer in recipe.LAYERS:
-        with _timed(say, f"layer {layer.name}"):
-            _install(cache, layer)
+        with timed(say, f"layer {layer.name}"):
+            install(cache.layer(layer.name), [cache.layer(name) for name in layer.over], layer.packages)
     (cache.place / "images").mkdir()
     for image in recipe.IMAGES:
-        with _timed(say, f"image {image.tag}"):
+        with timed(say, f"image {image.tag}"):
             folders = [cache.layer(name) for name in image.layers] or [_tiny(cache)]
             images.write(cache.image(image.tag), image.tag, folders, image.command)
 
 
 def _debootstrap(folder: Path) -> None:
-    command = ["debootstrap", "--variant=minbase", recipe.SUITE, str(folder), *([MIRROR] if MIRROR else [])]
-    _run(["unshare", "--mount", "--propagation", "private", *command])
+    mirror = [MIRROR] if MIRROR else []
+    in_private = ["unshare", "--mount", "--propagation", "private"]
+    command([*in_private, "debootstrap", "--variant=minbase", recipe.SUITE, str(folder), *mirror])
 
 
-def _install(cache: Cache, layer: Layer) -> None:
-    """Installs packages in a chroot whose mounts end with it."""
-    folder = cache.layer(layer.name)
-    folder.mkdir(exist_ok=True)
-    lower = ":".join(str(cache.layer(name)) for name in layer.over)
-    _run(
+def install(folder: Path, over: Sequence[Path], packages: Sequence[str]) -> None:
+    """Installs packages into a layer over others, topmost first, or into a root of its own where there are none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lower = ":".join(str(one) for one in over)
+    command(
         [
             *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
-            *("/bin/sh", str(LAYER_SCRIPT), str(folder), lower, *layer.packages),
+            *("/bin/sh", str(LAYER_SCRIPT), str(folder), lower, *packages),
         ]
     )
 
@@ -125,7 +121,8 @@ def _tiny(cache: Cache) -> Path:
     return folder
 
 
-def _run(command: list[str]) -> None:
+def command(argv: Sequence[str]) -> None:
+    """Runs a step of a build. Raises LabUnable with the end of what it printed."""
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
@@ -134,7 +131,7 @@ def _run(command: list[str]) -> None:
         **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
     }
     result = subprocess.run(
-        command,
+        argv,
         check=False,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -144,7 +141,7 @@ def _run(command: list[str]) -> None:
     )
     if result.returncode:
         tail = "\n".join(result.stdout.splitlines()[-20:])
-        raise ability.LabUnable(f"the lab's root could not be built: {' '.join(command[:8])} … failed:\n{tail}")
+        raise ability.LabUnable(f"the lab's root could not be built: {' '.join(argv[:8])} … failed:\n{tail}")
 
 
 @contextmanager
@@ -156,7 +153,8 @@ def _locked() -> Iterator[None]:
 
 
 @contextmanager
-def _timed(say: Say, what: str) -> Iterator[None]:
+def timed(say: Say, what: str) -> Iterator[None]:
+    """Says how many seconds a step took."""
     start = time.monotonic()
     yield
     say(f"lab: {what}: {time.monotonic() - start:.1f} s")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from tests.lab import ability, cache, slots, swarm
 from tests.lab.node import Node, Place, Running
+from tests.lab.remote import RemoteStore
 from tests.lab.stores import INSIDE, Store
 from tests.lab.swarm import Swarm
 
@@ -132,7 +133,7 @@ class Lab:
 
     def limit_link(self, node: Node, rate: str) -> None:
         """Limits what a node sends and receives, each to `rate` as `tc` writes it (100mbit, 100mibps); empty lifts it."""
-        change = ("replace", "root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms") if rate else ("delete", "root")
+        change = ("replace", "root", "tbf", "rate", rate, "burst", "1mb", "latency", "50ms") if rate else ("delete", "root")
         action, *rest = change
         _run("tc", "qdisc", action, "dev", self._slot.link(node.index), *rest)
         node.run(["tc", "qdisc", action, "dev", "eth0", *rest])
@@ -141,6 +142,12 @@ class Lab:
         """A file system of its own that every node sees at /srv/lab/NAME, mounted."""
         store = Store(self, name, size, kind)
         store.mount()
+        return store
+
+    def remote_store(self, name: str, server: Node, clients: Sequence[Node]) -> RemoteStore:
+        """A folder of `server` that `clients` mount at the same path, over the network that this lab can slow and cut."""
+        store = RemoteStore(name, server, clients)
+        store.start()
         return store
 
     def share_image(self, tag: str) -> str:

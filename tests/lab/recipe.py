@@ -48,7 +48,8 @@ ENGINES = Layer(
     packages=(
         *("busybox-static", "conntrack", "containerd", "criu", "docker-cli", "docker.io", "podman", "runc", "tini"),
         *("curl", "iproute2", "iptables", "iputils-ping", "kmod", "netavark", "nftables"),
-        *("gcc", "git", "libc6-dev", "openssh-client", "strace"),
+        *("gcc", "git", "libc6-dev", "openssh-client", "openssh-server", "sshfs", "strace"),
+        *("apache2-utils", "docker-registry"),
         # What an interpreter that was built on the outer machine wants to link with.
         *("libbz2-1.0", "libexpat1", "libffi8", "liblzma5", "libncursesw6", "libreadline8t64", "libsqlite3-0", "libssl3t64"),
     ),

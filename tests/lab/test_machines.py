@@ -151,3 +151,20 @@ def pids(node: Node) -> set[int]:
             except OSError:  # gone meanwhile
                 continue
     return found
+
+
+def test_a_store_over_the_network_stalls_in_a_partition_and_goes_on(lab: Lab, node: Node) -> None:
+    server = lab.node()
+    try:
+        store = lab.remote_store("far", server, [node])
+        node.run(["sh", "-c", f"echo kept > {store.path}/file"])
+        assert server.out("cat", f"{store.path}/file") == "kept"
+        write = ["dd", "if=/dev/zero", f"of={store.path}/more", "bs=64k", "count=1", "conv=fsync"]
+        lab.partition(server)
+        stalled = node.popen(write, stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            stalled.wait(timeout=1)
+        lab.heal(server)
+        assert stalled.wait(timeout=60) == 0
+    finally:
+        lab.remove(server)
