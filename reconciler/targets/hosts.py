@@ -9,7 +9,9 @@ from reconciler.contracts import target
 from reconciler.core import model, observed, settle, spec
 from reconciler.targets import books, views
 
-CAPABILITIES = target.Capabilities(kind="hosts", engines=frozenset({model.EngineName.APPLICATION, model.EngineName.NONE}))
+CAPABILITIES = target.Capabilities(
+    kind="hosts", engines=frozenset({model.EngineName.APPLICATION, model.EngineName.CRIU, model.EngineName.NONE})
+)
 
 
 class HostsTarget:

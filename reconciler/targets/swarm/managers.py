@@ -138,6 +138,8 @@ class Managers:
 
     def _client(self, address: str) -> docker.APIClient:
         """Return a client for an address; nothing is sent when it is made. One a question: keys are read anew each time."""
+        if address.startswith("unix://") and not Path(address.removeprefix("unix://")).is_socket():
+            raise errors.Unavailable("there is no such socket")  # the package would leave one open
         try:
             tls = self._tls() if address.startswith("tcp://") else False
             return docker.APIClient(base_url=address, version=VERSION, timeout=int(SECONDS), tls=tls)
