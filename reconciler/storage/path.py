@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import model, observed, spec
-from reconciler.storage import claims, contents, files, image, keyring, layout, leases, logs, manifest, packs, prune, sink
+from reconciler.storage import (
+    claims,
+    contents,
+    files,
+    image,
+    keyring,
+    layout,
+    leases,
+    listing,
+    logs,
+    manifest,
+    packs,
+    prune,
+    sink,
+)
 from reconciler.storage.disk import Disk
 from reconciler.storage.disk.local import LocalDisk
 
@@ -20,13 +36,20 @@ class PathStore:
     """See `contracts.store.Store`. May be used by several threads at once; what it returns may not."""
 
     def __init__(
-        self, config: model.StoreSpec, keys: store.Keys, *, threads: int = THREADS, open_disk: Callable[[], Disk] | None = None
+        self,
+        config: model.StoreSpec,
+        keys: store.Keys,
+        *,
+        threads: int = THREADS,
+        open_disk: Callable[[], Disk] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`threads` compress side by side; 0: everything happens in the caller's thread, in one order."""
         self._config = config
         self._keyring = keyring.Keyring(keys)
         self._threads = threads
         self._open_disk = open_disk or (lambda: LocalDisk(config.root, must_be_mounted=config.must_be_mounted))
+        self._listings = listing.Listings(monotonic)
         self._where = f"store {config.name} ({config.root})"
 
     def claim(self, ref: spec.AttemptRef, owner: str) -> bool:
@@ -90,16 +113,19 @@ class PathStore:
 
     def list(self, run: str) -> tuple[observed.Taken, ...]:
         """Return the complete images of a run, oldest first. What is damaged or not ours is not offered."""
-        found = []
         with self._disk() as disk:
-            sizes: dict[str, int] = {}
-            for digest in prune.images(disk, run):
-                with contextlib.suppress(errors.Damaged, errors.Refused, FileNotFoundError):
-                    one, file = image.read_manifest(disk, run, digest)
-                    file.close()
-                    self._check_owner(one, run)
-                    if contents.complete(self._place(disk, one.body.meta.tenant, run), one.body, sizes):
-                        found.append(one.body.taken(digest))
+            names, read = partial(prune.digests, disk, run), partial(self._offered, disk, run)
+            return self._listings.get(disk, run, names, read)
+
+    def _offered(self, disk: Disk, run: str, digests: listing.Digests) -> listing.Listing:
+        found, sizes = [], dict[str, int]()
+        for digest in digests:
+            with contextlib.suppress(errors.Damaged, errors.Refused, FileNotFoundError):
+                one, file = image.read_manifest(disk, run, digest)
+                file.close()
+                self._check_owner(one, run)
+                if contents.complete(self._place(disk, one.body.meta.tenant, run), one.body, sizes):
+                    found.append(one.body.taken(digest))
         return tuple(sorted(found, key=lambda taken: (taken.attempt, taken.taken_at, taken.digest)))
 
     def runs(self) -> Iterable[str]:

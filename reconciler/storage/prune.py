@@ -40,14 +40,20 @@ def prune(disk: Disk, run: str, plan: store.Prune, now: float, token: str) -> se
     return here - gone
 
 
+def digests(disk: Disk, run: str) -> list[str]:
+    """Return what folders of images a run has, also those without a manifest."""
+    names = (f"sha256:{name}" for name in _names(disk, layout.checkpoints(run)))
+    return [name for name in names if layout.DIGEST.fullmatch(name)]
+
+
 def images(disk: Disk, run: str) -> list[str]:
     """Return the digests of a run's images whose manifests are in place, whatever is in them."""
-    return [digest for digest in _digests(disk, run) if layout.MANIFEST in _names(disk, layout.image(run, digest))]
+    return [digest for digest in digests(disk, run) if layout.MANIFEST in _names(disk, layout.image(run, digest))]
 
 
 def sweep(disk: Disk, run: str) -> None:
     """Remove what dead writers of a run left: packs without an image, manifests without a name, images half deleted."""
-    folders = [layout.image(run, digest) for digest in _digests(disk, run)]
+    folders = [layout.image(run, digest) for digest in digests(disk, run)]
     asides = [f"{folder}/{name}" for folder in (layout.attempts(run), *folders) for name in _names(disk, folder)]
     writers = collect(disk, run)  # after the asides are listed: a writer that begins later than this has none among them
     for path in asides:
@@ -83,11 +89,6 @@ def collect(disk: Disk, run: str) -> leases.Writers:
     for token in writers.dead:
         files.discard(disk, f"{layout.writing(run)}/{token}")
     return writers
-
-
-def _digests(disk: Disk, run: str) -> list[str]:
-    names = (f"sha256:{name}" for name in _names(disk, layout.checkpoints(run)))
-    return [name for name in names if layout.DIGEST.fullmatch(name)]
 
 
 def _packs(disk: Disk, run: str, digest: str) -> list[str]:

@@ -94,6 +94,10 @@ class Disk(Protocol):
         """Return the length of a regular file."""
         ...
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Return what changes when a name in a folder does, within the step of the file system's clock; empty: no folder."""
+        ...
+
     def sync_folder(self, path: str) -> None:
         """Make a folder's names durable."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import itertools
 import os
 import random
 import threading
@@ -18,6 +19,8 @@ from typing import TypeVar
 from reconciler.storage.disk import Space
 
 T = TypeVar("T")
+
+_TICKS = itertools.count()
 
 
 class PowerCut(BaseException):
@@ -52,8 +55,10 @@ class _Folder:
     kept: dict[str, _Data | _Folder] = field(default_factory=dict)
     pending: list[dict[str, _Data | _Folder | None]] = field(default_factory=list)
     """Since the last sync, each change as a whole: name → node, None: removed."""
+    stamp: int = field(default_factory=_TICKS.__next__)
 
     def change(self, names: dict[str, _Data | _Folder | None]) -> None:
+        self.stamp = next(_TICKS)
         self.pending.append(names)
         _apply(self.live, names)
 
@@ -292,6 +297,15 @@ class FakeDisk:
         """Return the length of a regular file."""
         self.alive()
         return len(self._data(path).live)
+
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Return what changes when a name in a folder does: this disk's clock has no steps."""
+        self.alive()
+        try:
+            found = self._find(path)
+        except FileNotFoundError:
+            return ()
+        return (found.stamp,) if isinstance(found, _Folder) else ()
 
     def sync_folder(self, path: str) -> None:
         """Make a folder's names durable."""

@@ -165,6 +165,15 @@ class LocalDisk:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return found.st_size
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Return what changes when a name in a folder does."""
+        try:
+            with self._above(path) as (above, name):
+                found = os.stat(name, dir_fd=above, follow_symlinks=False)
+        except FileNotFoundError:
+            return ()
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
     def sync_folder(self, path: str) -> None:
         """Make a folder's names durable."""
         with self._inside(path) as folder:
