@@ -90,16 +90,18 @@ class Loop:
         desired = wish.desired
         if desired is None:
             return Pass(standing=Standing.BLOCKED, at=now, notice=wish.notice)
-        subject = observe.Subject(desired=desired, records=snapshot.records, now=now, monotonic=parts.clock.monotonic())
-        world = parts.observer.observe(subject)
-        given = self._facts(desired, snapshot, world, now)
+        self._wanted = facts.wanted(parts.instance, desired, self._wanted)
+        subject = observe.Subject(
+            desired=desired, wanted=self._wanted, records=snapshot.records, now=now, monotonic=parts.clock.monotonic()
+        )
+        given = self._facts(subject, parts.observer.observe(subject))
         planned, self._resting = plan.follow(given, self._resting)
         seen = Pass(
             standing=Standing.MOVED,
             at=now,
             desired=desired,
             plan=planned,
-            world=world,
+            world=given.world,
             notice=wish.notice,
             remark=wish.remark,
         )
@@ -122,18 +124,16 @@ class Loop:
             wake_at=planned.wake_at,
         )
 
-    def _facts(self, desired: model.Desired, snapshot: ledger.Snapshot, world: observed.World, now: float) -> plan.Facts:
-        """Return what the plan depends on; names of runs are worked out for changed manifests only."""
-        parts = self._parts
-        self._wanted = facts.wanted(parts.instance, desired, self._wanted)
+    def _facts(self, subject: observe.Subject, world: observed.World) -> plan.Facts:
+        """Return what the plan depends on."""
         return plan.Facts(
-            instance=parts.instance,
-            desired=desired,
-            records=snapshot.records,
+            instance=self._parts.instance,
+            desired=subject.desired,
+            records=subject.records,
             world=world,
-            now=now,
-            budgets=parts.budgets,
-            wanted=self._wanted,
+            now=subject.now,
+            budgets=self._parts.budgets,
+            wanted=subject.wanted,
         )
 
     def run(self, stop: clock.Event, pause: Callable[[Pass], None], lost_race: Callable[[Pass], None] = lambda _: None) -> None:

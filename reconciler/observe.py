@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from reconciler import errors, registry
 from reconciler.contracts import store, target
-from reconciler.core import model, observed, record, situation
+from reconciler.core import facts, model, observed, record, situation
 
 T = TypeVar("T")
 
@@ -63,6 +63,8 @@ class Subject:
     """What a pass needs to know about."""
 
     desired: model.Desired
+    wanted: facts.Wanted
+    """The runs that `desired` asks for."""
     records: Mapping[str, record.Record]
     now: float
     """POSIX time in seconds."""
@@ -158,23 +160,42 @@ def _questions(subject: Subject, world: observed.World) -> tuple[Question, ...]:
     digests: dict[model.StoreSpec, dict[str, tuple[str, str]]] = {}
     for name, run in subject.records.items():
         spec = run.store
-        if spec is None or run.phase in record.TERMINAL:
+        if spec is None or not _may_begin(run, subject, world):
             continue
-        live = run.live
-        if live is not None:
-            sighting = situation.locate(name, live, world)
-            if isinstance(sighting, situation.Here) and sighting.item.state is not observed.ItemState.ENDED:
-                continue
         if run.attempts or run.applied.restore_from != "latest":
             runs.setdefault(spec, []).append(name)
             borrowed = (saved.taken.digest for saved in run.checkpoints if saved.taken.attempt == 0)
             digests.setdefault(spec, {}).update(dict.fromkeys(borrowed, (run.tenant, "")))
-    for job in subject.desired.jobs.values():
-        declared = subject.desired.stores.get(job.checkpoint.store)
-        if declared is not None and job.restore_from.startswith("sha256:"):
+    for name, (job, _) in subject.wanted.by_run.items():
+        if not job.restore_from.startswith("sha256:"):
+            continue
+        declared, known = subject.desired.stores.get(job.checkpoint.store), subject.records.get(name)
+        if declared is not None and (known is None or _may_begin(known, subject, world)):
             digests.setdefault(declared, {})[job.restore_from] = (job.tenant, "")
     specs = dict.fromkeys((*runs, *digests))
     return tuple((spec, tuple(runs.get(spec, ())), digests.get(spec, {})) for spec in specs)
+
+
+def _may_begin(run: record.Record, subject: Subject, world: observed.World) -> bool:
+    """Whether the plan may give the run another attempt now: none that is over, seen running, or declared to rest has one.
+
+    Of thousands that are suspended or stopped no store is asked, however often a host says something.
+    """
+    if run.phase in record.TERMINAL:
+        return False
+    if run.live is not None:
+        sighting = situation.locate(run.run, run.live, world)
+        if isinstance(sighting, situation.Here) and sighting.item.state is not observed.ItemState.ENDED:
+            return False
+    asked = subject.wanted.by_run.get(run.run)
+    if asked is None and run.phase is record.Phase.STOPPED and run.live is None:
+        return False
+    successor = subject.wanted.by_key.get(run.key)
+    declared = asked or (subject.wanted.by_run[successor] if successor else None)
+    if declared is None:
+        desired = subject.desired
+        return bool(desired.frozen or desired.problems or desired.unread)  # it may still be declared
+    return declared[0].state is not model.JobState.STOPPED and not situation.suspended(declared[0], subject.now)
 
 
 def _named(adapter: store.Store, digest: str, tenant: str, run: str) -> observed.Taken | None:

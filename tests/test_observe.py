@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import pytest
 
 from reconciler import errors, observe, registry
 from reconciler.contracts import store, target
-from reconciler.core import model, observed, record
+from reconciler.core import facts, model, observed, record
 from reconciler.storage import fake as stores
 from reconciler.targets import fake as targets
 from tests.simulation import clocks, schedule
 
 STORE = model.StoreSpec(name="main", root="/store")
+JOB = model.Job(name="train", target="hosts", workload=model.Workload(command=("true",)))
 DESIRED = model.Desired(revision="r", targets={"hosts": model.TargetSpec(name="hosts")}, stores={"main": STORE})
+RUN = "1" * 32
 
 
 def run(**changed: object) -> record.Record:
-    job = model.Job(name="train", target="hosts", workload=model.Workload(command=("true",)))
     attempt = record.Attempt(number=1, target="hosts", host="alpha", intended_at=0.0)
     values: dict[str, object] = {
         "instance": "i",
-        "run": "1" * 32,
+        "run": RUN,
         "tenant": "default",
         "job": "train",
         "replica": 0,
@@ -30,15 +32,24 @@ def run(**changed: object) -> record.Record:
         "revision": "r",
         "created_at": 0.0,
         "phase": record.Phase.RUNNING,
-        "applied": job,
+        "applied": JOB,
         "store": STORE,
         "attempts": (attempt,),
     }
     return record.Record(**{**values, **changed})  # type: ignore[arg-type]
 
 
-def look(observer: observe.Observer, now: float, monotonic: float, runs: Mapping[str, record.Record]) -> observed.World:
-    return observer.observe(observe.Subject(desired=DESIRED, records=runs, now=now, monotonic=monotonic))
+def look(
+    observer: observe.Observer, now: float, monotonic: float, runs: Mapping[str, record.Record], **changed: object
+) -> observed.World:
+    values = {"desired": DESIRED, "wanted": asked(runs), "records": runs, "now": now, "monotonic": monotonic}
+    return observer.observe(observe.Subject(**{**values, **changed}))  # type: ignore[arg-type]
+
+
+def asked(runs: Mapping[str, record.Record], job: model.Job = JOB) -> facts.Wanted:
+    """The runs of the ledger are the ones that the manifests ask for."""
+    by_run = {name: (dataclasses.replace(job, name=run.job), 0) for name, run in runs.items()}
+    return facts.Wanted(instance="i", by_run=by_run, by_key={run.key: name for name, run in runs.items()})
 
 
 def observer(of: target.Target, holding: store.Store) -> observe.Observer:
@@ -92,3 +103,74 @@ def test_what_was_borrowed_from_another_run_is_asked_for(monkeypatch: pytest.Mon
     seen = look(observer(nobody(), place), 1.0, 1.0, {"1" * 32: run(checkpoints=(record.Saved(taken=lender),))})
     assert asked == ["sha256:lent"]
     assert seen.stores["main"].named == {}
+
+
+class Listed(stores.FakeStore):
+    """A store that notes what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def list(self, run: str) -> tuple[observed.Taken, ...]:
+        self.asked.append(run)
+        return super().list(run)
+
+    def open(self, digest: str) -> stores.FakeImage:
+        self.asked.append(digest)
+        return super().open(digest)
+
+
+SUSPENDED = dataclasses.replace(JOB, state=model.JobState.SUSPENDED)
+UNTIL = dataclasses.replace(SUSPENDED, suspend=model.Suspension(until=500.0))
+STOPPED = dataclasses.replace(JOB, state=model.JobState.STOPPED)
+BACK = dataclasses.replace(JOB, restore_from="sha256:" + "0" * 64, checkpoint=model.CheckpointPolicy(store="main"))
+ENDED = record.Attempt(number=1, target="hosts", host="alpha", intended_at=0.0, ended_at=9.0, ending=record.Ending.CHECKPOINTED)
+
+QUESTIONS: dict[str, tuple[model.Job, record.Phase, list[str]]] = {
+    "of a run that goes on now": (JOB, record.Phase.SUSPENDED, [RUN]),
+    "of one whose time has come": (UNTIL, record.Phase.SUSPENDED, [RUN]),
+    "of one that was stopped and may run again": (JOB, record.Phase.STOPPED, [RUN]),
+    "of one that goes back": (BACK, record.Phase.PENDING, [RUN, BACK.restore_from]),
+    "not of a suspended one": (SUSPENDED, record.Phase.SUSPENDED, []),
+    "not of a stopped one": (STOPPED, record.Phase.STOPPED, []),
+    "not of a finished one": (BACK, record.Phase.FINISHED, []),
+}
+
+
+@pytest.mark.parametrize("case", QUESTIONS)
+def test_a_store_is_asked(case: str) -> None:
+    job, phase, questions = QUESTIONS[case]
+    place = Listed()
+    runs = {RUN: run(phase=phase, attempts=(ENDED,), applied=JOB)}
+    look(observer(nobody(), place), 1000.0, 1.0, runs, wanted=asked(runs, job))
+    assert sorted(place.asked) == sorted(questions)
+
+
+def test_of_thousands_that_rest_no_store_is_asked() -> None:
+    place = Listed()
+    runs = {
+        f"{number:032x}": run(run=f"{number:032x}", job=f"train-{number}", phase=record.Phase.SUSPENDED, attempts=(ENDED,))
+        for number in range(5000)
+    }
+    look(observer(nobody(), place), 1000.0, 1.0, runs, wanted=asked(runs, SUSPENDED))
+    assert place.asked == []
+
+
+def test_a_run_that_no_manifest_asks_for_any_more() -> None:
+    """Removed: it gets no attempt. Perhaps declared in a file that cannot be read: it may."""
+    nothing = facts.Wanted(instance="i", by_run={}, by_key={})
+    for unread, questions in (((), []), (("jobs.yaml",), [RUN])):
+        place = Listed()
+        runs = {RUN: run(phase=record.Phase.PENDING, attempts=(ENDED,))}
+        desired = dataclasses.replace(DESIRED, unread=unread)
+        look(observer(nobody(), place), 1000.0, 1.0, runs, wanted=nothing, desired=desired)
+        assert place.asked == questions
+
+
+def test_a_stopped_run_that_gave_way_to_another_is_not_asked_for() -> None:
+    place = Listed()
+    runs = {RUN: run(phase=record.Phase.STOPPED, attempts=(ENDED,))}
+    newer = facts.Wanted(instance="i", by_run={"2" * 32: (JOB, 0)}, by_key={runs[RUN].key: "2" * 32})
+    look(observer(nobody(), place), 1000.0, 1.0, runs, wanted=newer)
+    assert place.asked == []
