@@ -108,7 +108,8 @@ class ContainerController:
     def prepare(self, entry: journal.Entry, owner: str) -> None:
         """Claim first: whoever holds the number may run it, nobody else. Then the image, and what it is shown of the host."""
         what, own = entry.spec, self._setup.places
-        secretfiles.read(self._setup.secrets, what.tenant, what.workload.secrets)
+        if what.created_by is spec.Creator.AGENT:  # a Swarm has secrets of its own, and shows them as files
+            secretfiles.read(self._setup.secrets, what.tenant, what.workload.secrets)
         guarded = [str(own.data), str(own.jobs), *([what.store.root] if what.store else [])]
         room.check_volumes(what.workload.volumes, guarded)
         if what.checkpoint.engine is model.EngineName.CRIU and (why := self.obstacle()):
