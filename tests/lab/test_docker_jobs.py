@@ -1,0 +1,151 @@
+"""Jobs that are images, on hosts with dockerd: a reconciler, a repository and agents, each on a machine of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests import conditions
+from tests.lab import fleet
+from tests.lab.lab import Lab
+
+COUNT = """
+import hashlib, secrets, time
+nonce, dirty, n = secrets.token_hex(16), bytearray(secrets.token_bytes(1 << 20)), 0
+said = hashlib.sha256(dirty).hexdigest()[:16]
+while True:
+    n += 1
+    assert hashlib.sha256(dirty).hexdigest()[:16] == said
+    print(nonce, n, flush=True)
+    time.sleep(0.02)
+"""
+"""Prints a nonce that exists in its memory alone, and a count that goes on only with that memory."""
+
+UNTIL = """
+import os, sys, time
+while not os.path.exists("/flag/go"):
+    time.sleep(0.05)
+print("leaving", flush=True)
+sys.exit(7)
+"""
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[fleet.Fleet]:
+    made = fleet.Fleet(lab)
+    yield made
+    made.close()
+
+
+def lines(site: fleet.Fleet, job: str, *arguments: str) -> list[tuple[str, int]]:
+    """Nonce and count of each line that a job has printed."""
+    return [
+        (found[1], int(found[2])) for found in re.finditer(r"([0-9a-f]{32}) (\d+)$", site.log(job, *arguments), re.MULTILINE)
+    ]
+
+
+def started(number: int) -> object:
+    """Whether attempt `number` has started."""
+    return lambda run: len(run["attempts"]) >= number and run["attempts"][number - 1]["startedAt"]
+
+
+def counted_on(site: fleet.Fleet, job: str, before: int, attempt: int) -> list[tuple[str, int]]:
+    """Waits until an attempt has counted beyond `before`, and returns its lines."""
+
+    def now() -> list[tuple[str, int]]:
+        found = lines(site, job, "--attempt", str(attempt))
+        return found if found and found[-1][1] > before else []
+
+    found = conditions.eventually(now, 90, interval=0.5, message=lambda: site.told(job))
+    assert found
+    return found
+
+
+def test_its_memory_survives_the_loss_of_its_machine(site: fleet.Fleet) -> None:
+    first = site.host("alpha")
+    site.commit({"train.yaml": fleet.job("train", COUNT, checkpoint="{interval: 2s}", extra="onLost: replace")})
+    site.until("train", started(1))
+    second = site.host("beta")
+    run = site.until("train", lambda run: len(run["checkpoints"]) >= 2)
+    nonce = lines(site, "train")[0][0]
+    first.node.kill()
+    run = site.until("train", started(2))
+    assert run["attempts"][0]["ending"] == "lost"
+    assert run["attempts"][1]["host"] == "beta"
+    assert run["attempts"][1]["restoredFrom"] in {each["digest"] for each in run["checkpoints"]}
+    counted = counted_on(site, "train", 0, 2)
+    assert {name for name, _ in counted} == {nonce}
+    assert counted[0][1] > 1
+    assert [n for _, n in counted] == list(range(counted[0][1], counted[-1][1] + 1))
+    site.until("train", lambda run: any(each["attempt"] == 2 for each in run["checkpoints"]))  # again, of a restored one
+    assert len(second.containers()) == 1
+
+
+def test_it_is_suspended_and_goes_on(site: fleet.Fleet) -> None:
+    host = site.host("alpha")
+    manifest = fleet.job("train", COUNT)
+    site.commit({"train.yaml": manifest})
+    site.until("train", started(1))
+    counted_on(site, "train", 20, 1)
+    site.commit({"train.yaml": manifest + "  state: Suspended\n"})
+    run = site.until("train", lambda run: run["phase"] == "suspended")
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    conditions.eventually(lambda: host.containers() == [], 30)
+    before = lines(site, "train")
+    site.commit({"train.yaml": manifest})
+    site.until("train", started(2))
+    after = counted_on(site, "train", before[-1][1], 2)
+    assert after[0] == (before[0][0], before[-1][1] + 1)  # nothing done twice, nothing left out
+
+
+def test_docker_stop_takes_a_checkpoint_first(site: fleet.Fleet) -> None:
+    host = site.host("alpha")
+    site.commit({"train.yaml": fleet.job("train", COUNT)})
+    site.until("train", started(1))
+    counted_on(site, "train", 20, 1)
+    host.docker.cli("stop", host.containers()[0]["Id"])
+    run = site.until("train", started(2))
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    before, after = lines(site, "train", "--attempt", "1"), counted_on(site, "train", 0, 2)
+    assert after[0] == (before[0][0], before[-1][1] + 1)
+
+
+def test_its_exit_status_is_recorded_though_the_agent_was_down(site: fleet.Fleet) -> None:
+    host = site.host("alpha")
+    (site.outside / "flag").mkdir()
+    text = fleet.job("brief", UNTIL, checkpoint="{engine: none}").replace(
+        "workload: {", f"workload: {{volumes: [{{source: {site.inside}/flag, target: /flag, readOnly: true}}], "
+    )
+    site.commit({"brief.yaml": text})
+    site.until("brief", started(1))
+    host.stop(signal.SIGKILL)
+    (site.outside / "flag/go").touch()
+    conditions.eventually(lambda: not host.containers()[0]["State"]["Running"], 30)
+    host.start()
+    run = site.until("brief", lambda run: run["phase"] == "failed")
+    assert run["attempts"][0]["exitCode"] == 7
+    assert site.log("brief").rstrip().endswith("leaving")
+    conditions.eventually(lambda: host.containers() == [], 30)
+
+
+def test_one_checkpoint_begins_three_more(site: fleet.Fleet) -> None:
+    host = site.host("alpha")
+    site.commit({"train.yaml": fleet.job("train", COUNT, checkpoint="{interval: 2s}")})
+    run = site.until("train", lambda run: run["checkpoints"])
+    taken = run["checkpoints"][-1]["digest"]
+    nonce = lines(site, "train")[0][0]
+    copies = fleet.job("copy", COUNT, extra=f"replicas: 3\nrestore: {{from: {taken}}}")
+    site.commit({"copy.yaml": copies})
+    names = [f"copy[{number}]" for number in range(3)]
+    first = []
+    for name in names:
+        site.until(name, started(1))
+        counted = counted_on(site, name, 0, 1)
+        assert {each for each, _ in counted} == {nonce}
+        first.append(counted[0][1])
+    assert len(set(first)) == 1
+    addresses = {each["NetworkSettings"]["IPAddress"] for each in host.containers()}
+    assert len(addresses) == 4
