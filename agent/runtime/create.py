@@ -177,6 +177,7 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
         run(made.other("delete", "--force", made.container))
         raise Refused(f"it could not be restored: {reason(machine, made, work, 'restore.log')}")
     open(shape.criu_conf(made.home), "w").close()  # the next checkpoint would be refused with it
+    shape.rename(config, dict(made.flags()).get("pid-file"))
 
 
 def _settings(directory: str) -> str:

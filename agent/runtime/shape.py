@@ -67,6 +67,18 @@ def criu_conf(home: str) -> str:
     return os.path.join(home, "criu.conf")
 
 
+def rename(config: Config, pid_file: str | None) -> None:
+    """Give a restored container its new name: its engine has written that one into /etc/hosts, and not the one in the image."""
+    spaces = (config.get("linux") or {}).get("namespaces") or ()
+    name = config.get("hostname")
+    if pid_file and name and any(one["type"] == "uts" and not one.get("path") for one in spaces):
+        with open(pid_file) as file:
+            space = os.open(f"/proc/{int(file.read())}/ns/uts", os.O_RDONLY)
+        system.call("setns", space, system.CLONE_NEWUTS)  # for what is left of this process
+        os.close(space)
+        socket.sethostname(name)
+
+
 def release(home: str) -> None:
     """Let go of what `give` has mounted."""
     for name in ("net", "shm"):
