@@ -15,24 +15,32 @@ from reconciler.core import model, record, transition
 
 BAD = 1
 """Exit code when a checkpoint is not good."""
+NEWEST = 3
+"""Of an attempt's checkpoints that are merely kept, so many are listed."""
 
 
 @click.command(
     epilog=options.examples(
         "perdure checkpoints                 of every job",
         "perdure checkpoints train           with the attempt that took each, and what it builds on",
+        "perdure checkpoints train --all     also the many that nobody needs any more",
         "perdure checkpoints train -o json | jq -r '.runs[].checkpoints[-1].digest'",
     )
 )
 @click.argument("job", metavar="[JOB]", required=False, shell_complete=complete.jobs)
+@click.option("--all", "every", is_flag=True, help="Each checkpoint in a line of its own.")
 @options.common("text", "wide", "json", "yaml")
 @click.pass_obj
-def checkpoints(flags: options.Flags, *, job: str | None) -> None:
-    """List checkpoints with their lineage: each attempt, what it continued from, and what it saved."""
+def checkpoints(flags: options.Flags, *, job: str | None, every: bool) -> None:
+    """List checkpoints with their lineage: each attempt, what it continued from, and what it saved.
+
+    Lists the newest, and those that are pinned, damaged or were restored; counts the others that are kept, and the
+    superseded ones that wait for their deletion. JSON and YAML have every checkpoint.
+    """
     seen = looking.look(compose.settings(flags))
     runs = _runs(seen, job)
     document = {**status.heading(seen), "runs": [_machine(run) for run in runs]}
-    output.show(flags.output, document, lambda: _trees(runs, wide=flags.output == "wide"))
+    output.show(flags.output, document, lambda: _trees(runs, wide=flags.output == "wide", every=every))
     status.remark(seen)
 
 
@@ -58,13 +66,13 @@ def _machine(run: record.Record) -> dict[str, Any]:
     }
 
 
-def _trees(runs: Sequence[record.Record], *, wide: bool) -> str:
+def _trees(runs: Sequence[record.Record], *, wide: bool, every: bool) -> str:
     if not runs:
         return "No checkpoint has been taken."
-    return "\n\n".join("\n".join(_tree(run, wide=wide)) for run in runs)
+    return "\n\n".join("\n".join(_tree(run, wide=wide, every=every)) for run in runs)
 
 
-def _tree(run: record.Record, *, wide: bool) -> Iterator[str]:
+def _tree(run: record.Record, *, wide: bool, every: bool) -> Iterator[str]:
     where = f" in store {run.store.name}" if run.store else ""
     yield f"{transition.name(run)}: run {run.run[:12]}, {run.phase.value}{where}"
     for attempt in run.attempts:
@@ -72,9 +80,27 @@ def _tree(run: record.Record, *, wide: bool) -> Iterator[str]:
         origin = f" from {status.short(attempt.restored_from)}" if attempt.restored_from else " from the beginning"
         yield f"{'└' if last else '├'}─ attempt {attempt.number}{origin}"
         own = [each for each in run.checkpoints if each.taken.attempt == attempt.number]
-        for each in own:
-            corner = "└" if each is own[-1] else "├"
-            yield f"{' ' if last else '│'}  {corner}─ {_leaf(each, wide=wide)}"
+        told = {each.taken.digest for each in (own if every else _telling(run, own))}
+        leaves = [_leaf(each, wide=wide) for each in own if each.taken.digest in told]
+        leaves += _others([each for each in own if each.taken.digest not in told])
+        for leaf in leaves:
+            yield f"{' ' if last else '│'}  {'└' if leaf is leaves[-1] else '├'}─ {leaf}"
+
+
+def _telling(run: record.Record, own: Sequence[record.Saved]) -> Sequence[record.Saved]:
+    """Return those of an attempt's checkpoints that a person looks for."""
+    restored = {attempt.restored_from for attempt in run.attempts}
+    marked = [each for each in own if each.pinned_by or each.damaged or each.taken.digest in restored]
+    return [*marked, *[each for each in own if each.tombstoned_at is None][-NEWEST:]]
+
+
+def _others(hidden: Sequence[record.Saved]) -> Iterator[str]:
+    """Yield a line that counts the rest, where there is one."""
+    going = sum(each.tombstoned_at is not None for each in hidden)
+    counts = [f"{len(hidden) - going} more kept"] if len(hidden) > going else []
+    counts += [f"{going} superseded, to be deleted"] if going else []
+    if counts:
+        yield f"{', '.join(counts)}: --all lists them"
 
 
 def _leaf(each: record.Saved, *, wide: bool) -> str:
@@ -102,22 +128,26 @@ class Place:
     epilog=options.examples(
         "perdure verify                     every checkpoint that the ledger knows",
         "perdure verify 3f2a9c              those whose digest begins like this",
-        "perdure verify --job train -o json",
+        "perdure verify --job train --all   with a line for each",
     )
 )
 @click.argument("digests", nargs=-1, metavar="[DIGEST]...")
 @click.option("--job", metavar="JOB", default=None, help="Those of this job.", shell_complete=complete.jobs)
+@click.option("--all", "every", is_flag=True, help="Each checkpoint in a line of its own.")
 @options.common("text", "json", "yaml")
 @click.pass_obj
-def verify(flags: options.Flags, *, digests: tuple[str, ...], job: str | None) -> int:
-    """Read every byte of checkpoints again and compare with their digests. Exits with 1 when one is not good."""
+def verify(flags: options.Flags, *, digests: tuple[str, ...], job: str | None, every: bool) -> int:
+    """Read every byte of checkpoints again and compare with their digests. Exits with 1 when one is not good.
+
+    Lists those that are named, and those that are not good; counts the others by job. JSON and YAML have every checkpoint.
+    """
     settings = compose.settings(flags)
     seen = looking.look(settings)
     places = _chosen(list(_places(_runs(seen, job))), digests)
     open_store = compose.stores(settings)
     results = [(place, _verified(open_store(place.store), place)) for place in places]
     document = {**status.heading(seen), "checkpoints": [_verdict(place, result) for place, result in results]}
-    output.show(flags.output, document, lambda: _verdicts(results))
+    output.show(flags.output, document, lambda: _verdicts(results, every=every or bool(digests)))
     return 0 if all(result.ok for _, result in results) else BAD
 
 
@@ -164,18 +194,17 @@ def _verdict(place: Place, result: store.Verified) -> dict[str, Any]:
     }
 
 
-def _verdicts(results: Sequence[tuple[Place, store.Verified]]) -> str:
+def _verdicts(results: Sequence[tuple[Place, store.Verified]], *, every: bool) -> str:
     if not results:
         return "There is no checkpoint to verify."
-    rows = [
-        (
-            "good" if result.ok else "bad",
-            status.short(place.digest),
-            place.job,
-            place.store.name,
-            output.size(result.logical_bytes),
-            "; ".join(result.problems),
-        )
-        for place, result in results
-    ]
+    good: dict[tuple[str, str], list[int]] = {}
+    rows = []
+    for place, result in results:
+        if result.ok and not every:
+            good.setdefault((place.job, place.store.name), []).append(result.logical_bytes)
+            continue
+        word, size = "good" if result.ok else "bad", output.size(result.logical_bytes)
+        rows.append((word, status.short(place.digest), place.job, place.store.name, size, "; ".join(result.problems)))
+    for (job, name), sizes in good.items():
+        rows.append(("good", f"{len(sizes)} in all", job, name, output.size(sum(sizes)), ""))
     return output.columns(("STATE", "DIGEST", "JOB", "STORE", "SIZE", "PROBLEM"), rows, output.width())
