@@ -1,4 +1,4 @@
-"""A whole installation in the lab: a Git server's repository and the loop on one machine, hosts with dockerd and agents on others."""
+"""A whole installation in the lab: a repository and the loop on one machine, hosts with dockerd and agents on others."""
 
 from __future__ import annotations
 
