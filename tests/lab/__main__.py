@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.lab import ability, cache, seed
+from tests.lab import ability, cache, guest, seed
 
 
 def main(arguments: list[str]) -> int:
@@ -16,6 +16,7 @@ def main(arguments: list[str]) -> int:
     try:
         built = cache.ensure(cache.tell)
         seed.ensure(built)
+        guest.ensure(built, cache.tell)
     except ability.LabUnable as error:
         print(f"perdure: no lab: {error}", file=sys.stderr)
         return int("--when-able" not in arguments or os.environ.get("CI") == "true")

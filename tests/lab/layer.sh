@@ -28,7 +28,23 @@ mkdir -p "$root/var/cache/apt/archives/partial"
 cp /etc/resolv.conf "$root/run/resolv.conf"
 mount --bind "$root/run/resolv.conf" "$root/etc/resolv.conf"
 
-chroot "$root" apt-get install --yes --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
+install() { chroot "$root" apt-get install --yes --no-install-recommends -o Dpkg::Use-Pty=0 "$@"; }
+here=$(printf '%s\n' "$@" | grep -v / || :) elsewhere=$(printf '%s\n' "$@" | grep / || :)
+[ -z "$here" ] || install $here
+
+if [ -n "$elsewhere" ]; then # PACKAGE/SUITE; what it needs of that suite is named as well, the rest stays as it is
+    read -r _ mirror own _ < "$root/etc/apt/sources.list"
+    mount -t tmpfs tmpfs "$root/etc/apt/sources.list.d"
+    mount -t tmpfs tmpfs "$root/var/lib/apt/lists" # too large for a layer
+    mkdir -p "$root/var/lib/apt/lists/partial"
+    for suite in $(printf '%s\n' $elsewhere | sed 's|.*/||' | sort -u); do
+        echo "deb $mirror $suite main" >> "$root/etc/apt/sources.list.d/other.list"
+    done
+    echo "APT::Default-Release \"$own\";" > "$root/run/apt.conf"
+    export APT_CONFIG=/run/apt.conf
+    chroot "$root" apt-get update -o Acquire::Check-Valid-Until=false # signed all the same; a clock or a mirror may be off
+    install $elsewhere
+fi
 
 cd /
 if [ -n "$lower" ]; then

@@ -24,6 +24,7 @@ class Layer:
     over: tuple[str, ...]
     """The layers below, topmost first."""
     packages: tuple[str, ...]
+    """Of `SUITE`, or, after a slash, of another suite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,11 @@ ENGINES = Layer(
     name="engines",
     over=("base",),
     packages=(
-        *("busybox-static", "conntrack", "containerd", "criu", "docker-cli", "docker.io", "podman", "runc", "tini"),
+        *("busybox-static", "conntrack", "containerd", "docker-cli", "docker.io", "podman", "runc", "tini"),
         *("curl", "iproute2", "iptables", "iputils-ping", "kmod", "netavark", "nftables"),
         *("gcc", "git", "libc6-dev", "openssh-client", "openssh-server", "sshfs", "strace"),
         *("apache2-utils", "docker-registry"),
+        *("criu/forky", "libcompel1/forky", "libnet9/forky", "libnl-3-200/forky"),  # 4.1 fails on sockets of kernels since 6.16
         # What an interpreter that was built on the outer machine wants to link with.
         *("libbz2-1.0", "libexpat1", "libffi8", "liblzma5", "libncursesw6", "libreadline8t64", "libsqlite3-0", "libssl3t64"),
     ),
