@@ -29,6 +29,7 @@ from reconciler.engines.criu import (
     spool,
     takers,
     tree,
+    watches,
 )
 from reconciler.engines.criu.freeze import Freeze
 from reconciler.engines.criu.runtime_state import State
@@ -60,7 +61,7 @@ class CriuEngine:
         """Say whether a checkpoint of this container can be taken, and if not, which of the known reasons it is."""
         try:
             self._ready()
-            return preflight.decide(preflight.take(_state(site)))
+            return preflight.decide(preflight.take(_state(site), self._version))
         except errors.PerdureError as error:
             return engine.Cannot(reason=error.message, remedy=error.remedy)
 
@@ -190,7 +191,10 @@ class _Take:
         order = program.Order(
             pid=self._state.pid,
             folder=self._folder,
-            external=externals.arguments(self._state),
+            external=[
+                *externals.arguments(self._state),
+                *watches.arguments(self._state.pid, runtime_state.processes(self._state)),
+            ],
             freezer=self._state.freezer,
             ghost_limit=GHOST_LIMIT,
             leave_running=leave_running,
@@ -208,7 +212,7 @@ class _Take:
             tree.send_bytes(out, f"{restore.CRIU}/{name}", content)
         tree.send_bytes(out, f"{restore.CRIU}/{_DESCRIPTORS}", externals.descriptors(self._state))
         tree.send_bytes(out, restore.CONTAINER, externals.record(self._state, self._config))
-        mapped = preflight.mapped(preflight.take(self._state))
+        mapped = preflight.mapped(runtime_state.processes(self._state))
         for one in self._trees:
             one.capture(out, mapped)
 
@@ -224,7 +228,7 @@ class _Take:
     def _room(self) -> int:
         """Return how large the spool may become. Raises `errors.Unavailable` when the program's memory will not fit."""
         free = shutil.disk_usage(self._folder).free - _RESERVE
-        need = preflight.resident(preflight.take(self._state))
+        need = preflight.resident(runtime_state.processes(self._state))
         if need > free:
             raise errors.Unavailable(
                 f"the program has {need >> 20} MiB of memory, and {max(free, 0) >> 20} MiB may be used for the spool",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHOWN = 5
+_HARMLESS = re.compile(r"RLIMIT_NOFILE for self|Dumping FAILED")
+"""Errors that CRIU goes on after, or that only repeat."""
 _TAIL = 256 * 1024
 
 
@@ -78,14 +80,14 @@ MEANINGS: tuple[Row, ...] = (
 
 
 def explain(log: Path) -> str:
-    """Return why CRIU failed: a known meaning, or its last errors as they stand; "" when the log says nothing."""
+    """Return why CRIU failed: a known meaning, or its first errors as they stand; "" when the log says nothing."""
     found = complaints(log)
     for line in found:
         for row in MEANINGS:
             match = re.search(row.pattern, line)
             if match:
                 return f"{match.expand(row.meaning)} (CRIU: {line})"
-    return "; ".join(found[-_SHOWN:])
+    return "; ".join(found[:_SHOWN])
 
 
 def complaints(log: Path) -> list[str]:
@@ -97,4 +99,4 @@ def complaints(log: Path) -> list[str]:
     except OSError:
         return []
     lines = [re.sub(r"^\(\d+\.\d+\)\s*", "", line).strip() for line in text.splitlines()]
-    return [line for line in lines if line.startswith("Error")]
+    return [line for line in lines if line.startswith("Error") and not _HARMLESS.search(line)]

@@ -19,6 +19,11 @@ RESTORABLE = frozenset(
 )
 """File systems that CRIU mounts again by itself (`criu/filesystems.c`); overlay: only the root."""
 
+_SOCKETS_CHANGED, _SOCKETS_SINCE = (6, 16), (4, 2)
+"""Kernels that answer SO_PASSCRED of unix sockets only, and the CRIU that knows it (checkpoint-restore/criu #2705)."""
+
+_INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
+
 GPU = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
 
 
@@ -29,6 +34,8 @@ class Look:
     state: State
     mounts: tuple[runtime_state.Mount, ...]
     processes: tuple[int, ...]
+    criu: tuple[int, ...]
+    kernel: tuple[int, ...]
 
     def descriptors(self) -> Iterator[str]:
         """Yield what every open descriptor of every process leads to."""
@@ -36,9 +43,10 @@ class Look:
             yield from _links(Path(f"/proc/{pid}/fd"))
 
 
-def take(state: State) -> Look:
-    """Look at a container. Raises `errors.Unavailable` when it is gone."""
-    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state))
+def take(state: State, criu: tuple[int, ...]) -> Look:
+    """Look at a container; `criu` is the version that would capture it. Raises `errors.Unavailable` when it is gone."""
+    kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state), criu, kernel)
 
 
 def _alive(look: Look) -> engine.Cannot | None:
@@ -118,6 +126,20 @@ def _gpu(look: Look) -> engine.Cannot | None:
     return None
 
 
+def _sockets(look: Look) -> engine.Cannot | None:
+    if look.criu >= _SOCKETS_SINCE or look.kernel < _SOCKETS_CHANGED:
+        return None
+    folder = Path(f"/proc/{look.state.pid}/net")
+    open_here = {f"socket:[{inode}]" for name in _INET for inode in _inodes(folder / name)}
+    if open_here.isdisjoint(look.descriptors()):
+        return None
+    criu, kernel = (".".join(map(str, one)) for one in (look.criu, look.kernel))
+    return engine.Cannot(
+        reason=f"the program has network sockets, which criu {criu} cannot read on kernel {kernel}",
+        remedy="Install criu 4.2 or newer.",
+    )
+
+
 RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
     _alive,
     _cgroups,
@@ -127,6 +149,7 @@ RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
     _terminal,
     _io_uring,
     _gpu,
+    _sockets,
 )
 
 
@@ -138,15 +161,15 @@ def decide(look: Look) -> engine.Can | engine.Cannot:
     return engine.Can()
 
 
-def resident(look: Look) -> int:
+def resident(processes: tuple[int, ...]) -> int:
     """Return about how many bytes of memory a dump would send: the private pages of all processes, and what they share."""
-    return sum(_resident(pid) for pid in look.processes)
+    return sum(_resident(pid) for pid in processes)
 
 
-def mapped(look: Look) -> frozenset[str]:
+def mapped(processes: tuple[int, ...]) -> frozenset[str]:
     """Return the files that processes have mapped for shared writing, relative to the container's root."""
     found: set[str] = set()
-    for pid in look.processes:
+    for pid in processes:
         try:
             lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
         except OSError:
@@ -156,6 +179,16 @@ def mapped(look: Look) -> frozenset[str]:
             if len(fields) == 6 and fields[1].startswith("rw") and fields[1].endswith("s"):
                 found.add(fields[5].removesuffix(" (deleted)").lstrip("/"))
     return frozenset(found)
+
+
+def _inodes(table: Path) -> Iterator[str]:
+    """Yield the inodes of the sockets in a table of /proc/net."""
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        yield line.split()[9]
 
 
 def _resident(pid: int) -> int:

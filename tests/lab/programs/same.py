@@ -1,5 +1,8 @@
 """It is the same process: a nonce that is never written, a checksum over memory, a counter in step with one in a file."""
 
+# mypy: ignore-errors
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -21,7 +24,13 @@ os.pwrite(file, b"%020d" % 0, 0)
 
 def say() -> None:
     while True:
-        said = {"id": hashlib.sha256(nonce).hexdigest(), "sum": zlib.crc32(memory), "then": sum_then, "n": count, "wrong": wrong}
+        said = {
+            "id": hashlib.sha256(nonce).hexdigest(),
+            "sum": zlib.crc32(memory),
+            "then": sum_then,
+            "n": count,
+            "wrong": wrong,
+        }
         with open("/.said", "w") as out:
             json.dump(said, out)
         os.replace("/.said", "/said")
