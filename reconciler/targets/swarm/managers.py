@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import stat
 import threading
 from collections.abc import Callable, Mapping
@@ -138,8 +139,8 @@ class Managers:
 
     def _client(self, address: str) -> docker.APIClient:
         """Return a client for an address; nothing is sent when it is made. One a question: keys are read anew each time."""
-        if address.startswith("unix://") and not Path(address.removeprefix("unix://")).is_socket():
-            raise errors.Unavailable("there is no such socket")  # the package would leave one open
+        if address.startswith("unix://"):
+            _knock(address.removeprefix("unix://"))
         try:
             tls = self._tls() if address.startswith("tcp://") else False
             return docker.APIClient(base_url=address, version=VERSION, timeout=int(SECONDS), tls=tls)
@@ -178,6 +179,16 @@ class Managers:
                 remedy='It is {"auths": {"REGISTRY": {"auth": …}}}, as `docker login` writes it.',
             ) from error
         return {"X-Registry-Auth": docker.auth.encode_header(found).decode()} if found else {}
+
+
+def _knock(path: str) -> None:
+    """See whether anybody listens. The package would leave its end open where nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SECONDS)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            raise errors.Unavailable(f"no answer ({error.strerror or error})") from error
 
 
 def _only_ours(path: Path) -> None:
