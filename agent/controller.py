@@ -149,12 +149,12 @@ class HostController:
         return self._place(entry).progress
 
     def remarks(self, entry: journal.Entry) -> dict[str, str]:
-        """Return which limits nobody enforces."""
+        """Return which limits nobody enforces, and whether volumes can be written that should not be."""
         found = {}
         if said := cgroups.unenforced(self._setup.groups, entry.spec.resources):
             found["limits"] = said
-        if any(volume.read_only for volume in entry.spec.workload.volumes):
-            found["volumes"] = "readOnly of volumes is not enforced on plain hosts"
+        if any(volume.read_only for volume in entry.spec.workload.volumes) and not self._setup.closes:
+            found["volumes"] = "readOnly of volumes is not enforced: the agent is not root here, or may not mount"
         return found
 
     def look(self, entry: journal.Entry) -> process.Look:

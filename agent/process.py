@@ -8,6 +8,7 @@ import enum
 import errno
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import supervisor
-from agent.supervisor import files, program
+from agent.supervisor import files, mounts, program
 from reconciler import errors
 from reconciler.core import observed
 
@@ -137,6 +138,12 @@ def start(folder: Path, secrets: Mapping[str, str]) -> Child:
     with contextlib.suppress(BrokenPipeError), open(secrets_out, "wb") as pipe:
         pipe.write(json.dumps(dict(secrets)).encode())  # in vain where there is one already, or the end is recorded
     return Child(pid)
+
+
+def can_close() -> bool:
+    """Return whether a supervisor on this host can close folders to its program (see `supervisor.mounts`)."""
+    tried = subprocess.run([sys.executable, "-I", "-S", mounts.__file__], capture_output=True, check=False)
+    return tried.returncode == 0
 
 
 def tell(folder: Path, command: Mapping[str, Any]) -> bool:

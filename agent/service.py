@@ -11,7 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import account, cgroups, codetree, controller, doorbell, journal, loop, places, setup, sweeping, uplink, workers
+from agent import (
+    account,
+    cgroups,
+    codetree,
+    controller,
+    doorbell,
+    journal,
+    loop,
+    places,
+    process,
+    setup,
+    sweeping,
+    uplink,
+    workers,
+)
 from agent.containers import opening as containers
 from agent.containers import router
 from reconciler import errors
@@ -140,6 +154,7 @@ def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setu
             model.EngineName.CRIU: containers.engine(criu, where.data / "criu", clock),
         },
         open_store=lambda config: _open_store(config, keys),
+        closes=runs_jobs is not None and process.can_close(),
         pace=options.pace,
     )
 

@@ -57,4 +57,6 @@ class Setup:
     engines: Mapping[model.EngineName, engine.Engine]
     open_store: Callable[[model.StoreSpec], store.Store]
     """Return the store that a manifest describes; raises `errors.Unavailable` or `errors.Refused`."""
+    closes: bool = False
+    """Whether folders can be closed to a program: read-only volumes are enforced."""
     pace: Pace = field(default_factory=Pace)

@@ -60,6 +60,7 @@ class Workspace:
         place = self._setup.places.attempt(what.ref)
         account = self._setup.account
         python, path = self._python(what, place)
+        closed = [each.source for each in what.workload.volumes if each.read_only and self._setup.closes]
         return program.Launch(
             argv=_command(what.workload, place, python),
             env=self._environment(what, place, path),
@@ -72,6 +73,8 @@ class Workspace:
             logs=str(place.logs),
             segment=SEGMENT,
             keep=SEGMENTS,
+            closed=closed,
+            open=[str(place.shared), *(each.source for each in what.workload.volumes if not each.read_only)] if closed else [],
         )
 
     def remove(self, ref: spec.AttemptRef) -> None:

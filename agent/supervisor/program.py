@@ -7,7 +7,10 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from agent.supervisor import mounts
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -30,6 +33,10 @@ class Launch(NamedTuple):
     logs: str
     segment: int
     keep: int
+    closed: Sequence[str] = ()
+    """Folders that the program shall not be able to write; only where it runs as another account."""
+    open: Sequence[str] = ()
+    """Folders within those that it may."""
 
     @property
     def marks(self) -> list[str]:
@@ -38,8 +45,8 @@ class Launch(NamedTuple):
 
 
 def launch(value: dict[str, Any]) -> Launch:
-    """Return the launch that a file describes. Raises KeyError when it lacks something."""
-    return Launch(**{name: value[name] for name in Launch._fields})
+    """Return the launch that a file describes, also one of a release before. Raises KeyError when it lacks something."""
+    return Launch(**{name: value[name] for name in Launch._fields if name in value or name not in Launch._field_defaults})
 
 
 def prctl(option: int, value: int) -> bool:
@@ -91,6 +98,8 @@ def _become(what: Launch, secrets: dict[str, str], output: int) -> None:
     os.dup2(output, 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
+    if what.closed:
+        mounts.protect(list(what.closed), list(what.open))
     if what.account is not None:
         uid, gid = what.account
         os.setgroups([])
@@ -109,4 +118,6 @@ def _become(what: Launch, secrets: dict[str, str], output: int) -> None:
 
 def _explain(what: Launch, error: OSError) -> str:
     failed = f"cannot enter {what.cwd}" if error.filename == what.cwd else f"cannot execute {what.argv[0]!r}"
+    if isinstance(error, mounts.NotMounted):
+        failed = f"cannot make the volumes read-only ({error.filename})"
     return f"{failed}: {error.strerror or error}"

@@ -276,7 +276,7 @@ def test_volumes_are_links_below_the_working_directory(host: Host) -> None:
         host.ended(ref)
         item = host.item(ref)
         assert item is not None
-        assert "readOnly" in item.condition
+        assert ("readOnly" in item.condition) != (os.geteuid() == 0 and process.can_close())
         for target, reason in (("/data", "absolute"), ("../up", "leads out")):
             bad = dataclasses.replace(volume, target=target)
             number = 10 if target == "/data" else 11

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import account, cgroups, service
+from agent import account, cgroups, process, service
+from agent.supervisor import program
 from reconciler import errors
 from reconciler.core import model, observed, spec
 from reconciler.seams import clock
@@ -231,3 +232,74 @@ def test_another_user_cannot_ring_or_look(host: Host) -> None:
         assert done.returncode != 0
         host.change(ref, want=spec.Want.STOP)
         host.ended(ref)
+
+
+WRITES = """
+import os
+for path in ("data/new", "data/below/new", "data/mounted/new", "data/open/new", os.environ["SOURCE"] + "/direct", "work"):
+    try:
+        open(path, "w").close()
+        print(path, "written")
+    except OSError as error:
+        print(path, error.strerror)
+print(open("data/file").read())
+"""
+
+only_closing = pytest.mark.skipif(not ROOT or not process.can_close(), reason="needs root that may mount")
+
+
+@pytest.fixture
+def source(host: Host) -> Iterator[Path]:
+    """A folder of the host that everybody may write, with another file system mounted in it."""
+    folder = host.jobs / "srv data"
+    for each in (folder, folder / "below", folder / "open", folder / "mounted"):
+        each.mkdir()
+        each.chmod(0o777)
+    (folder / "file").write_text("of the host")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "none", str(folder / "mounted")], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder / "mounted")], check=True)
+
+
+@only_closing
+def test_a_read_only_volume_cannot_be_written(host: Host, source: Path) -> None:
+    volumes = (
+        model.Volume(source=str(source), target="data", read_only=True),
+        model.Volume(source=str(source / "open"), target="open", shared=True),
+    )
+    with host.up():
+        ref = host.assign(host.attempt(WRITES, workload={"volumes": volumes, "env": {"SOURCE": str(source)}}))
+        assert host.ended(ref).code == 0
+        item = host.item(ref)
+        assert item is not None
+        assert "readOnly" not in item.condition
+    *told, content = host.log(ref).decode().splitlines()
+    refused = "Read-only file system"
+    assert [line.removeprefix(f"{source}/") for line in told] == [
+        f"data/new {refused}",
+        f"data/below/new {refused}",
+        f"data/mounted/new {refused}",
+        "data/open/new written",
+        f"direct {refused}",
+        "work written",
+    ]
+    assert content == "of the host"
+    (source / "new").touch()  # to everybody else it is what it was
+    assert sorted(path.name for path in source.rglob("new")) == ["new", "new"]
+
+
+@only_closing
+def test_without_a_read_only_volume_nothing_is_closed(host: Host, source: Path) -> None:
+    volumes = (model.Volume(source=str(source), target="data", shared=True),)
+    with host.up():
+        ref = host.assign(host.attempt(WRITES, workload={"volumes": volumes, "env": {"SOURCE": str(source)}}))
+        assert host.ended(ref).code == 0
+    assert host.log(ref).count(b" written\n") == 6
+
+
+def test_a_launch_of_the_release_before_closes_nothing() -> None:
+    what = {name: None for name in program.Launch._fields if name not in ("closed", "open")}
+    assert program.launch(what).closed == ()
+    del what["argv"]
+    with pytest.raises(KeyError):
+        program.launch(what)
