@@ -81,9 +81,9 @@ class Attempt:
     def moment(self, entry: journal.Entry, now: float, posix: float) -> due.Moment:
         """Return what the choice of the next checkpoint looks at."""
         policy = entry.spec.checkpoint
-        seconds = [taken.seconds for taken in entry.checkpoints]
+        costs = [taken.frozen or taken.seconds for taken in entry.checkpoints]
         wanted = None if policy.engine is model.EngineName.NONE else policy.interval
-        chosen, self._cadence = interval.choose(wanted, seconds)
+        chosen, self._cadence = interval.choose(wanted, costs, entry.spec.hazard)
         return due.Moment(
             now=now,
             posix=posix,

@@ -13,10 +13,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
+from reconciler.core import spec
+
 PRIOR_COST = 5.0
 """Seconds a checkpoint is assumed to take before one was measured."""
-BETWEEN_LOSSES = 6 * 3600.0
-"""Seconds between losses that nobody announces, assumed: a few a day, as spot machines have them."""
 SHORTEST = 30.0
 LONGEST = 3600.0
 MEASURED = 5
@@ -31,17 +31,28 @@ def daly(cost: float, between_losses: float) -> float:
     return math.sqrt(2 * cost * between_losses) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost
 
 
-def choose(wanted: float | Literal["auto"] | None, seconds: Sequence[float]) -> tuple[float | None, str]:
-    """Return the interval and the sentence that explains it. `seconds` are those of the checkpoints so far, oldest first."""
+def choose(
+    wanted: float | Literal["auto"] | None, costs: Sequence[float], hazard: spec.Hazard | None = None
+) -> tuple[float | None, str]:
+    """Return the interval and the sentence that explains it.
+
+    `costs` are the seconds that the checkpoints so far have taken from the program, oldest first.
+    """
+    hazard = hazard or spec.Hazard()
     if wanted is None:
         return None, ""
     if wanted != "auto":
         return wanted, ""
-    measured = seconds[-MEASURED:]
+    measured = costs[-MEASURED:]
     cost = max(statistics.median(measured) if measured else PRIOR_COST, 0.001)
-    chosen = min(max(daly(cost, BETWEEN_LOSSES), SHORTEST), LONGEST)
+    chosen = min(max(daly(cost, hazard.between), SHORTEST), LONGEST)
     how = f"median of the last {len(measured)}" if measured else "assumed, none measured yet"
-    return chosen, (
-        f"a checkpoint every {chosen:.0f} s: each takes {cost:.3g} s ({how}), "
-        f"and {BETWEEN_LOSSES / 3600:g} h between losses are assumed (Daly)"
-    )
+    return chosen, f"a checkpoint every {chosen:.0f} s: each takes {cost:.3g} s ({how}), and {_expected(hazard)} (Daly)"
+
+
+def _expected(hazard: spec.Hazard) -> str:
+    hours = f"{hazard.between / 3600:.3g} h between losses"
+    if not hazard.seconds:
+        return f"{hours} are assumed"
+    seen = f"{hazard.losses} unannounced in {hazard.seconds / 3600:.3g} h"
+    return f"{hours} are expected ({seen} on {hazard.market}, and one in {spec.BETWEEN_LOSSES / 3600:g} h assumed before)"

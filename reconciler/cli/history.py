@@ -75,6 +75,7 @@ def saved(each: record.Saved) -> dict[str, Any]:
         "logicalBytes": taken.logical_bytes,
         "storedBytes": taken.stored_bytes,
         "seconds": round(taken.seconds, 3),
+        "frozenSeconds": round(taken.frozen, 3),
         "pinnedBy": list(each.pinned_by),
         "tombstonedAt": output.moment(each.tombstoned_at),
         "damaged": each.damaged,

@@ -93,6 +93,8 @@ LOST = "HostLost"
 """Its host was given up after both budgets."""
 VANISHED = "Vanished"
 """Its host is well and does not know it any more."""
+UNKNOWN = TABLE[-1].name
+"""It ended, and nobody was there to see how."""
 MACHINE = frozenset({*(row.name for row in TABLE if row.fault is Fault.MACHINE), LOST, VANISHED})
 """Ends that are not the program's fault."""
 

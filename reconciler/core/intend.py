@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from reconciler.core import action, classify, model, observed, record, ruling, spec, transition, work
 
@@ -31,17 +32,27 @@ def plain(case: ruling.Case, decision: ruling.Decision) -> Intended:
     return run, _action(run, decision, spec.Assignment(spec=attempt_spec(run, run.applied))), ()
 
 
-def launch(case: ruling.Case, decision: ruling.Decision, host: str, creator: spec.Creator) -> Intended:
-    """Return the intent of a further attempt on `host`: recorded first, started after the push."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an attempt is to begin."""
+
+    host: str
+    creator: spec.Creator
+    hazard: spec.Hazard
+
+
+def launch(case: ruling.Case, decision: ruling.Decision, place: Place) -> Intended:
+    """Return the intent of a further attempt at `place`: recorded first, started after the push."""
     run, job, before = case.run, case.manifest, case.run.newest
     restored = decision.restore.digest if decision.restore else ""
     attempt = record.Attempt(
         number=before.number + 1 if before else 1,
         target=job.target,
-        host=host,
+        host=place.host,
         intended_at=case.now,
         restored_from=restored,
-        created_by=creator,
+        created_by=place.creator,
+        hazard=place.hazard if job.checkpoint.interval == "auto" else None,
     )
     saved = run.checkpoints
     if decision.restore and restored not in {each.taken.digest for each in saved}:
@@ -63,8 +74,8 @@ def launch(case: ruling.Case, decision: ruling.Decision, host: str, creator: spe
     if before is not None:
         what: transition.What = "retried" if before.ending in (record.Ending.FAILED, record.Ending.LOST) else "resumed"
         source = f"checkpoint {restored[:19]}{transition.at_step(decision.restore)}" if restored else "the beginning"
-        text = f"{transition.name(after)} is {what} as attempt {attempt.number} on {host or job.target} from {source}."
-        lines = (transition.line(after, what, text, case.now, host=host, checkpoint=restored, stepsLost=lost.steps),)
+        text = f"{transition.name(after)} is {what} as attempt {attempt.number} on {place.host or job.target} from {source}."
+        lines = (transition.line(after, what, text, case.now, host=place.host, checkpoint=restored, stepsLost=lost.steps),)
     act = _action(after, decision, spec.Assignment(spec=attempt_spec(after, job)))
     return after, dataclasses.replace(act, digests=(restored,) if restored else (), lost=lost, saved=kept), lines
 
@@ -95,6 +106,7 @@ def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:
         restore=attempt.restored_from,
         host=attempt.host,
         created_by=attempt.created_by,
+        hazard=attempt.hazard,
         labels=job.labels,
     )
 

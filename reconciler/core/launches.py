@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from reconciler.core import facts, intend, model, place, record, ruling, spec
+from reconciler.core import facts, hazard, intend, model, place, record, ruling, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,9 @@ def place_all(
     """Place the runs that may begin an attempt: higher priority first, then the one planned first."""
     if not waiting:
         return
+    records = tuple(records)
     rooms = place.rooms(given.world, records)
+    known = hazard.measure(records, given.now)
     waiting.sort(key=lambda pair: (-pair[0].manifest.priority, pair[0].run.created_at, pair[0].run.key))
     for case, decision in waiting:
         job = case.manifest
@@ -51,7 +53,16 @@ def place_all(
             yield intend.plain(case, ruling.wait("WaitingForCapacity", host.text))
             continue
         left -= 1
-        yield intend.launch(case, decision, host, _creator(given.desired, job))
+        market = hazard.market(target.hosts[host].state)
+        yield intend.launch(
+            case,
+            decision,
+            intend.Place(
+                host=host,
+                creator=_creator(given.desired, job),
+                hazard=known.get(market) or hazard.estimate(market, losses=0, seconds=0.0),
+            ),
+        )
 
 
 def _creator(desired: model.Desired, job: model.Job) -> spec.Creator:

@@ -70,6 +70,8 @@ class Taken:
     stored_bytes: int = 0
     seconds: float = 0.0
     """From request to durable and verified."""
+    frozen: float = 0.0
+    """Seconds of these that the program stood still; 0 where its engine does not hold it, or where nobody wrote it down."""
     parent: str = ""
 
 

@@ -60,6 +60,8 @@ class Attempt:
     seen: tuple[int, int] = (0, 0)
     """Agent session and generation in which it was first seen started: an older state cannot prove it absent."""
     created_by: spec.Creator = spec.Creator.AGENT
+    hazard: spec.Hazard | None = None
+    """What `checkpoint.interval: auto` was told of its machine; None where the Job does not ask for it."""
 
     @property
     def live(self) -> bool:

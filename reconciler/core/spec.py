@@ -28,6 +28,23 @@ class Creator(enum.Enum):
     """A cluster's own engine, told by the reconciler (Swarm): the host's agent prepares, says that it is ready, and waits."""
 
 
+BETWEEN_LOSSES = 6 * 3600.0
+"""Seconds between losses that nobody announces, assumed: a few a day, as spot machines have them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hazard:
+    """How often an attempt's machine is expected to go away unannounced: what weighs against the price of a checkpoint."""
+
+    market: str = ""
+    """What the machine was taken from: provider/type/zone."""
+    between: float = BETWEEN_LOSSES
+    """Seconds between losses."""
+    losses: int = 0
+    """Seen in that market so far, in `seconds` of running."""
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSpec:
     """All an agent needs to run one attempt. Contains names of secrets and keys, never their values."""
@@ -50,6 +67,8 @@ class AttemptSpec:
     host: str = ""
     """Host chosen by the plan, where the target consists of hosts."""
     created_by: Creator = Creator.AGENT
+    hazard: Hazard | None = None
+    """As measured when the attempt was planned, for `checkpoint.interval: auto`; None: not measured."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -209,6 +209,10 @@ def test_the_interval_is_clamped_and_explained() -> None:
     assert interval.choose("auto", [0.00001])[0] == interval.SHORTEST
     assert interval.choose("auto", [5000.0])[0] == interval.LONGEST
     assert "median of the last 5" in interval.choose("auto", [99.0, 1.0, 2.0, 3.0, 4.0, 5.0])[1]
+    seen = spec.Hazard(market="aws/-/eu-1", between=3600.0, losses=5, seconds=15 * 3600.0)
+    chosen, why = interval.choose("auto", [8.0], seen)
+    assert chosen == pytest.approx(interval.daly(8.0, 3600.0))
+    assert "1 h between losses are expected (5 unannounced in 15 h on aws/-/eu-1" in why
 
 
 def taking_over(known: journal.Entry | None, item: spec.Assignment, started: bool = False) -> tuple[journal.Entry, ...]:
