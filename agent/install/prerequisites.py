@@ -331,7 +331,7 @@ TABLE: tuple[Prerequisite, ...] = (
         subject="interposer",
         why="the runtime that restores where an engine says create",
         look=_interposer,
-        needs=("system", "user", "runc", "criu", "engine"),
+        needs=("system", "user", "runc", "criu", "criu check", "engine"),
     ),
     Prerequisite(
         subject="use",
