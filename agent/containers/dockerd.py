@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import queue
 import re
+import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -31,11 +32,17 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d
 class Dockerd:
     """`seam.Docker` on a unix socket."""
 
-    def __init__(self, socket: str) -> None:
+    def __init__(self, path: str) -> None:
         """Nothing is asked yet."""
-        self._base = f"unix://{socket}"
-        self._socket = socket
-        self._local = threading.local()
+        self._base = f"unix://{path}"
+        self._socket = path
+        self._idle: queue.SimpleQueue[docker.APIClient] = queue.SimpleQueue()
+
+    def close(self) -> None:
+        """Hang up. A later call connects anew."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     def about(self) -> seam.About:
         """Return what the engine says of itself."""
@@ -155,11 +162,11 @@ class Dockerd:
     def _told(
         self, what: str, patience: int = PATIENCE, taken: type[errors.PerdureError] = errors.Refused
     ) -> Iterator[docker.APIClient]:
-        """Yield the client; every error of the package, of HTTP and of sockets becomes one of ours here."""
+        """Yield a client; every error of the package, of HTTP and of sockets becomes one of ours here."""
         try:
-            client = self._client()
-            client.timeout = patience
-            yield client
+            with self._client() as client:
+                client.timeout = patience
+                yield client
         except docker.errors.APIError as error:
             said = str(error.explanation or error)
             if error.status_code == requests.codes.not_found:
@@ -173,13 +180,24 @@ class Dockerd:
                 remedy="Is dockerd running? `systemctl status docker` says.",
             ) from error
 
-    def _client(self) -> docker.APIClient:
-        """One for each thread: a session of `requests` is not made for two."""
-        client: docker.APIClient | None = getattr(self._local, "client", None)
-        if client is None:
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[docker.APIClient]:
+        """Yield one that nobody else uses: a session of `requests` is not made for two. One in doubt is not used again."""
+        try:
+            client = self._idle.get_nowait()
+        except queue.Empty:
+            with socket.socket(socket.AF_UNIX) as probe:  # the package forgets to close what it could not connect
+                probe.connect(self._socket)
             client = docker.APIClient(base_url=self._base, version="auto", timeout=PATIENCE)
-            self._local.client = client
-        return client
+        try:
+            yield client
+        except docker.errors.APIError:
+            self._idle.put(client)
+            raise
+        except BaseException:
+            client.close()
+            raise
+        self._idle.put(client)
 
 
 def frames(read: Callable[[int], bytes]) -> Iterator[bytes]:

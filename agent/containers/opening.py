@@ -102,6 +102,7 @@ def opened(
                 stack.enter_context(verdicts.serve(path, judge.Judge(book.entries, control, docker, about.clock)))
         except (errors.PerdureError, OSError) as error:
             ability.unanswered = f"the interposer is not answered: {error}".replace("\n  ", ". ")
+        stack.callback(docker.close)
         control.view.open()
         stack.callback(control.view.close)
         ability.begin()

@@ -102,6 +102,10 @@ class Docker(Protocol):
     of them is ever called while the engine waits for our own verdict on it.
     """
 
+    def close(self) -> None:
+        """Let go of connections. What is called later connects anew."""
+        ...
+
     def about(self) -> About:
         """Return what the engine says of itself."""
         ...

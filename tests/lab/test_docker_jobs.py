@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def lines(site: fleet.Fleet, job: str, *arguments: str) -> list[tuple[str, int]]
     ]
 
 
-def started(number: int) -> object:
+def started(number: int) -> Callable[[dict[str, Any]], Any]:
     """Whether attempt `number` has started."""
     return lambda run: len(run["attempts"]) >= number and run["attempts"][number - 1]["startedAt"]
 
