@@ -183,7 +183,11 @@ def _criu(machine: Machine) -> Iterator[Found]:
     problem, remedy = programs.criu_problem(machine, path)
     if versions.named(path) and problem:
         remedy = "perdure-agent install"
-    yield _fail(problem, remedy) if problem else _ok(f"{path} {programs.release_of(machine, path)}")
+    if problem:
+        yield _fail(problem, remedy)
+        return
+    limit, remedy = programs.socket_problem(machine, path)
+    yield Found(state="warn", text=limit, remedy=remedy) if limit else _ok(f"{path} {programs.release_of(machine, path)}")
 
 
 def _criu_check(machine: Machine) -> Iterator[Found]:

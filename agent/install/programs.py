@@ -19,6 +19,10 @@ OLDEST_RUNC: Release = (1, 1)
 OLDEST_CRIU: Release = (4, 0)
 """Older ones do not know what kernels from 6.x on do (3.17 fails on 6.18)."""
 
+SOCKETS_CHANGED: Release = (6, 16)
+SOCKETS_KNOWN: Release = (4, 2)
+"""Kernels on which only a newer criu can read network sockets (checkpoint-restore/criu #2705)."""
+
 OLDEST_PYTHON: Release = (3, 8)
 """What `agent.runtime` is written for."""
 
@@ -64,7 +68,11 @@ def criu_problem(machine: Machine, path: str) -> tuple[str, str]:
 def python(machine: Machine) -> str:
     """Return the interpreter for the interposer: the system's where it is new enough, else the one that runs this."""
     found = machines.find(machine, "python3")
-    if found and machine.run([found, "-IS", "-c", f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"]).status == 0:
+    if found and machine.run([found, "-IS", "-c", f"import sys; sys.exit(sys.version_info < {SOCKETS_CHANGED: Release = (6, 16)
+SOCKETS_KNOWN: Release = (4, 2)
+"""Kernels on which only a newer criu can read network sockets (checkpoint-restore/criu #2705)."""
+
+OLDEST_PYTHON})"]).status == 0:
         return found
     return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
@@ -76,6 +84,19 @@ def kernel_problem(machine: Machine, path: str) -> str:
         return ""
     said = [line for line in (answer.out + answer.err).splitlines() if "Error" in line]
     return (said[0].partition("): ")[2] or said[0]).strip() if said else answer.said
+
+
+def socket_problem(machine: Machine, path: str) -> tuple[str, str]:
+    """Return why a criu cannot capture programs with network sockets on this kernel, and what mends it; empty when it can."""
+    release, _ = _release(machine, path)
+    kernel = machines.text(machine, "/proc/sys/kernel/osrelease").strip()
+    number = tuple(map(int, re.findall(r"\d+", kernel)[:2]))
+    if number >= SOCKETS_CHANGED and release < SOCKETS_KNOWN:
+        return (
+            f"{path} {_dotted(release)} cannot read network sockets on kernel {kernel}: containers that have any are refused",
+            f"Install criu {_dotted(SOCKETS_KNOWN)} or newer, then: perdure-agent install",
+        )
+    return ("", "")
 
 
 def release_of(machine: Machine, path: str) -> str:

@@ -191,34 +191,24 @@ def test_a_dockerd_that_cannot_reload_gets_its_file_back(docker: Docker) -> None
 @pytest.fixture(scope="session")
 def containerd_v3() -> Path:
     """containerd 2.1, built once a machine."""
-    place = cache.PLACE / f"containerd-{RELEASE}" / "containerd"
-    if not place.exists():
-        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-        if go is None:
-            if os.environ.get("CI") == "true":
-                pytest.fail("CI=true, and there is no Go to build containerd 2 with: install golang-go", pytrace=False)
-            pytest.skip("containerd 2 is built with Go, which is not here")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "main.go").write_text(MAIN)
-            Path(folder, "go.mod").write_text("module perdure.dev/lab\n\ngo 1.24\n")
-            stamp = f"-X {CONTAINERD}/version.Version={RELEASE}"
-            for words in (
-                ["get", f"{CONTAINERD}@{RELEASE}"],
-                ["mod", "tidy"],
-                ["build", "-ldflags", f"-s -w {stamp}", "-o", f"{place}.new", "."],
-            ):
-                done = subprocess.run(
-                    [go, *words],
-                    cwd=folder,
-                    env={**os.environ, "CGO_ENABLED": "0"},
-                    check=False,
-                    capture_output=True,
-                    text=True,
-                )
-                assert done.returncode == 0, done.stderr[-4000:]
-        os.replace(f"{place}.new", place)
-    return place
+    return cache.build(f"containerd-{RELEASE}", _build) / "containerd"
+
+
+def _build(into: Path) -> None:
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if go is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI=true, and there is no Go to build containerd 2 with: install golang-go", pytrace=False)
+        pytest.skip("containerd 2 is built with Go, which is not here")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "main.go").write_text(MAIN)
+        Path(folder, "go.mod").write_text("module perdure.dev/lab\n\ngo 1.24\n")
+        stamp = f"-s -w -X {CONTAINERD}/version.Version={RELEASE}"
+        build = ["build", "-ldflags", stamp, "-o", str(into / "containerd"), "."]
+        for words in (["get", f"{CONTAINERD}@{RELEASE}"], ["mod", "tidy"], build):
+            environment = {**os.environ, "CGO_ENABLED": "0"}
+            done = subprocess.run([go, *words], cwd=folder, env=environment, check=False, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-4000:]
 
 
 TWO = """\

@@ -206,6 +206,15 @@ def test_other_distributions_are_told_their_own_command(tree: Tree) -> None:
     assert failing(tree)[0].remedy == "dnf install -y tar"
 
 
+@pytest.mark.parametrize(
+    ("kernel", "state"), [("6.15.9-cloud", "ok"), ("6.16.0", "warn"), ("6.18.44", "warn"), ("7.0", "warn")]
+)
+def test_a_criu_that_cannot_read_sockets_of_this_kernel_is_a_warning(tree: Tree, kernel: str, state: str) -> None:
+    tree.write("/proc/sys/kernel/osrelease", f"{kernel}\n")
+    found = next(each for each in prerequisites.examine(tree) if each.subject == "criu")
+    assert (found.state, "Install criu 4.2 or newer" in found.remedy) == (state, state == "warn")
+
+
 def test_a_v1_freezer_is_enough(tree: Tree) -> None:
     _v1(tree)
     tree.write("/proc/self/mountinfo", "31 25 0:27 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n")
