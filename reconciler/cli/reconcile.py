@@ -92,8 +92,7 @@ class Pauses:
         if not self._kept and done.standing is loop.Standing.DONE:
             pacing.keep()
             self._kept = True
-        if done.desired is not None:
-            self._here.sweeper.look(done.desired.stores.values())
+        self._here.passed(done)
         left = pacing.seconds(done, self._here.settings.loop, self._clock.now(), random.random())
         end = began + left
         self._ring.wait(pacing.GAP)

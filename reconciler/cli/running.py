@@ -7,10 +7,10 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from reconciler import apply, config, loop, observe, registry, sweep
+from reconciler import apply, config, errors, loop, observe, registry, sweep
 from reconciler.cli import bell, compose, pacing
 from reconciler.contracts import link, target
-from reconciler.core import model
+from reconciler.core import model, pools
 from reconciler.ledger import joins
 from reconciler.link import authority, switchboard
 from reconciler.seams import clock, durable
@@ -39,6 +39,7 @@ class Running:
         self.notes: list[str] = []
         """What is to be said at the start."""
         self._settled: Callable[[], bool] = lambda: True
+        self._desired: model.Desired | None = None
         self._ring = ring
         self._clock = time
         self._changed = threading.Event()
@@ -68,6 +69,19 @@ class Running:
     def hosts(self) -> link.AgentLink:
         """The link to the agents."""
         return self.board
+
+    def passed(self, done: loop.Pass) -> None:
+        """Take up what a pass has read of the manifests."""
+        if done.desired is not None:
+            self._desired = done.desired
+            self.sweeper.look(done.desired.stores.values())
+
+    def objection(self, pool: str, host: str) -> str:
+        """Return why a host may not join a Pool; empty: it may. Raises `errors.Unavailable` before the first pass."""
+        desired = self._desired
+        if desired is None or (pool not in desired.pools and (desired.unread or desired.frozen)):
+            raise errors.Unavailable(f"it is not known now who may join Pool {pool}", remedy="Try again.")
+        return pools.objection(desired, pool, host)
 
     def hosts_changed(self) -> bool:
         """Return whether a host has something new to say, or has fallen silent or been heard again, since the last call."""
@@ -140,7 +154,7 @@ def _served(parts: Running, given: config.Settings) -> Callable[[], None]:
 
     time = clock.System()
     own = authority.create(compose.key_folder(given), given.instance, time)
-    book = joins.LedgerJoinBook(parts.ledger, time)
+    book = joins.LedgerJoinBook(parts.ledger, time, parts.objection)
     server = AgentServer(parts.board, own, book, parts.source, time)
     addresses = server.start(given.agents.listen)
     parts.notes.append(f"agents may dial {addresses.agents}, and join at {addresses.joining}")

@@ -7,7 +7,7 @@ import click
 from reconciler import config, errors
 from reconciler.cli import compose, hosts, looking, options, output
 from reconciler.contracts import ledger
-from reconciler.core import quantities, record
+from reconciler.core import pools, quantities, record
 from reconciler.seams import clock
 
 EVERYWHERE = ("0.0.0.0", "[::]", "")
@@ -108,11 +108,7 @@ def _check(given: config.Settings, host: str, pool: str) -> None:
         raise errors.UsageError(f"host {host} is revoked", where="HOST", remedy="Its machine may join under another name.")
     if not pool or seen.desired is None:
         return
-    declared = seen.desired.pools.get(pool)
-    if declared is None:
-        names = ", ".join(sorted(seen.desired.pools)) or "none"
-        raise errors.UsageError(f"there is no Pool {pool!r}", where="--pool", remedy=f"Declared: {names}.")
-    if declared.hosts and host not in declared.hosts:
-        raise errors.UsageError(
-            f"Pool {pool} is for {', '.join(declared.hosts)}", where=str(declared.origin), remedy=f"Add {host} to its `hosts`."
-        )
+    if problem := pools.objection(seen.desired, pool, host):
+        declared = seen.desired.pools.get(pool)
+        remedy = f"Add {host} to its `hosts`." if declared else f"Declared: {', '.join(sorted(seen.desired.pools)) or 'none'}."
+        raise errors.UsageError(problem, where=str(declared.origin) if declared else "--pool", remedy=remedy)

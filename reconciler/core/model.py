@@ -274,6 +274,8 @@ class TargetSpec:
     name: str
     selector: Mapping[str, str] = field(default_factory=dict)
     swarm: SwarmSpec | None = None
+    by_pool: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Labels that hosts have by the Pool that they joined for: what the Pools of the same revision declare."""
     origin: Origin = field(default_factory=lambda: Origin(file=""))
 
     @property

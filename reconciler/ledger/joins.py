@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from reconciler import errors
@@ -25,12 +25,18 @@ FRESH = 5.0
 """Seconds for which an answer about revoked hosts may be old."""
 
 
+Objection = Callable[[str, str], str]
+"""Returns why a host, the second argument, may not join a Pool, the first; empty: it may. What was declared when the token was
+made may not be any more. Raises `errors.Unavailable` while nobody knows: the token is not used up then."""
+
+
 class LedgerJoinBook:
     """`contracts.link.JoinBook` over a ledger."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, objection: Objection = lambda pool, host: "") -> None:
         self._ledger = ledger
         self._clock = clock
+        self._objection = objection
         self._lock = threading.Lock()
         self._seen: Snapshot | None = None
         self._seen_at = 0.0
@@ -46,7 +52,7 @@ class LedgerJoinBook:
                 return Denied(reason="this token is not known; create one with `perdure token create`")
             if join.used_at == now and join.host == host:
                 return Admitted(host=join.host, pool=join.pool)  # our own push, whose answer was lost
-            if problem := _problem(join, host, now):
+            if problem := _problem(join, host, now) or (join.pool and self._objection(join.pool, host)):
                 return Denied(reason=problem)
             if host in snapshot.revoked:  # certificates of before are still out there: they must not become good again
                 return Denied(reason=f"host {host} is revoked; its machine may join under another name")

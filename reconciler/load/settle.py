@@ -91,13 +91,16 @@ def desired(world: World, before: Mapping[model.ObjectRef, _Object]) -> model.De
         elif old is not None:
             others[ref] = old
     _keep_what_frozen_jobs_use(world, jobs, others, before)
+    pools = {value.name: value for value in others.values() if isinstance(value, model.PoolSpec)}
+    by_pool = {name: pool.labels for name, pool in pools.items() if pool.labels}
+    targets = (value for value in others.values() if isinstance(value, model.TargetSpec))
     return model.Desired(
         revision="",
         jobs=jobs,
         checkpoints={ref: value for ref, value in others.items() if isinstance(value, model.CheckpointRequest)},
         stores={value.name: value for value in others.values() if isinstance(value, model.StoreSpec)},
-        targets={value.name: value for value in others.values() if isinstance(value, model.TargetSpec)},
-        pools={value.name: value for value in others.values() if isinstance(value, model.PoolSpec)},
+        targets={value.name: dataclasses.replace(value, by_pool=by_pool) for value in targets},
+        pools=pools,
         frozen=dict(world.broken),
     )
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from reconciler.contracts import target
-from reconciler.core import model, observed, settle, spec
+from reconciler.core import model, observed, pools, settle, spec
 from reconciler.targets import books, views
 
 CAPABILITIES = target.Capabilities(
@@ -32,7 +32,7 @@ class HostsTarget:
         hosts: dict[str, observed.HostView] = {}
         items: dict[spec.AttemptRef, observed.Item] = {}
         for name, sight in sorted(self._books.look().items()):
-            state = self._own(sight.state)
+            state = self._own(pools.labelled(sight.state, self._declared.by_pool))
             if state is None:
                 continue
             hosts[name] = self._views.of(sight, state, at)

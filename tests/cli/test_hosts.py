@@ -181,6 +181,34 @@ def test_a_host_of_a_pool_is_invited_to_it(listening: Site) -> None:
     assert (berlin["host"], berlin["pool"], berlin["state"]) == ("berlin", "large", "invited")
 
 
+def test_what_a_pool_declares_holds_when_a_host_joins_and_when_jobs_are_placed(
+    listening: Site, start: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    site = listening
+    labelled = POOLS.replace("[berlin]", "[berlin], labels: {disk: ssd}")
+    site.write("pools.yaml", labelled)
+    site.job(more="placement: {labels: {disk: ssd}}")
+    site.push()
+    text = site.run("token", "create", "berlin", "--pool", "large").stdout
+    site.write("pools.yaml", labelled.replace("berlin", "paris"))
+    site.push()
+    site.start("reconcile")
+    denied = eventually(lambda: refused(join(site, text, "berlin")), timeout=60)
+    assert "berlin is not among the hosts of Pool large" in denied
+
+    site.write("pools.yaml", labelled)
+    site.push()
+    eventually(lambda: join(site, text, "berlin").returncode == 0, timeout=60)
+    start("berlin")
+    site.gate.touch()
+    site.says("count finished in attempt 1")
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Return why a host was not let in; nothing while that is not known yet."""
+    return done.stderr if "not among" in done.stderr else ""
+
+
 def test_a_token_expires(listening: Site) -> None:
     site = listening
     site.start("reconcile")
@@ -201,7 +229,7 @@ def test_a_token_expires(listening: Site) -> None:
         (["berlin", "--expires", "0s"], "'0s' is not a duration"),
         (["berlin", "--address", "a b"], "'a b' is not an address"),
         (["berlin", "--pool", "small"], "there is no Pool 'small'\n  Declared: large."),
-        (["paris", "--pool", "large"], "Pool large is for berlin\n  Add paris to its `hosts`."),
+        (["paris", "--pool", "large"], "paris is not among the hosts of Pool large\n  Add paris to its `hosts`."),
     ],
     ids=lambda value: value[-1][:8] if isinstance(value, list) else "",
 )

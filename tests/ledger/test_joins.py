@@ -12,7 +12,7 @@ from reconciler import errors
 from reconciler.contracts.clock import Event
 from reconciler.contracts.ledger import Change, Committed, Ledger
 from reconciler.contracts.link import Admitted, Denied, JoinBook
-from reconciler.core import record
+from reconciler.core import model, pools, record
 from reconciler.ledger import fake, joins, repository
 from reconciler.seams import clock
 from tests.seams import repositories
@@ -144,3 +144,25 @@ def test_the_name_of_a_revoked_host_is_gone_for_good(book: JoinBook, ledger: fak
     found = book.redeem(SECRET, JOIN.host)
     assert isinstance(found, Denied)
     assert "is revoked" in found.reason
+
+
+def test_a_host_that_its_pool_does_not_take_any_more_is_denied_and_the_token_stays(
+    ledger: fake.FakeLedger, still: Still
+) -> None:
+    declared = model.Desired(revision="r", pools={"p": model.PoolSpec(name="p", hosts=("b",))})
+    strict = joins.LedgerJoinBook(ledger, still, lambda pool, host: pools.objection(declared, pool, host))
+    denied = strict.redeem(SECRET, "a")
+    assert denied == Denied(reason="a is not among the hosts of Pool p")
+    gone = joins.LedgerJoinBook(ledger, still, lambda pool, host: pools.objection(model.Desired(revision="r"), pool, host))
+    assert gone.redeem(SECRET, "a") == Denied(reason="there is no Pool 'p'")
+    assert ledger.read().joins[JOIN.token].used_at is None
+    assert joins.LedgerJoinBook(ledger, still).redeem(SECRET, "a") == Admitted(host="a", pool="p")
+
+
+def test_while_nobody_knows_what_the_pools_say_the_token_stays(ledger: fake.FakeLedger, still: Still) -> None:
+    def unknown(pool: str, host: str) -> str:
+        raise errors.Unavailable(f"nothing was read yet of {pool} and {host}")
+
+    with pytest.raises(errors.Unavailable):
+        joins.LedgerJoinBook(ledger, still, unknown).redeem(SECRET, "a")
+    assert ledger.read().joins[JOIN.token].used_at is None

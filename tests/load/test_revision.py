@@ -50,6 +50,15 @@ def test_the_other_kinds() -> None:
     assert desired.pools == {"spot": model.PoolSpec(name="spot", origin=model.Origin(file="infra.yaml", line=11))}
 
 
+def test_targets_know_the_labels_of_pools() -> None:
+    spec = "{provider: static, labels: {zone: ZONE}}"
+    pool = f"apiVersion: perdure.dev/v1alpha1\nkind: Pool\nmetadata: {{name: cheap}}\nspec: {spec}\n"
+    first = good({"p.yaml": pool.replace("ZONE", "a")})
+    assert first.targets["machines"].by_pool == {"cheap": {"zone": "a"}}
+    second = after(first, {"p.yaml": pool.replace("ZONE", "[b]")})
+    assert second.targets["machines"].by_pool == {"cheap": {"zone": "a"}}, "an invalid Pool stands as it was"
+
+
 def test_an_invalid_document_freezes_its_own_object_only() -> None:
     first = good({"a.yaml": fixtures.job(), "b.yaml": fixtures.job("other")})
     changed = fixtures.job("other", extra="priority: 5")

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from reconciler.contracts import target
-from reconciler.core import model, observed, settle, spec
+from reconciler.core import model, observed, place, settle, spec
 from reconciler.link import fake
 from reconciler.targets import books, hosts
 from tests.link.site import attempt
@@ -362,3 +362,19 @@ def test_a_listing_counts_more_than_a_reboot(here: Reconciler) -> None:
     host.obey()
     host.report(session=2, boot="boot-2")
     assert here.target.confirm_gone(run().spec.ref, "a") is target.Presence.PRESENT
+
+
+def test_labels_of_a_pool_count_for_hosts_that_joined_for_it(here: Reconciler) -> None:
+    """For the selector of a target and for placement alike, before what the host says of itself; for no other host."""
+    declared = model.TargetSpec(name="spot", selector={"spot": "true"}, by_pool={"cheap": {"spot": "true", "zone": "a"}})
+    chosen = hosts.HostsTarget(declared, here.books)
+    join(here, "a", pool="cheap", labels={"zone": "b", "disk": "ssd"})
+    join(here, "b", pool="dear")
+    join(here, "c", labels={"spot": "true"})
+    seen = chosen.observe(AT).hosts
+    assert {name: dict(view.state.labels) for name, view in seen.items()} == {
+        "a": {"spot": "true", "zone": "a", "disk": "ssd"},
+        "c": {"spot": "true"},
+    }
+    wish = model.Job(name="train", target="spot", workload=model.Workload(), placement=model.Placement(zone="a"))
+    assert [name for name, view in seen.items() if place.stands(wish, view)] == ["a"]
