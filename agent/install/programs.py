@@ -68,11 +68,7 @@ def criu_problem(machine: Machine, path: str) -> tuple[str, str]:
 def python(machine: Machine) -> str:
     """Return the interpreter for the interposer: the system's where it is new enough, else the one that runs this."""
     found = machines.find(machine, "python3")
-    if found and machine.run([found, "-IS", "-c", f"import sys; sys.exit(sys.version_info < {SOCKETS_CHANGED: Release = (6, 16)
-SOCKETS_KNOWN: Release = (4, 2)
-"""Kernels on which only a newer criu can read network sockets (checkpoint-restore/criu #2705)."""
-
-OLDEST_PYTHON})"]).status == 0:
+    if found and machine.run([found, "-IS", "-c", f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"]).status == 0:
         return found
     return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
