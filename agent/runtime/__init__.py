@@ -1,3 +1,3 @@
-"""The interposer: files that `perdure-agent install` copies to a host. Nothing here is imported by what runs from the venv."""
+"""The interposer: what `perdure-agent install` puts on a host, by itself (`pack.py`), and any python3 from 3.8 runs there."""
 
 from __future__ import annotations

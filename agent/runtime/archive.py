@@ -98,7 +98,7 @@ def _mount_work(made: Call, config: Config, found: Archive, target: str) -> None
             raise Refused(f"{target} is missing in the image, or mounted already: see …_WORKDIR_CONTAINER_PATH")
         raise Meaningless(f"{target} is missing in the image, or mounted already")
     user = config["process"].get("user") or {}
-    with _folder(found.work, found.root) as folder:
+    with folder_below(found.work, found.root) as folder:
         os.fchown(folder, user.get("uid", 0), user.get("gid", 0))
         os.fchmod(folder, 0o755)
     bind = {"destination": target, "type": "bind", "source": found.work, "options": ["rbind", "rprivate", "rw"]}
@@ -109,7 +109,7 @@ def _mount_work(made: Call, config: Config, found: Archive, target: str) -> None
 @contextmanager
 def opened(where: Archive) -> Iterator[str | None]:
     """Yield a path of the image that nobody can bend meanwhile, None when there is no image."""
-    with _folder(os.path.dirname(where.image), where.root) as parent:
+    with folder_below(os.path.dirname(where.image), where.root) as parent:
         name = os.path.basename(where.image)
         _mend(parent, name)
         try:
@@ -151,9 +151,9 @@ def described(config: Config) -> Config:
 @contextmanager
 def aside(where: Archive) -> Iterator[str]:
     """Yield a path to fill with a new image, which takes its place when the block ends well, and is discarded otherwise."""
-    with _folder(os.path.dirname(where.image), where.root) as parent:
+    with folder_below(os.path.dirname(where.image), where.root) as parent:
         name = os.path.basename(where.image)
-        new, old = _neighbours(name)
+        new, old = neighbours(name)
         with suppress(FileNotFoundError):
             tree.discard(parent, new)
         os.mkdir(new, 0o700, dir_fd=parent)
@@ -177,10 +177,11 @@ def _mend(parent: int, name: str) -> None:
         os.stat(name, dir_fd=parent, follow_symlinks=False)
         return
     with suppress(FileNotFoundError):
-        os.rename(_neighbours(name)[1], name, src_dir_fd=parent, dst_dir_fd=parent)
+        os.rename(neighbours(name)[1], name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
-def _neighbours(name: str) -> tuple[str, str]:
+def neighbours(name: str) -> tuple[str, str]:
+    """Return what may lie beside an image: one that is being made, and one that is being replaced."""
     return f".{name}.new", f".{name}.old"
 
 
@@ -192,7 +193,7 @@ def remember(made: Call, where: Archive) -> None:
 
 
 @contextmanager
-def _folder(path: str, root: str) -> Iterator[int]:
+def folder_below(path: str, root: str) -> Iterator[int]:
     """Yield `path`, making what is missing below `root`. Follows no link, whoever may write on the way."""
     inside = len(root.strip("/").split("/"))
     folder = os.open("/", os.O_RDONLY | os.O_DIRECTORY)

@@ -80,10 +80,13 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
 def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> None:
     try:
         machine = call.host()
+    except Refused:
+        made.become_real()  # no root allows anything here
+        raise
+    try:
         where = archive.find(made, machine, config, variables)
     except archive.Meaningless as reason:
-        with suppress(Refused):
-            call.note(call.host(), made, f"plain: {reason}")
+        call.note(machine, made, f"plain: {reason}")
         where = None
     if where is None:
         made.become_real()

@@ -159,6 +159,7 @@ class Place:
     def clean(self) -> None:
         """Lets go of what containers have mounted."""
         homes: Sequence[Path] = [*self.run.glob("containers/*/*")]
+        subprocess.run(["umount", "--lazy", str(self.roots)], check=False, capture_output=True)
         for home in homes:
             for name in ("net", "shm"):
                 subprocess.run(["umount", "--lazy", str(home / name)], check=False, capture_output=True)
