@@ -120,13 +120,11 @@ def serve(path: Path, judge: Judge, *, visitors: int = VISITORS) -> Iterator[Non
         path.chmod(0o600)
         listener.listen(visitors)
         desk = _Desk(listener, judge, visitors)
-        thread = threading.Thread(target=desk.attend, name="verdicts", daemon=True)
-        thread.start()
+        desk.open()
         try:
             yield
         finally:
             desk.close()
-            thread.join()
             path.unlink(missing_ok=True)
 
 
@@ -155,11 +153,14 @@ class _Desk:
         self._lock = threading.Lock()
         self._waiting: set[socket.socket] = set()
         """Connections whose answer takes its time."""
-        self._pulse = threading.Thread(target=self._beat, name="verdicts-pulse", daemon=True)
+        self._threads = [threading.Thread(target=what, name="verdicts", daemon=True) for what in (self._attend, self._beat)]
 
-    def attend(self) -> None:
-        """Accept until closed."""
-        self._pulse.start()
+    def open(self) -> None:
+        """Begin to accept."""
+        for thread in self._threads:
+            thread.start()
+
+    def _attend(self) -> None:
         while not self._closed.is_set():
             self._free.acquire()
             try:
@@ -175,8 +176,9 @@ class _Desk:
         self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._free.release()  # wakes `attend` where every place was taken
-        self._pulse.join()
+        self._free.release()  # wakes `_attend` where every place was taken
+        for thread in self._threads:
+            thread.join()
 
     def _beat(self) -> None:
         while not self._closed.wait(BEAT):
