@@ -56,6 +56,19 @@ def unserved(entry: journal.Entry) -> spec.Request | None:
     return asked if asked is not None and asked.id not in entry.served else None
 
 
+PRIOR = 1.0
+"""Seconds that a checkpoint is assumed to take before one of the attempt was measured."""
+
+
+def worth(entry: journal.Entry, unsaved: float) -> float:
+    """Return what a checkpoint saves for each second that it takes: where the time cannot hold all, the best come first.
+
+    `unsaved` are the seconds of work that ending it without a checkpoint would lose.
+    """
+    measured = [taken.seconds for taken in entry.checkpoints[-3:] if taken.seconds > 0]
+    return unsaved / max(max(measured, default=PRIOR), 0.05)
+
+
 def with_taken(entry: journal.Entry, taken: tuple[observed.Taken, ...]) -> journal.Entry:
     """Return the entry with these checkpoints too, oldest first, the newest of them kept.
 

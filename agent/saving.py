@@ -14,7 +14,7 @@ AT_ONCE = 8
 """Most checkpoints taken at the same time."""
 
 Wanted = tuple[float, spec.AttemptRef, spec.Request]
-"""Since when (monotonic seconds) the work of an attempt is unsaved, the attempt, and the checkpoint it is to take."""
+"""What the checkpoint is worth (see `due.worth`), the attempt, and the checkpoint it is to take."""
 
 
 class Saving:
@@ -36,9 +36,9 @@ class Saving:
         self._ending = ending
 
     def begin(self, wanted: Sequence[Wanted], attempts: Mapping[spec.AttemptRef, attempt.Attempt]) -> None:
-        """Begin checkpoints, the most unsaved work first."""
+        """Begin checkpoints, those first that save the most work for the time they take."""
         free = AT_ONCE - sum(one.saving is not None for one in attempts.values())
-        for _, ref, asked in sorted(wanted, key=lambda each: each[0])[: max(free, 0)]:
+        for _, ref, asked in sorted(wanted, key=lambda each: each[0], reverse=True)[: max(free, 0)]:
             one, entry = attempts[ref], self._book.entries[ref]
             one.saving = (asked, self._hands.do(self._taking(one, entry, asked)))
 

@@ -61,7 +61,7 @@ class ContainerController:
     def known(self, ref: spec.AttemptRef) -> bool:
         """Whether it may ever have run here."""
         with contextlib.suppress(errors.PerdureError):
-            listed = self.view.recent().containers.get(ref)
+            listed = self.view.recent().of(ref)
             if listed is not None and listed.state is not seam.State.CREATED:
                 return True
         return self.books.get(ref).begun
@@ -84,7 +84,7 @@ class ContainerController:
         sight, record = self.view.recent(), self.books.get(entry.ref)
         if sight.at < self._moved.get(entry.ref, 0.0):
             return process.Look(presence=process.Presence.STARTING)  # the list is older than what we did
-        listed = sight.containers.get(entry.ref)
+        listed = sight.of(entry.ref, record.container)
         saved = _saved_at_end(entry, record)
         if listed is None and record.begun:
             exit, now = exits.decide(None, record, saved=saved), self._setup.clock.now()
@@ -145,7 +145,8 @@ class ContainerController:
         """Have the engine start its container, made first where there is none; one that runs or has run is adopted."""
         if entry.spec.created_by is spec.Creator.ENGINE:
             return  # whoever was told to create it does, and the judge grants it
-        record, listed = self.books.get(entry.ref), self.view.now().get(entry.ref)
+        record = self.books.get(entry.ref)
+        listed = self.view.now().of(entry.ref, record.container)
         if listed is not None and listed.state is not seam.State.CREATED:
             return
         if listed is None and record.begun:
@@ -178,7 +179,7 @@ class ContainerController:
     ) -> engine.Captured | engine.Failed:
         """Ask the engine to, one at a time for a container."""
         with self._saving.setdefault(entry.ref, threading.Lock()):
-            listed = self.view.now().get(entry.ref)
+            listed = self.view.now().of(entry.ref, self.books.get(entry.ref).container)
             over = listed is None or listed.state in (*seam.OVER, seam.State.CREATED)
             if over and entry.spec.checkpoint.engine is model.EngineName.CRIU:
                 return engine.Failed(reason="its container has ended")
@@ -209,7 +210,7 @@ class ContainerController:
     def ship(self, entry: journal.Entry) -> None:
         """Take over what the engine has, into our own files, and from there to the store. One thread at a time for each."""
         with self._shipping.setdefault(entry.ref, threading.Lock()):
-            found = self.view.recent().containers.get(entry.ref)
+            found = self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
             if entry.ref not in self._shippers:
                 place = self._setup.places.attempt(entry.ref)
                 self._shippers[entry.ref] = output.Pump(place), logs.Shipper(place, entry.ref)
@@ -232,7 +233,7 @@ class ContainerController:
         if stays:
             kept.keep(place)
             kept.trim(self._setup.places.kept, self._setup.clock.now())
-        listed = self.view.now().get(entry.ref)
+        listed = self.view.now().of(entry.ref, self.books.get(entry.ref).container)
         if listed is not None:
             self._docker.remove(listed.id)
             self.view.forget(listed.id)
@@ -260,7 +261,7 @@ class ContainerController:
         try:
             return self._docker.create(container.name(entry.ref), wanted)
         except errors.Busy as error:
-            found = self.view.now().get(entry.ref)
+            found = self.view.now().of(entry.ref)
             if found is None:
                 raise refusal.CannotStart(f"a container that is not ours has the name {container.name(entry.ref)}") from error
             return found.id
@@ -276,7 +277,7 @@ class ContainerController:
     def _end(self, entry: journal.Entry, why: books.Ending, *, at_once: bool = False) -> None:
         """Have a thread end it, unless one is at it."""
         before = self._enders.get(entry.ref)
-        listed = self.view.recent().containers.get(entry.ref)
+        listed = self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
         if listed is None or (before is not None and before.is_alive()):
             return
         self.books.end(entry.ref, why)

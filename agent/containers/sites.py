@@ -65,7 +65,7 @@ class Sites:
     def _alive(self, entry: journal.Entry) -> bool:
         """Unless it is known to have ended."""
         try:
-            listed = self._view.recent().containers.get(entry.ref)
+            listed = self._view.recent().of(entry.ref, self._identity(entry))
         except errors.Unavailable:
             return True
         return listed is not None and listed.state not in seam.OVER
@@ -75,7 +75,7 @@ class Sites:
 
     def _owner(self, found: str) -> tuple[int, int] | None:
         """Return user and group of the container's first process, as the host counts them; None where it is the agent's own."""
-        listed = next((each for each in self._view.recent().containers.values() if each.id == found), None)
+        listed = self._view.recent().containers.get(found)
         detail = self._view.detail(listed) if listed is not None else None
         if detail is None or not detail.pid:
             return None

@@ -21,8 +21,6 @@ STALE = 15.0
 ABOUT = 15.0
 """Seconds between questions what the engine is."""
 
-Containers = Mapping[spec.AttemptRef, seam.Listed]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
@@ -30,7 +28,14 @@ class Sight:
 
     at: float
     """Monotonic seconds before which it was asked for."""
-    containers: Containers = field(default_factory=dict)
+    attempts: Mapping[spec.AttemptRef, seam.Listed] = field(default_factory=dict)
+    """The container of each attempt; of two, the one that runs, else one that has run, else the newer."""
+    containers: Mapping[str, seam.Listed] = field(default_factory=dict)
+    """By id."""
+
+    def of(self, ref: spec.AttemptRef, identity: str = "") -> seam.Listed | None:
+        """Return an attempt's container: the one of this id, where that is known, whatever others carry the same labels."""
+        return self.containers.get(identity) if identity else self.attempts.get(ref)
 
 
 class View:
@@ -50,8 +55,8 @@ class View:
         self._thread = threading.Thread(target=self._run, name="containers", daemon=True)
 
     def open(self) -> None:
-        """Look for the first time, and go on looking. An engine that does not answer is trouble, not an error."""
-        self._look()
+        """Look for the first time, and go on looking."""
+        self.look()
         self._thread.start()
 
     def close(self) -> None:
@@ -68,14 +73,14 @@ class View:
         """Why the engine cannot be used now; empty while it answers."""
         return self._trouble
 
-    def now(self) -> Containers:
+    def now(self) -> Sight:
         """Ask the engine. Raises `errors.Unavailable`. One question at a time: who waits gets the answer to a later one."""
         began = self._clock.monotonic()
         with self._listing:
             if self._sight is None or self._sight.at < began:
                 at = self._clock.monotonic()
-                self._sight = Sight(at=at, containers=by_attempt(self._docker.list(container.ATTEMPT)))
-            return self._sight.containers
+                self._sight = seen(at, self._docker.list(container.ATTEMPT))
+            return self._sight
 
     def recent(self) -> Sight:
         """Return the newest list without waiting for another. Raises `errors.Unavailable` while it is old."""
@@ -113,12 +118,13 @@ class View:
             now = self._clock.monotonic()
             if now >= asked + ABOUT or (self._trouble and now >= asked + PAUSE * 4):
                 asked = now
-                self._look()
+                self.look()
             elif now < self._read_at + IDLE:
                 with contextlib.suppress(errors.PerdureError):  # the next look at the engine itself tells why
                     self.now()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Ask the engine what it is and what it has. One that does not answer is trouble, not an error."""
         try:
             self._about = self._docker.about()
             self.now()
@@ -127,11 +133,15 @@ class View:
             self._about, self._trouble = None, str(error).replace("\n  ", ". ")
 
 
-def by_attempt(listed: tuple[seam.Listed, ...]) -> Containers:
-    """Return the containers of attempts; of two for one attempt, the one that runs, else the newer."""
-    found: dict[spec.AttemptRef, seam.Listed] = {}
-    for each in sorted(listed, key=lambda one: (one.state in (seam.State.RUNNING, seam.State.PAUSED), one.created, one.id)):
+def seen(at: float, listed: tuple[seam.Listed, ...]) -> Sight:
+    """Return a list as it is read."""
+    attempts: dict[spec.AttemptRef, seam.Listed] = {}
+    for each in sorted(listed, key=lambda one: (_rank(one.state), one.created, one.id)):
         owner = container.owner(each.labels)
         if owner is not None:
-            found[owner.ref] = each
-    return found
+            attempts[owner.ref] = each
+    return Sight(at=at, attempts=attempts, containers={each.id: each for each in listed})
+
+
+def _rank(state: seam.State) -> int:
+    return 0 if state is seam.State.CREATED else 1 if state in seam.OVER else 2

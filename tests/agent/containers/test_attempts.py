@@ -1,0 +1,418 @@
+"""An attempt that is a container, from its assignment to its removal, and everything that may come between."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from agent import journal, verdicts
+from agent.containers import books, seam
+from reconciler import errors
+from reconciler.core import container, model, observed, spec
+from tests.agent.containers import rig as rigs
+from tests.agent.containers.rig import REF, WHAT, Rig
+
+Kind = observed.ExitKind
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_it_runs_as_it_was_assigned(rig: Rig) -> None:
+    (rig.folder / "secrets/TOKEN").write_text("hush\n")
+    (rig.folder / "secrets/TOKEN").chmod(0o600)
+    workload = dataclasses.replace(WHAT.workload, secrets=("TOKEN",), workdir="/src")
+    one = rig.running(dataclasses.replace(WHAT, workload=workload, resources=model.Resources(cpu=500, memory=1 << 20)))
+    host = one.body["HostConfig"]
+    assert one.body["Image"] == rigs.IMAGE.id
+    assert one.body["Cmd"] == ["--fast"]
+    assert "Entrypoint" not in one.body
+    assert {"A=b", f"PERDURE_ATTEMPT={REF}", "TOKEN=hush"} <= set(one.body["Env"])
+    assert (host["NanoCpus"], host["Memory"], host["MemorySwap"]) == (500_000_000, 1 << 20, 1 << 20)
+    assert host["RestartPolicy"] == {"Name": "no"}
+    assert one.body["Labels"][container.RUN] == REF.run
+    item = rig.item()
+    assert (item.state, item.started_at) == (observed.ItemState.RUNNING, one.started_at)
+    state = rig.agent.state()
+    assert state.engines == ("application", "criu", "docker")
+    assert state.conditions == ()
+
+
+def test_its_end_is_collected_and_then_it_is_removed(rig: Rig) -> None:
+    one = rig.running()
+    rig.docker.say(one.id, "hello\n")
+    rig.docker.end(one.id, 3)
+    assert rig.ended() == observed.Exit(kind=Kind.EXITED, code=3)
+    assert rig.store.read_log(REF, 0, 100) == b"hello\n"
+    rig.assign(want=spec.Want.REMOVE)
+    rig.look(4)
+    assert rig.docker.containers == {}
+    assert rig.agent.state().items == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "memory", "expected"),
+    [
+        (0, False, observed.Exit(kind=Kind.EXITED, code=0)),
+        (137, True, observed.Exit(kind=Kind.OUT_OF_MEMORY, signal=9, detail="the kernel ended it for memory")),
+        (137, False, observed.Exit(kind=Kind.SIGNALED, signal=9)),
+        (139, False, observed.Exit(kind=Kind.SIGNALED, signal=11)),
+        (255, False, observed.Exit(kind=Kind.EXITED, code=255)),
+    ],
+)
+def test_how_it_ended(rig: Rig, code: int, memory: bool, expected: observed.Exit) -> None:
+    one = rig.running()
+    rig.docker.end(one.id, code, out_of_memory=memory)
+    assert rig.ended() == expected
+
+
+def test_an_end_while_the_agent_was_down_is_recorded_at_its_return(rig: Rig) -> None:
+    one = rig.running()
+    rig.docker.say(one.id, "last words\n")
+    rig.docker.end(one.id, 9)
+    rig.start()
+    assert rig.ended() == observed.Exit(kind=Kind.EXITED, code=9)
+    assert rig.store.read_log(REF, 0, 100) == b"last words\n"
+
+
+def test_one_that_runs_is_adopted_by_the_next_agent(rig: Rig) -> None:
+    one = rig.running()
+    rig.start()
+    rig.look(3)
+    assert rig.item().state is observed.ItemState.RUNNING
+    assert rig.docker.calls["create"] == 1
+    assert rig.docker.containers == {one.id: one}
+
+
+def test_one_that_was_removed_by_somebody_may_have_finished_and_is_not_begun_again(rig: Rig) -> None:
+    one = rig.running()
+    rig.docker.remove(one.id)
+    found = rig.ended()
+    assert found.kind is Kind.UNKNOWN
+    assert rig.docker.calls["create"] == 1
+
+
+@pytest.mark.parametrize("verb", ["create", "start"])
+def test_an_agent_that_is_killed_in_the_act_begins_it_once(rig: Rig, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """The engine has done what it was asked, and nobody heard."""
+    real = getattr(type(rig.docker), verb)
+
+    def cut(*arguments: object) -> object:
+        real(*arguments)
+        raise errors.Unavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(rig.docker), verb, cut)
+        rig.assign()
+        rig.look(4)
+    rig.start()
+    rig.look(6)
+    assert rig.item().state is observed.ItemState.RUNNING
+    assert len(rig.docker.containers) == 1
+    assert rig.docker.calls["create"] == 1
+
+
+def test_an_engine_that_is_silent_is_trouble_and_not_an_end(rig: Rig) -> None:
+    rig.running()
+    rig.docker.trouble = errors.Unavailable("dockerd does not answer")
+    rig.look(100)
+    item = rig.item()
+    assert item.state is observed.ItemState.RUNNING
+    assert item.exit is None
+    assert any("does not answer" in text for text in rig.agent.state().conditions)
+    assert rig.agent.state().engines == ("application",)
+    rig.docker.trouble = None
+    rig.look(3)
+    assert rig.agent.state().conditions == ()
+    assert rig.agent.state().engines == ("application", "criu", "docker")
+
+
+def test_a_stop_stops(rig: Rig) -> None:
+    one = rig.running()
+    rig.assign(want=spec.Want.STOP)
+    found = rig.ended()
+    assert (found.kind, found.signal, found.stopped) == (Kind.SIGNALED, 15, True)
+    assert one.state is seam.State.EXITED
+    assert rig.item().checkpoints == ()  # our own stop is delivered at once
+
+
+def test_its_time_is_limited(rig: Rig) -> None:
+    what = dataclasses.replace(WHAT, timeout=30.0)
+    rig.running(what)
+    rig.clock.at += 20
+    rig.look(3)
+    assert rig.item().exit is None
+    rig.clock.at += 20
+    assert rig.ended().kind is Kind.TIMEOUT
+
+
+def test_a_longer_time_holds_for_one_that_runs(rig: Rig) -> None:
+    rig.running(dataclasses.replace(WHAT, timeout=30.0))
+    rig.assign(dataclasses.replace(WHAT, timeout=300.0))
+    rig.look(2)
+    rig.clock.at += 100
+    rig.look(4)
+    assert rig.item().exit is None
+
+
+def test_it_ends_by_its_own_checkpoint_and_is_stopped_although_its_engine_says_137(rig: Rig) -> None:
+    rig.running()
+    asked = spec.Request(id="r1", purpose=spec.Purpose.SUSPEND, then_stop=True)
+    rig.assign(request=asked)
+    found = rig.ended()
+    assert found.stopped
+    item = rig.item()
+    assert [taken.request for taken in item.checkpoints] == ["r1"]
+    assert item.request == observed.RequestReport(
+        id="r1", done=True, digest=item.checkpoints[0].digest, at=item.request.at if item.request else 0
+    )
+
+
+def test_and_also_where_the_agent_was_killed_before_it_had_written_that_down(rig: Rig) -> None:
+    rig.running()
+    entry = rig.book.entries[REF]
+    rig.control.checkpoint(
+        entry, spec.Request(id="r1", purpose=spec.Purpose.DEMAND, then_stop=True), lambda: None, lambda: False
+    )
+    rig.start()
+    found = rig.ended()
+    assert found.stopped
+    assert [taken.request for taken in rig.item().checkpoints] == ["r1"]
+
+
+def test_a_checkpoint_that_failed_is_no_excuse_for_137(rig: Rig) -> None:
+    one = rig.running()
+    rig.criu.broken = "no room"
+    rig.assign(request=spec.Request(id="r1", purpose=spec.Purpose.SUSPEND, then_stop=True))
+    rig.look(3)
+    assert rig.item().exit is None
+    rig.docker.end(one.id, 137)
+    assert not rig.ended().stopped
+
+
+@pytest.mark.parametrize(("on", "taken"), [((model.Occasion.NOTICE,), 1), ((model.Occasion.SUSPEND, model.Occasion.UPDATE), 0)])
+def test_a_stop_by_the_engine_takes_a_checkpoint_first(rig: Rig, on: tuple[model.Occasion, ...], taken: int) -> None:
+    one = rig.running(dataclasses.replace(WHAT, checkpoint=dataclasses.replace(rigs.CRIU, on=on)))
+    rig.docker.stop(one.id, 10.0)
+    found = rig.ended()
+    assert found.stopped
+    item = rig.item()
+    assert [each.purpose for each in item.checkpoints] == [spec.Purpose.NOTICE] * taken
+
+
+def test_a_stop_by_the_engine_is_delivered_also_when_nothing_could_be_saved(rig: Rig) -> None:
+    one = rig.running()
+    rig.criu.broken = "io_uring is in use"
+    rig.docker.stop(one.id, 10.0)
+    assert rig.ended().stopped
+    assert rig.item().checkpoints == ()
+
+
+def test_other_signals_are_delivered_at_once(rig: Rig) -> None:
+    one = rig.running()
+    rig.docker.kill(one.id, "SIGUSR1")
+    rig.look(3)
+    assert rig.item().exit is None
+    assert rig.item().checkpoints == ()
+
+
+def restored(rig: Rig, image: seam.Image = rigs.IMAGE) -> spec.AttemptSpec:
+    """The second attempt, from a checkpoint of the first."""
+    rig.running()
+    rig.assign(request=spec.Request(id="r1", purpose=spec.Purpose.SUSPEND, then_stop=True))
+    rig.ended()
+    rig.docker.images["train:1"] = image
+    digest = rig.item().checkpoints[0].digest
+    rig.assign(WHAT, want=spec.Want.REMOVE)
+    rig.look(4)
+    return dataclasses.replace(WHAT, attempt=2, restore=digest)
+
+
+def test_it_continues_from_a_checkpoint(rig: Rig) -> None:
+    second = restored(rig)
+    one = rig.running(second)
+    assert rig.criu.restored == {second.ref: second.restore}
+    assert one.restored != ""
+    assert not Path(one.restored).exists()  # it runs: nothing of it is left in memory
+
+
+def test_it_continues_on_the_image_it_was_taken_on(rig: Rig) -> None:
+    other = seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,))
+    second = restored(rig, other)
+    rig.docker.offered[rigs.IMAGE.digests[0]] = rigs.IMAGE
+    one = rig.running(second)
+    assert one.body["Image"] == rigs.IMAGE.id
+
+
+def test_and_not_on_another_one(rig: Rig) -> None:
+    second = restored(rig, seam.Image(id="sha256:" + "b" * 64))
+    rig.assign(second)
+    rig.look(6)
+    found = rig.item(second.ref).exit
+    assert found is not None
+    assert found.kind is Kind.NOT_STARTED
+    assert "train:1 is another one here" in found.detail
+
+
+def test_a_damaged_checkpoint_is_named(rig: Rig) -> None:
+    second = restored(rig)
+    rig.store.images[second.restore].damaged = True
+    rig.assign(second)
+    rig.look(6)
+    found = rig.item(second.ref).exit
+    assert found is not None
+    assert found.damaged == second.restore
+
+
+def test_an_image_that_is_missing_is_pulled(rig: Rig) -> None:
+    rig.docker.offered["ghcr.io/a/b:1"] = seam.Image(id="sha256:" + "c" * 64)
+    (rig.folder / "agent/registries.json").write_text('{"auths": {"ghcr.io": {"auth": "YWRhOnNlY3JldA=="}}}')
+    (rig.folder / "agent/registries.json").chmod(0o600)
+    one = rig.running(dataclasses.replace(WHAT, workload=model.Workload(image="ghcr.io/a/b:1")))
+    assert one.body["Image"] == "sha256:" + "c" * 64
+    assert rig.docker.pulled == [{"username": "ada", "password": "secret"}]
+
+
+@pytest.mark.parametrize(
+    ("workload", "expected"),
+    [
+        (model.Workload(image="no/such:1"), "image no/such:1 cannot be pulled"),
+        (model.Workload(image="train:1", secrets=("TOKEN",)), "the secret TOKEN is missing"),
+        (model.Workload(image="train:1", volumes=(model.Volume(source="/", target="/host", shared=True),)), "the host's own"),
+        (
+            model.Workload(image="train:1", volumes=(model.Volume(source="/var/run", target="/x", shared=True),)),
+            "the host's own",
+        ),
+        (
+            model.Workload(image="train:1", volumes=(model.Volume(source="/missing", target="/x", shared=True),)),
+            "does not exist",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_refused_in_plain_words(rig: Rig, workload: model.Workload, expected: str) -> None:
+    rig.assign(dataclasses.replace(WHAT, workload=workload))
+    rig.look(6)
+    found = rig.item().exit
+    assert found is not None
+    assert expected in found.detail
+    assert rig.docker.containers == {}
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({"userns": True}, "userns-remap"),
+        ({"rootless": True}, "rootless"),
+        ({"runtimes": {"runc": "runc"}, "default_runtime": "runc"}, "perdure-agent install"),
+    ],
+)
+def test_an_engine_whose_containers_cannot_be_saved_says_why(rig: Rig, about: dict[str, object], expected: str) -> None:
+    rig.docker.known = dataclasses.replace(rig.docker.known, **about)  # type: ignore[arg-type]
+    rig.control.view.look()
+    state = rig.agent.state()
+    assert state.engines == ("application", "docker")
+    assert expected in state.conditions[0]
+    rig.assign()
+    rig.look(4)
+    found = rig.item().exit
+    assert found is not None
+    assert expected in found.detail
+    assert not found.fatal  # another host may
+
+
+def test_the_interposer_is_asked_for_where_it_is_not_the_default(rig: Rig) -> None:
+    rig.docker.known = dataclasses.replace(rig.docker.known, default_runtime="runc")
+    rig.control.view.look()
+    assert rig.running().body["HostConfig"]["Runtime"] == "perdure"
+
+
+def test_an_attempt_of_another_creator_waits_for_it(rig: Rig) -> None:
+    what = dataclasses.replace(WHAT, created_by=spec.Creator.ENGINE)
+    rig.assign(what)
+    rig.look(6)
+    assert rig.item().ready
+    assert rig.docker.calls["create"] == 0
+    assert rig.agent.settled()
+    labels = container.labels(what)
+    body = {"Image": "train:1", "Labels": labels, "Env": [f"{container.MARKER}={what.ref}"]}
+    wrong = rig.docker.create("by-hand", body)
+    with pytest.raises(errors.Refused, match="no service of the attempt's name"):
+        rig.docker.start(wrong)
+    rig.docker.remove(wrong)
+    right = rig.docker.create("task", {**body, "Labels": {**labels, "com.docker.swarm.service.name": container.name(what.ref)}})
+    rig.docker.start(right)
+    rig.look(4)
+    assert (rig.item().ready, rig.item().state) == (False, observed.ItemState.RUNNING)
+    rig.docker.end(right, 0)
+    again = rig.docker.create("twice", rig.docker.containers[right].body)
+    with pytest.raises(errors.Refused, match="granted already"):
+        rig.docker.start(again)
+    assert rig.ended() == observed.Exit(kind=Kind.EXITED, code=0)
+
+
+def asked(one: str, attempt: str = str(REF)) -> verdicts.Asked:
+    return verdicts.Asked(container=one, namespace="moby", attempt=attempt)
+
+
+def refused(rig: Rig, question: verdicts.Asked) -> str:
+    try:
+        answer = rig.judge.create(question)
+    except errors.Refused as error:
+        return str(error)
+    assert isinstance(answer, verdicts.Refuse), answer
+    return answer.reason
+
+
+def test_the_judge_grants_one_create(rig: Rig) -> None:
+    one = rig.running()
+    assert "granted already" in refused(rig, asked(one.id))
+    rig.docker.end(one.id, 0)
+    with pytest.raises(errors.Refused, match="granted already"):
+        rig.docker.start(one.id)
+
+
+def test_the_judge_refuses_what_is_not_meant(rig: Rig) -> None:
+    one = rig.running()
+    assert "no attempt of this host" in refused(rig, asked(one.id, "f" * 32 + "-1"))
+    assert "no attempt of this host" in refused(rig, asked(one.id, "rubbish"))
+    assert "does not list it" in refused(rig, asked("0" * 64))
+    thief = rig.docker.create("thief", {"Image": "train:1", "Labels": {}, "Env": [f"PERDURE_ATTEMPT={REF}"]})
+    with pytest.raises(errors.Refused, match="does not list it with the labels"):
+        rig.docker.start(thief)
+    labels = {**one.body["Labels"], container.ATTEMPT: "2"}
+    thief = rig.docker.create("second", {"Image": "train:1", "Labels": labels, "Env": [f"PERDURE_ATTEMPT={REF}"]})
+    with pytest.raises(errors.Refused, match="labels name another attempt"):
+        rig.docker.start(thief)
+    thief = rig.docker.create("third", {**one.body})
+    with pytest.raises(errors.Refused, match="granted already"):
+        rig.docker.start(thief)
+
+
+def test_nothing_is_granted_before_the_host_is_ready_or_after_it_is_unwanted(rig: Rig) -> None:
+    rig.assign()
+    rig.look(1)
+    assert rig.book.entries[REF].stage is not journal.Stage.RESTORED
+    assert "not ready" in refused(rig, asked("0" * 64))
+    rig.look(1)
+    rig.assign(want=spec.Want.STOP)
+    rig.agent.tick()
+    assert "not wanted" in refused(rig, asked("0" * 64))
+
+
+def test_the_judge_never_inspects(rig: Rig) -> None:
+    one = rig.running()
+    before = rig.docker.calls["inspect"]
+    refused(rig, asked(one.id))
+    rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
+    assert rig.docker.calls["inspect"] == before
+
+
+def test_records_survive(rig: Rig) -> None:
+    one = rig.running()
+    record = books.Books(rig.control.books._places).get(REF)
+    assert (record.container, record.granted, record.begun) == (one.id, True, True)
+    assert record.digest == rigs.IMAGE.digests[0]
