@@ -107,6 +107,7 @@ TABLE = (
     Field(path="spec.workload.args", read=lambda job: job.workload.args, hosts=_NEW_RUN, why="another input"),
     Field(path="spec.workload.env", read=lambda job: job.workload.env, hosts=_NEW_RUN, why="another input"),
     Field(path="spec.workload.secrets", read=lambda job: job.workload.secrets, hosts=_NEW_RUN, why="another input"),
+    Field(path="spec.workload.configs", read=lambda job: job.workload.configs, hosts=_NEW_RUN, why="another input"),
     Field(path="spec.workload.workdir", read=lambda job: job.workload.workdir, hosts=_NEW_RUN, why="another input"),
     Field(path="spec.workload.volumes", read=lambda job: job.workload.volumes, hosts=_NEW_RUN, why="another input"),
     Field(path="spec.rerun", read=lambda job: job.rerun, hosts=_NEW_RUN, why="a new text asks for one more run"),

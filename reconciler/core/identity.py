@@ -1,7 +1,8 @@
 """Run identity: which execution a manifest asks for.
 
 SHA-256 over a fixed list of fields *as written, before defaulting*, so that a release with another default never runs a fleet
-again. Changing the list needs a new `VERSION`; runs of older versions keep their names in the ledger.
+again. Changing the list needs a new `VERSION`, but for a field that no manifest could have before; runs of older versions keep
+their names in the ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from reconciler.core import codec, model
 
 VERSION = 1
 
-WORKLOAD_FIELDS = ("image", "command", "args", "env", "secrets", "workdir", "volumes")
+WORKLOAD_FIELDS = ("image", "command", "args", "env", "secrets", "configs", "workdir", "volumes")
 """Members of `spec.workload` that make a run what it is; `workload.code` enters by its Git tree and entrypoint."""
 
 SPEC_FIELDS = ("rerun",)

@@ -128,6 +128,14 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A file that a Swarm keeps under a name and shows to a container at `target`."""
+
+    name: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """What an attempt executes."""
 
@@ -138,6 +146,8 @@ class Workload:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     """Names of secrets; each reaches the attempt as an environment variable of the same name, never through Git."""
+    configs: tuple[Config, ...] = ()
+    """Configs of the Swarm, on targets that are one."""
     workdir: str = ""
     volumes: tuple[Volume, ...] = ()
 

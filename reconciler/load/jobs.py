@@ -88,6 +88,7 @@ def _workload(fields: dict[str, Any]) -> model.Workload:
         args=tuple(fields.get("args", ())),
         env=dict(fields.get("env", _NOTHING)),
         secrets=tuple(fields.get("secrets", ())),
+        configs=tuple(model.Config(name=each["name"], target=each["target"]) for each in fields.get("configs", ())),
         workdir=fields.get("workdir", ""),
         volumes=tuple(_volume(volume) for volume in fields.get("volumes", ())),
     )

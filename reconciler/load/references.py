@@ -74,8 +74,15 @@ def _named(kind: str) -> Callable[[World, model.ObjectRef, Document, Use], _Answ
 def _target(everything: World, ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
     missing = _named("Target")(everything, ref, document, use)
     target, job = everything.targets.get(use.text), document.value
-    if missing is not None or target is None or target.swarm is None or not isinstance(job, model.Job) or job.workload.image:
+    if missing is not None or target is None or not isinstance(job, model.Job):
         return missing
+    if target.swarm is None and job.workload.configs:
+        return (
+            f"spec.workload.configs: {wording.show(use.text)} is no Swarm, and only a Swarm keeps configs",
+            "use volumes, or name a Target that is a Swarm",
+        )
+    if target.swarm is None or job.workload.image:
+        return None
     return (
         f"spec.target: {wording.show(use.text)} is a Swarm, which runs containers, and this Job is a plain process",
         "give the workload an image, or name a Target of hosts",

@@ -78,6 +78,7 @@ NEW: dict[str, dict[str, Any]] = {
     "spec.workload.args": {"workload": model.Workload(args=("other",))},
     "spec.workload.env": {"workload": model.Workload(env={"a": "b"})},
     "spec.workload.secrets": {"workload": model.Workload(secrets=("other",))},
+    "spec.workload.configs": {"workload": model.Workload(configs=(model.Config(name="a", target="/a"),))},
     "spec.workload.workdir": {"workload": model.Workload(workdir="other")},
     "spec.workload.volumes": {"workload": model.Workload(volumes=(model.Volume(source="/a", target="/b"),))},
     "spec.rerun": {"rerun": "other"},

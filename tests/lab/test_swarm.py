@@ -328,13 +328,16 @@ def test_a_node_that_people_close_takes_nothing_new(site: Site, availability: st
         site.swarm.leader().cli("node", "update", "--availability", "active", "--label-rm", "zone", node)
 
 
-def test_a_secret_is_a_file_in_memory_and_never_a_variable(site: Site) -> None:
+def test_secrets_and_configs_are_files_and_never_variables(site: Site) -> None:
     site.secret("TOKEN")
+    site.swarm.leader().node.run(["docker", "config", "create", "settings", "-"], input="rate=1")
     worker = site.swarm.all[-1]
-    what = site.attempt(worker, "secret", 'echo token $(cat "$TOKEN_FILE") >> /srv/lab/seen; exit 0')
-    what = dataclasses.replace(what, workload=dataclasses.replace(what.workload, secrets=("TOKEN",)))
+    what = site.attempt(worker, "secret", 'echo token $(cat "$TOKEN_FILE") $(cat /etc/set) >> /srv/lab/seen; exit 0')
+    files = dataclasses.replace(what.workload, secrets=("TOKEN",), configs=(model.Config(name="settings", target="/etc/set"),))
+    what = dataclasses.replace(what, workload=files)
     site.begin(what)
     eventually(lambda: site.seen("token", "s3cret") == 1, 60.0, message=lambda: site.task(what))
+    assert "token s3cret rate=1" in (site.lab.shared / "seen").read_text()
     assert "s3cret" not in site.swarm.leader().cli("service", "inspect", container.name(what.ref))
 
 

@@ -155,12 +155,16 @@ def test_a_missing_secret_is_refused_by_name(site: Site) -> None:
 def test_the_service_says_all_that_a_container_needs() -> None:
     given = what(
         workload=dataclasses.replace(
-            WORK, workdir="/srv", secrets=("TOKEN",), volumes=(model.Volume(source="/data/", target="/in", read_only=True),)
+            WORK,
+            workdir="/srv",
+            secrets=("TOKEN",),
+            configs=(model.Config(name="settings", target="/etc/train.toml"),),
+            volumes=(model.Volume(source="/data/", target="/in", read_only=True),),
         ),
         resources=model.Resources(cpu=1500, memory=GIB),
         checkpoint=model.CheckpointPolicy(engine=model.EngineName.CRIU, deadline=30.0),
     )
-    body = wire.service(given, "n1", wire.Known(secrets={"TOKEN": "id-1"}))
+    body = wire.service(given, "n1", wire.Known(secrets={"TOKEN": "id-1"}, configs={"settings": "id-2"}))
     task = body["TaskTemplate"]
     inner = task["ContainerSpec"]
     assert body["Mode"] == {"Replicated": {"Replicas": 1}}
@@ -176,6 +180,7 @@ def test_the_service_says_all_that_a_container_needs() -> None:
     )
     assert {"A=1", "B=2", "PERDURE_ATTEMPT=r1-1", "TOKEN_FILE=/run/secrets/TOKEN"} <= set(inner["Env"])
     assert inner["Secrets"][0]["SecretID"] == "id-1"
+    assert (inner["Configs"][0]["ConfigID"], inner["Configs"][0]["File"]["Name"]) == ("id-2", "/etc/train.toml")
     assert inner["Mounts"][0].items() >= {"Source": "/data", "Target": "/in", "ReadOnly": True}.items()
     assert inner["StopGracePeriod"] == 40 * 10**9
     assert container.owner(body["Labels"]) == container.owner(inner["Labels"])

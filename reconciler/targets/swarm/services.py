@@ -89,8 +89,11 @@ class SwarmTarget:
     def _create(self, what: spec.AttemptSpec, node: str) -> settle.Outcome:
         if not node:
             return settle.Outcome(result=Result.UNKNOWN, detail=f"host {what.host} does not say which node of the Swarm it is")
-        secrets = what.workload.secrets
-        known = wire.Known(secrets=self._managers.ids("secrets", secrets) if secrets else {})
+        secrets, configs = what.workload.secrets, tuple(each.name for each in what.workload.configs)
+        known = wire.Known(
+            secrets=self._managers.ids("secrets", secrets) if secrets else {},
+            configs=self._managers.ids("configs", configs) if configs else {},
+        )
         body = wire.service(what, node, known)
         if self._managers.create(body):
             return settle.Outcome(result=Result.CREATED)

@@ -34,6 +34,7 @@ class Known:
     """Ids of what a service refers to, by name."""
 
     secrets: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)
 
 
 def service(what: spec.AttemptSpec, node: str, known: Known) -> dict[str, Any]:
@@ -79,6 +80,8 @@ def _container(what: spec.AttemptSpec, labels: dict[str, str], known: Known) -> 
         body["Mounts"] = [_mount(volume) for volume in container.binds(workload)]
     if workload.secrets:
         body["Secrets"] = [_secret(name, known.secrets[name]) for name in workload.secrets]
+    if workload.configs:
+        body["Configs"] = [_config(each, known.configs[each.name]) for each in workload.configs]
     return body
 
 
@@ -100,6 +103,10 @@ def _mount(volume: model.Volume) -> dict[str, Any]:
 
 def _secret(name: str, id: str) -> dict[str, Any]:
     return {"SecretID": id, "SecretName": name, "File": {"Name": name, "UID": "0", "GID": "0", "Mode": 0o444}}
+
+
+def _config(config: model.Config, id: str) -> dict[str, Any]:
+    return {"ConfigID": id, "ConfigName": config.name, "File": {"Name": config.target, "UID": "0", "GID": "0", "Mode": 0o444}}
 
 
 def _resources(wanted: model.Resources) -> dict[str, int]:
