@@ -69,7 +69,7 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
             _mark_restored(made)
             return
     except (Refused, OSError, ValueError) as error:
-        clean(made.home)
+        shape.clean(made.home)
         with suppress(OSError):
             question.ask(machine, made._replace(command="failed"), attempt, 2.0, reason=str(error))
         raise
@@ -106,7 +106,7 @@ def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> No
                     _mark_restored(made)
                 return
     except (Refused, OSError, ValueError):
-        clean(made.home)
+        shape.clean(made.home)
         raise
     made.become_real()
 
@@ -146,7 +146,7 @@ def _own_folder(directory: str) -> None:
 
 def _prepare(made: Call, config: Config, state: Config, wanted: Sequence[str]) -> None:
     sweep()
-    clean(made.home)
+    shape.clean(made.home)
     os.makedirs(os.path.dirname(made.home), 0o700, exist_ok=True)
     os.mkdir(made.home, 0o700)
     rootfs = os.path.join(os.path.abspath(made.bundle), config["root"]["path"])
@@ -217,12 +217,6 @@ def run(argv: Sequence[str], first_in_path: str = "") -> int:
     return os.waitpid(child, 0)[1]
 
 
-def clean(home: str) -> None:
-    """Free what we keep of a container. Nothing happens when there is nothing."""
-    shape.release(home)
-    tree.remove(home)
-
-
 def sweep() -> None:
     """Free what calls have left that were killed, or whose real runtime failed: no engine may ever ask to delete it."""
     top = os.path.join(call.RUN, "containers")
@@ -232,4 +226,4 @@ def sweep() -> None:
             with suppress(OSError, ValueError, KeyError):
                 known = os.path.exists(os.path.join(call.read_json(home, "state.json")["root"], name))
                 if not known and time.time() - os.stat(home).st_mtime > STALE_SECONDS:
-                    clean(home)
+                    shape.clean(home)

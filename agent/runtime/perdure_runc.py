@@ -47,7 +47,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from agent.runtime import call, create, freeze, question
+from agent.runtime import call, question
 from agent.runtime.call import Call, Refused
 
 NOTE_SECONDS = 2.0
@@ -68,13 +68,23 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _started(made: Call) -> None:
-    _tell(made)
+def _create(made: Call) -> None:
+    from agent.runtime import create
+
+    create.create(made)
+
+
+def _checkpoint(made: Call) -> None:
+    from agent.runtime import freeze
+
+    freeze.checkpoint(made)
 
 
 def _deleted(made: Call) -> None:
+    from agent.runtime import shape
+
     _tell(made)
-    create.clean(made.home)
+    shape.clean(made.home)
 
 
 def _kill(made: Call) -> None:
@@ -109,10 +119,10 @@ def _failed(made: Call, text: str) -> int:
 
 
 ACTIONS = {
-    "create": create.create,
-    "restore": create.create,
-    "checkpoint": freeze.checkpoint,
-    "start": _started,
+    "create": _create,
+    "restore": _create,
+    "checkpoint": _checkpoint,
+    "start": _tell,
     "kill": _kill,
     "delete": _deleted,
 }

@@ -12,7 +12,7 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.runtime import system
+from agent.runtime import system, tree
 from agent.runtime.call import Config
 
 if TYPE_CHECKING:
@@ -79,11 +79,12 @@ def rename(config: Config, pid_file: str | None) -> None:
         socket.sethostname(name)
 
 
-def release(home: str) -> None:
-    """Let go of what `give` has mounted."""
+def clean(home: str) -> None:
+    """Free what `give` has made of a container. Nothing happens when there is nothing."""
     for name in ("net", "shm"):
         with suppress(OSError):
             system.call("umount2", os.path.join(home, name).encode(), system.MNT_DETACH)
+    tree.remove(home)
 
 
 def _is_bind(mount: Config) -> bool:
