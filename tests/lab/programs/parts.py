@@ -155,8 +155,8 @@ def tcp_inside():
 def events():
     number = os.eventfd(5, os.EFD_NONBLOCK)
     timer = os.timerfd_create(time.CLOCK_MONOTONIC)
-    os.timerfd_settime(timer, initial=0.01, interval=0.01)
     while True:
+        os.timerfd_settime(timer, initial=0.01)  # a periodic one that has expired unread is dead after CRIU's restore
         value = os.eventfd_read(number)
         os.eventfd_write(number, value)
         yield value == 5 and int.from_bytes(drain(timer, 8), "little") > 0

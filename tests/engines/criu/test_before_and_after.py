@@ -1,0 +1,210 @@
+"""What is looked at before a dump, what is swept after one that was cut short, and how CRIU's log is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from reconciler import errors
+from reconciler.contracts import engine
+from reconciler.engines.criu import externals, hook, leftovers, logtext, preflight, program, runtime_state, watches
+from reconciler.engines.criu.runtime_state import Mount, State
+
+STATE = {
+    "id": "c1",
+    "init_process_pid": os.getpid(),
+    "init_process_start": runtime_state.started(os.getpid()),
+    "config": {
+        "rootfs": "/bundle/rootfs",
+        "mounts": [
+            {"destination": "/proc", "source": "proc", "device": "proc"},
+            {"destination": "/dev/shm", "source": "/home/shm", "device": "bind"},
+        ],
+        "namespaces": [{"type": "NEWNET", "path": "/proc/self/ns/net"}, {"type": "NEWPID"}],
+        "mask_paths": ["/proc/kcore", "/proc/nowhere"],
+    },
+    "cgroup_paths": {"freezer": "/sys/fs/cgroup/freezer/c1", "cpu": "/sys/fs/cgroup/cpu/c1"},
+    "external_descriptors": ["/dev/null", "pipe:[1]", "pipe:[2]"],
+}
+
+
+def state(tmp_path: Path, **changed: object) -> State:
+    (tmp_path / "state.json").write_text(json.dumps({**STATE, **changed}))
+    return runtime_state.read(tmp_path / "state.json")
+
+
+def look(tmp_path: Path, *mounts: Mount, **changed: object) -> preflight.Look:
+    root = Mount(destination="/", kind="overlay", options="rw,upperdir=/u")
+    return preflight.Look(state(tmp_path, **changed), (root, *mounts), (os.getpid(),), (4, 2), (6, 18))
+
+
+def test_what_runc_has_written(tmp_path: Path) -> None:
+    found = state(tmp_path)
+    assert found.alive()
+    assert found.binds == {"/dev/shm": "/home/shm"}
+    assert found.freezer == "/sys/fs/cgroup/freezer/c1"
+    said = externals.arguments(found)
+    assert "mnt[/dev/shm]:/dev/shm" in said
+    assert f"net[{os.stat('/proc/self/ns/net').st_ino}]:extRootNetNS" in said
+    assert "mnt[/proc/nowhere]:/dev/null" not in said
+    assert json.loads(externals.descriptors(found)) == STATE["external_descriptors"]
+    assert json.loads(externals.record(found, {"linux": {"seccomp": {"b": 1, "a": 2}}})) == {
+        "v": 1,
+        "mounts": ["/dev/shm"],
+        "seccomp": "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772",
+        "network": True,
+        "devices": [],
+    }
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"config": {}}'])
+def test_a_state_that_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(errors.Damaged):
+        runtime_state.read(tmp_path / "state.json")
+    with pytest.raises(errors.Unavailable):
+        runtime_state.read(tmp_path / "nowhere.json")
+
+
+def test_a_container_of_ours_can_be_captured(tmp_path: Path) -> None:
+    assert preflight.decide(look(tmp_path)) == engine.Can()
+
+
+CONFIG = STATE["config"]
+assert isinstance(CONFIG, dict)
+
+
+@pytest.mark.parametrize(
+    ("changed", "mounts", "words"),
+    [
+        ({"init_process_start": 1}, (), "ended"),
+        ({"cgroup_paths": {}}, (), "no cgroup"),
+        ({"config": {**CONFIG, "namespaces": [{"type": "NEWNET"}]}}, (), "interposer"),
+        ({}, (Mount(destination="/", kind="ext4", options="rw"),), "ext4"),
+        ({}, (Mount(destination="/data", kind="fuse.sshfs", options="rw"),), "/data is a mount of kind fuse.sshfs"),
+        ({}, (Mount(destination="/over", kind="overlay", options="rw"),), "/over is a mount of kind overlay"),
+    ],
+)
+def test_what_cannot_be_captured_is_said(
+    tmp_path: Path, changed: dict[str, object], mounts: tuple[Mount, ...], words: str
+) -> None:
+    found = preflight.decide(look(tmp_path, *mounts, **changed))
+    assert isinstance(found, engine.Cannot)
+    assert words in found.reason
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("/dev/pts/3", "terminal"),
+        ("anon_inode:[io_uring]", "io_uring"),
+        ("/dev/nvidia0", "GPU"),
+    ],
+)
+def test_what_is_open_may_speak_against_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, words: str) -> None:
+    monkeypatch.setattr(preflight, "_links", lambda folder: iter(["socket:[1]", target]))
+    found = preflight.decide(look(tmp_path))
+    assert isinstance(found, engine.Cannot)
+    assert words in found.reason
+
+
+@pytest.mark.parametrize(
+    ("criu", "kernel", "can"), [((4, 1), (6, 18), False), ((4, 1), (6, 12), True), ((4, 2), (6, 18), True)]
+)
+def test_sockets_need_a_criu_that_knows_the_kernel(
+    tmp_path: Path, criu: tuple[int, int], kernel: tuple[int, int], can: bool
+) -> None:
+    seen = look(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)):
+        found = preflight.decide(preflight.Look(seen.state, seen.mounts, seen.processes, criu, kernel))
+    assert isinstance(found, engine.Can) is can
+
+
+def test_a_watch_is_found_by_its_inode(tmp_path: Path) -> None:
+    here = tmp_path / "watched"
+    here.mkdir()
+    pairs = dict(watches._inodes(tmp_path, tmp_path.stat().st_dev))
+    assert pairs["watched"] == here.stat().st_ino
+    fdinfo = "pos:\t0\nflags:\t00\ninotify wd:1 ino:2a sdev:fe00001 mask:100 ignored_mask:0 fhandle-bytes:8\n"
+    assert watches._WATCH.findall(fdinfo) == [("2a", "fe00001")]
+
+
+def test_a_log_in_plain_words(tmp_path: Path) -> None:
+    log = tmp_path / "dump.log"
+    log.write_text(
+        "(00.1) Warn  (x.c:1): nothing\n(00.2) Error (criu/util.c:1): rlimit: Can't setup RLIMIT_NOFILE for self\n"
+        "(00.2) Error (criu/files-reg.c:947): Can't dump ghost file /tmp/big of 9 size, increase limit\n"
+        "(00.3) Error (criu/cr-dump.c:2111): Dumping FAILED.\n"
+    )
+    assert logtext.explain(log).startswith("the deleted file /tmp/big that is still open is too large (9 bytes) (CRIU: Error")
+    log.write_text("(00.1) Error (new.c:1): something new\n(00.2) Error (new.c:2): and more\n")
+    assert logtext.explain(log) == "Error (new.c:1): something new; Error (new.c:2): and more"
+    assert logtext.explain(tmp_path / "nowhere") == ""
+
+
+@pytest.mark.parametrize(("answer", "status"), [(hook.YES, 0), (b"0", 1), (b"", 1), (None, 1)])
+def test_only_a_yes_ends_a_program(tmp_path: Path, answer: bytes | None, status: int) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        if answer is not None:
+            listener.bind(str(path))
+            listener.listen(1)
+
+        def speak() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(answer or b"")
+
+        thread = threading.Thread(target=speak)
+        if answer is not None:
+            thread.start()
+        done = subprocess.run([sys.executable, "-IS", str(hook.__file__), str(path), "10"], check=False)
+        if answer is not None:
+            thread.join()
+    assert done.returncode == status
+
+
+def trace(**changed: object) -> leftovers.Trace:
+    me = {"container": "c1", "pid": os.getpid(), "started": runtime_state.started(os.getpid()), "freezer": "", "network": ""}
+    return leftovers.Trace(**{**me, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "frozen", "thawed"), [("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0")])
+def test_a_container_that_was_left_frozen_is_thawed(tmp_path: Path, name: str, frozen: str, thawed: str) -> None:
+    (tmp_path / name).write_text(frozen)
+    assert leftovers.frozen(str(tmp_path))
+    leftovers.calm(trace(freezer=str(tmp_path)))
+    assert (tmp_path / name).read_text().startswith(thawed)
+
+
+def test_a_sweep_leaves_nothing_and_touches_no_other(tmp_path: Path) -> None:
+    container = engine.Container(id="c1", state_file=tmp_path / "state.json", bundle=tmp_path)
+    (tmp_path / "cgroup").mkdir()
+    (tmp_path / "cgroup" / "freezer.state").write_text("FROZEN")
+    one = state(tmp_path, cgroup_paths={"freezer": str(tmp_path / "cgroup")}, init_process_start=1)
+    folder, _ = leftovers.begin(tmp_path / "dumps", container, one)
+    (folder / "spool").write_bytes(b"x")
+    (tmp_path / "dumps" / "half").mkdir()
+    assert leftovers.sweep(tmp_path / "dumps") == ("c1",)
+    assert list((tmp_path / "dumps").iterdir()) == []
+    assert (tmp_path / "cgroup" / "freezer.state").read_text() == "FROZEN"  # another process has that number now
+    assert leftovers.sweep(tmp_path / "nowhere") == ()
+
+
+def test_a_criu_that_is_missing_or_old(tmp_path: Path) -> None:
+    with pytest.raises(errors.Unavailable, match="not on this machine"):
+        program.version(str(tmp_path / "criu"))
+    criu = tmp_path / "criu"
+    criu.write_text('#!/bin/sh\n[ "$1" = check ] && echo "Error (x.c:1): no such call" || echo "Version: 3.17.1"\n')
+    criu.chmod(0o700)
+    with pytest.raises(errors.Unavailable, match=r"3\.17 is too old"):
+        program.version(str(criu))
+    with pytest.raises(errors.Unavailable, match="no such call"):
+        program.check(str(criu))

@@ -1,0 +1,159 @@
+"""What an image may make `prepare_restore` do: write plain files below one folder, or be refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler import errors
+from reconciler.contracts import store
+from reconciler.engines.criu import index, restore
+from tests.engines import program
+from tests.engines.criu import stream
+
+GOOD = {
+    "criu/inventory.img": b"inventory",
+    "criu/pstree.img": b"pstree",
+    "criu/descriptors.json": b'["/dev/null", "pipe:[1]", "pipe:[2]"]',
+    "criu/core-1.img": stream.core(uid=1000),
+    "criu/core-7.img": stream.core(),
+    "criu/tmpfs-dev-73.tar.gz.img": b"tar",
+    "container.json": b'{"v": 1, "mounts": []}',
+    "layer/18446744073709551615": b"content",
+    "layer.json": json.dumps(
+        {
+            "v": 1,
+            "deleted": ["etc/motd"],
+            "entries": [
+                {"path": "", "kind": "directory", "mode": 493, "uid": 0, "gid": 0, "mtime": 1},
+                {"path": "a", "kind": "file", "size": 7, "data": "18446744073709551615"},
+                {"path": "b", "kind": "link", "target": "/etc/../../anything"},
+                {"path": "c", "kind": "file", "same": "a"},
+            ],
+        }
+    ).encode(),
+}
+
+
+def image(**changed: bytes | None) -> program.Memory:
+    found = program.Memory(engine="criu")
+    for path, content in {**GOOD, **changed}.items():
+        if content is not None:
+            found.entries_.append(store.FileEntry(path=path, size=len(content)))
+            found.content[path] = bytearray(content)
+    return found
+
+
+def prepare(found: program.Memory, tmp_path: Path) -> Path:
+    restore.prepare(found, tmp_path / "restore", "/nowhere/criu")  # type: ignore[arg-type]
+    return tmp_path / "restore"
+
+
+def test_a_good_image_is_laid_out_for_root_alone(tmp_path: Path) -> None:
+    folder = prepare(image(), tmp_path)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for path, content in GOOD.items():
+        assert (folder / path).read_bytes() == content
+        assert (folder / path).stat().st_mode & 0o777 == 0o600
+    tasks = json.loads((folder / "credentials.json").read_text())["tasks"]
+    assert [task["pid"] for task in tasks] == [1, 7]
+    assert tasks[0] == {
+        "pid": 1,
+        "uids": [1000] * 4,
+        "gids": [1000] * 4,
+        "groups": [4, 24],
+        "capabilities": dict.fromkeys(("inheritable", "permitted", "effective", "bounding"), 0xFB) | {"ambient": 0},
+        "no_new_privileges": True,
+        "seccomp": 2,
+        "lsm": "unconfined",
+    }
+
+
+def entry(**changed: object) -> bytes:
+    return json.dumps({"deleted": [], "entries": [{"path": "a", "kind": "file", **changed}]}).encode()
+
+
+HOSTILE: dict[str, dict[str, bytes | None]] = {
+    "a file where none belongs": {"authorized_keys": b""},
+    "a configuration of CRIU": {"criu.conf": b"action-script /bin/evil"},
+    "a configuration among the images": {"criu/criu.conf": b""},
+    "pages of its own": {"criu/pages-65537.img": b""},
+    "credentials of its own": {"credentials.json": b"{}"},
+    "a folder in the folder": {"criu/a/b.img": b""},
+    "a way out": {"layer/../../x": b""},
+    "no inventory": {"criu/inventory.img": None},
+    "no record": {"container.json": None},
+    "nobody in it": {"criu/core-1.img": None, "criu/core-7.img": None},
+    "a core image that is none": {"criu/core-1.img": b"\x19\x43\x56\x54nonsense"},
+    "descriptors that are none": {"criu/descriptors.json": b'{"a": 1}'},
+    "pages that are missing": {
+        "criu/pagemap-1.img": bytes.fromhex("194356542540085604000000088180040a000000088080808080041001 2004".replace(" ", ""))
+    },
+    "an index that is none": {"layer.json": b"[]"},
+    "a path that leaves": {"layer.json": entry(path="../a")},
+    "a path from the root": {"layer.json": entry(path="/a")},
+    "a path with an empty part": {"layer.json": entry(path="x//a")},
+    "a deletion that leaves": {"layer.json": b'{"deleted": [".."], "entries": []}'},
+    "a file in no folder": {"layer.json": entry(path="b/a")},
+    "a device": {"layer.json": entry(kind="device")},
+    "a content that is missing": {"layer.json": entry(data="5")},
+    "a content elsewhere": {"layer.json": entry(data="../container.json")},
+    "a link to nothing": {"layer.json": entry(same="z")},
+    "a negative owner": {"layer.json": entry(uid=-1)},
+}
+
+
+@pytest.mark.parametrize("changed", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_image_is_refused_and_leaves_nothing(changed: dict[str, bytes | None], tmp_path: Path) -> None:
+    with pytest.raises(errors.Damaged):
+        prepare(image(**changed), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["directory", "symlink"])
+def test_only_plain_files(kind: str, tmp_path: Path) -> None:
+    found = image()
+    found.entries_.append(store.FileEntry(path="layer/5", kind=kind, link="/etc"))
+    with pytest.raises(errors.Damaged):
+        prepare(found, tmp_path)
+
+
+def test_another_engine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(errors.Refused, match="application"):
+        prepare(program.Memory(), tmp_path)
+
+
+def test_another_processor_is_refused(tmp_path: Path) -> None:
+    criu = tmp_path / "criu"
+    criu.write_text('#!/bin/sh\n[ "$1" = cpuinfo ] && exit 1\n')
+    criu.chmod(0o700)
+    with pytest.raises(errors.Refused, match="processor"):
+        restore.prepare(image(**{"criu/cpuinfo.img": b"x"}), tmp_path / "restore", str(criu))  # type: ignore[arg-type]
+    assert not (tmp_path / "restore").exists()
+
+
+def test_damage_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    def broken(path: str) -> object:
+        raise errors.Damaged(f"flipped in {path}")
+
+    found = image()
+    reading: Callable[[str], object] = broken
+    found.extents = reading  # type: ignore[method-assign, assignment]
+    with pytest.raises(errors.Damaged, match="flipped"):
+        prepare(found, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "restore").mkdir()
+    (tmp_path / "restore" / "mine").touch()
+    with pytest.raises(errors.Unavailable):
+        prepare(image(), tmp_path)
+    assert (tmp_path / "restore" / "mine").exists()
+
+
+def test_the_root_itself_is_an_entry() -> None:
+    index.check(b'{"deleted": [], "entries": [{"path": "", "kind": "directory"}]}', "layer.json", ())
