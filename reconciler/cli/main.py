@@ -93,6 +93,7 @@ SECTIONS = (
         rows=(
             Row(name="token", where="tokens:token", text="Create one-time tokens with which hosts join."),
             Row(name="host", where="hosts:host", text="List hosts, and revoke them."),
+            Row(name="render", where="rendering:render", text="Print user data, ECS tasks and AWS Batch jobs."),
         ),
     ),
     Section(
