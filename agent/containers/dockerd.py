@@ -8,18 +8,19 @@ import queue
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import docker
 import docker.errors
 import docker.utils
-import requests
-import urllib3
 
 from agent.containers import seam
 from reconciler import errors
 
+NOT_FOUND, CONFLICT = 404, 409
+HEAD = struct.Struct(">4xL")
+READ = 64 * 1024
 PATIENCE = 30
 """Seconds for an answer that costs the engine little."""
 STARTING = 600
@@ -151,10 +152,10 @@ class Dockerd:
                 timeout=PATIENCE,
             )
             with answer:
-                if answer.status_code == requests.codes.not_found:
+                if answer.status_code == NOT_FOUND:
                     raise seam.Gone(f"container {container[:12]} is not there any more")
                 answer.raise_for_status()
-                for frame in frames(answer.raw.read):
+                for frame in frames(answer.iter_content(READ)):
                     stamp, _, data = frame.partition(b" ")
                     yield seam.Line(at=nanoseconds(stamp.decode("ascii", "replace")), data=data)
 
@@ -169,11 +170,11 @@ class Dockerd:
                 yield client
         except docker.errors.APIError as error:
             said = str(error.explanation or error)
-            if error.status_code == requests.codes.not_found:
+            if error.status_code == NOT_FOUND:
                 raise seam.Gone(f"{what}: {said}") from error
-            kind = taken if error.status_code == requests.codes.conflict else errors.Refused
+            kind = taken if error.status_code == CONFLICT else errors.Refused
             raise kind(f"{what}: {said}") from error
-        except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (docker.errors.DockerException, OSError) as error:  # what HTTP raises here is an OSError too
             raise errors.Unavailable(
                 f"{what}: the container engine does not answer ({type(error).__name__})",
                 where=self._socket,
@@ -200,18 +201,14 @@ class Dockerd:
         self._idle.put(client)
 
 
-def frames(read: Callable[[int], bytes]) -> Iterator[bytes]:
+def frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the frames of an attached stream: a byte for the stream, three of nothing, the length, big endian."""
-    while len(header := _whole(read, 8)) == 8:
-        (length,) = struct.unpack(">4xL", header)
-        yield _whole(read, length)
-
-
-def _whole(read: Callable[[int], bytes], length: int) -> bytes:
-    data = b""
-    while len(data) < length and (piece := read(length - len(data))):
+    data = bytearray()
+    for piece in pieces:
         data += piece
-    return data
+        while len(data) >= HEAD.size and len(data) >= HEAD.size + (length := HEAD.unpack_from(data)[0]):
+            yield bytes(data[HEAD.size : HEAD.size + length])
+            del data[: HEAD.size + length]
 
 
 def nanoseconds(moment: str) -> int:

@@ -35,7 +35,8 @@ def obtain(docker: seam.Docker, name: str, registries: Path) -> seam.Image:
 
 def digest(image: seam.Image, name: str) -> str:
     """Return how registries know the image, preferring the repository it was asked for by; "" for one made here."""
-    repository = name.partition("@")[0]
+    folder, slash, last = name.partition("@")[0].rpartition("/")
+    repository = f"{folder}{slash}{last.partition(':')[0]}"
     return next((each for each in image.digests if each.partition("@")[0] == repository), next(iter(image.digests), ""))
 
 

@@ -1,0 +1,100 @@
+"""A container's output: all of it, once, in the order in which the engine has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent import logs, places
+from agent.containers import fake, output, seam
+from agent.supervisor import output as segments
+from reconciler import errors
+from reconciler.core import spec
+from reconciler.seams import durable
+from reconciler.storage.fake import FakeStore
+
+SECOND = 10**9
+REF = spec.AttemptRef(run="1" * 32, attempt=1)
+
+
+class Printer:
+    """One container, its folders, and a store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = places.Attempt(private=folder / "private", shared=folder / "shared")
+        self.place.private.mkdir()
+        self.docker = fake.FakeDocker(lambda: 0.0)
+        self.docker.images["i"] = seam.Image(id="i")
+        self.id = self.docker.create("c", {"Image": "i"})
+        self.store = FakeStore()
+        self.pump = output.Pump(self.place)
+
+    def say(self, *pieces: tuple[float, str]) -> None:
+        for at, text in pieces:
+            self.docker.say(self.id, text, int(at * SECOND))
+
+    def restart(self) -> None:
+        self.pump = output.Pump(self.place)
+
+    def run(self) -> bytes:
+        self.pump.run(self.docker, self.id)
+        logs.Shipper(self.place, REF).ship(self.store)
+        return self.store.read_log(REF, 0, 1 << 24)
+
+
+@pytest.fixture
+def printer(tmp_path: Path) -> Printer:
+    return Printer(tmp_path)
+
+
+def test_what_comes_is_appended(printer: Printer) -> None:
+    printer.say((10, "a\n"))
+    assert printer.run() == b"a\n"
+    printer.say((10, "b\n"), (11, "c\n"))
+    assert printer.run() == b"a\nb\nc\n"
+    assert printer.run() == b"a\nb\nc\n"
+
+
+def test_moments_that_go_back_lose_nothing(printer: Printer) -> None:
+    printer.say((100, "a"), (103, "b"))
+    printer.run()
+    printer.say((102.5, "c"), (104, "d"), (103.9, "e"))
+    assert printer.run() == b"abcde"
+    printer.say((110, "f"), (111, "g"))
+    printer.run()
+    printer.say((110.5, "h"))
+    assert printer.run() == b"abcdefgh"
+
+
+def test_an_agent_that_was_killed_repeats_nothing(printer: Printer, monkeypatch: pytest.MonkeyPatch) -> None:
+    printer.say((10, "a"), (20, "b"))
+    printer.run()
+    printer.say((30, "c"), (40, "d"))
+
+    def killed(*_: object) -> None:
+        raise errors.Unavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write_atomic", killed)
+        with pytest.raises(errors.Unavailable):
+            printer.pump.run(printer.docker, printer.id)
+    printer.restart()
+    printer.say((50, "e"))
+    assert printer.run() == b"abcde"
+
+
+def test_a_machine_that_lost_its_newest_bytes_has_them_again(printer: Printer) -> None:
+    printer.say((10, "a" * 100))
+    printer.run()
+    for _, path in segments.segments(str(printer.place.logs)):
+        Path(path).write_bytes(b"")
+    printer.restart()
+    printer.say((20, "b"))
+    assert printer.run() == b"a" * 100 + b"b"
+
+
+def test_much_output_comes_in_groups(printer: Printer) -> None:
+    printer.say(*((float(n), "x" * 100_000) for n in range(30)))
+    printer.say((40, "end"))
+    assert printer.run() == b"x" * 3_000_000 + b"end"
