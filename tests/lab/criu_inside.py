@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ class _Faulty:
             print(json.dumps({"at": stage}), flush=True)
             signal.pause()
         if self._fault == f"slow at {stage}":
-            time.sleep(3)
+            threading.Event().wait(3)
 
 
 def _prepare(place: Place, asked: dict[str, Any], wanted: Any) -> dict[str, Any]:

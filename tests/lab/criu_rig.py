@@ -41,9 +41,8 @@ class Rig:
 
     def start(self, program: str, *arguments: str, **asked: Any) -> Container:
         """Start a container that runs a program of the folder `programs`."""
-        text = (PROGRAMS / program).read_text()
-        command = ["python3", "-c", text, *arguments] if program.endswith(".py") else ["/bin/sh", "-c", text, *arguments]
-        return self.run(command, **asked)
+        interpreter = "python3" if program.endswith(".py") else "/bin/sh"
+        return self.run([interpreter, "-c", (PROGRAMS / f"{program}.txt").read_text(), *arguments], **asked)
 
     def run(self, command: list[str], **asked: Any) -> Container:
         """Start a container."""

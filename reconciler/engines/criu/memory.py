@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.engines.criu import messages
-from reconciler.engines.criu.receiver import PAGE, SHARED, TASK, Owner, Run
+from reconciler.engines.criu import messages, receiver
+from reconciler.engines.criu.receiver import Owner, Run
 
 FOLDER = "memory"
 WINDOW = 1 << 20
@@ -27,9 +27,9 @@ FIRST_PAGES_ID = 0x10001
 
 LARGEST_ADDRESS = 1 << 57
 
-_FOLDERS = {TASK: "task", SHARED: "shared"}
-_PAGEMAPS = {TASK: "pagemap-{}.img", SHARED: "pagemap-shmem-{}.img"}
-_PREFIXES = ((SHARED, "pagemap-shmem-"), (TASK, "pagemap-"))
+_FOLDERS = {receiver.TASK: "task", receiver.SHARED: "shared"}
+_PAGEMAPS = {receiver.TASK: "pagemap-{}.img", receiver.SHARED: "pagemap-shmem-{}.img"}
+_PREFIXES = ((receiver.SHARED, "pagemap-shmem-"), (receiver.TASK, "pagemap-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Pagemaps:
 
     def add(self, run: Run) -> None:
         """Note a run. Raises `errors.Damaged` for one that cannot be."""
-        if run.pages < 1 or run.address % PAGE or run.address + run.length > LARGEST_ADDRESS:
+        if run.pages < 1 or run.address % receiver.PAGE or run.address + run.length > LARGEST_ADDRESS:
             raise errors.Damaged(f"CRIU sent impossible pages ({run.pages} at {run.address:#x})")
         last = self.runs[-1] if self.runs else None
         if (

@@ -1,0 +1,3 @@
+"""Tests of the CRIU engine that need no CRIU."""
+
+from __future__ import annotations
