@@ -63,7 +63,7 @@ class Stale:
 
     last: Revision | None
     reason: str
-    """Row of `reasons.TABLE`: SourceUnreachable, SourceUnauthorized, BranchMissing, RepositoryEmpty, HistoryRewritten."""
+    """Row of `reasons.TABLE`: SourceUnreachable, SourceUnauthorized, SourceUnsupported, BranchMissing, …"""
     detail: str
 
 

@@ -87,6 +87,11 @@ _ROWS = (
     Reason(name="Retention", text="older than the store keeps"),
     Reason(name="SourceUnreachable", text="not re-read: the repository does not answer"),
     Reason(name="SourceUnauthorized", text="not re-read: the repository refused the credentials"),
+    Reason(
+        name="SourceUnsupported",
+        text="not re-read: the repository is of a format that this version cannot read",
+        remedy="use a repository with SHA-1 object names, git's default",
+    ),
     Reason(name="BranchMissing", text="not re-read: the branch is gone"),
     Reason(name="RepositoryEmpty", text="not re-read: the repository has no commit"),
     Reason(name="HistoryRewritten", text="read from a branch whose history was rewritten"),

@@ -20,6 +20,7 @@ REASONS = {
     faults.Kind.HOST_KEY: "SourceUnauthorized",
     faults.Kind.UNAUTHORIZED: "SourceUnauthorized",
     faults.Kind.FOREIGN: "SourceUnauthorized",
+    faults.Kind.ALGORITHM: "SourceUnsupported",
     faults.Kind.MISSING: "BranchMissing",
 }
 """Row of `reasons.TABLE` by fault; every other one means that the source could not be reached."""

@@ -31,6 +31,8 @@ SAID = [
     ("fatal: detected dubious ownership in repository at '/srv/jobs'", Kind.FOREIGN),
     ("fatal: Server does not support --shallow-since", Kind.UNSUPPORTED),
     ("fatal: dumb http transport does not support shallow capabilities", Kind.UNSUPPORTED),
+    ("fatal: mismatched algorithms: client sha1; server sha256", Kind.ALGORITHM),
+    ("fatal: the receiving end does not support this repository's hash algorithm", Kind.ALGORITHM),
     ("fatal: couldn't find remote ref refs/heads/main", Kind.MISSING),
     ("fatal: remote error: upload-pack: not our ref 1234", Kind.MISSING),
     ("error: file write error: No space left on device", Kind.FULL),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,8 +15,11 @@ from typing import ClassVar
 
 import pytest
 
+from reconciler.contracts.ledger import Change, Conflict
 from reconciler.contracts.source import Edit, Pushed, Revision, Stale
+from reconciler.ledger.repository import RepositoryLedger
 from reconciler.seams import clock
+from reconciler.seams.git import environment
 from reconciler.source import repository
 from tests.seams import repositories
 from tests.seams.repositories import Person, git
@@ -207,3 +212,107 @@ def test_a_server_without_partial_fetches_is_fetched_whole_and_it_is_said_once(s
     assert second.id != first.id
     assert second.notice == ""
     assert {entry.size for entry in again.tree(second.id).entries()} == {1}
+
+
+def test_a_server_that_only_drips_does_not_count_as_answering(
+    remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte arrives, and long before the bound on the whole exchange it is called unreachable; jobs go on meanwhile."""
+    monkeypatch.setattr(environment, "PATIENCE", 1)
+    dripping = Dripping(remote)
+    with dripping.serving() as url:
+        one = source(url, tmp_path)
+        before = one.fetch()
+        assert isinstance(before, Revision), before
+        person = Person(remote, tmp_path / "other")
+        person.git("pull", "--quiet", "origin", "main")
+        person.commit({"large": os.urandom(1 << 18)})
+        person.push()
+        dripping.slow.set()
+        found = one.fetch()
+        assert isinstance(found, Stale)
+        assert (found.reason, found.last) == ("SourceUnreachable", before)
+        assert "too slow" in found.detail
+        dripping.slow.clear()
+        assert isinstance(one.fetch(), Revision)
+
+
+class Dripping:
+    """A proxy in front of a server for a repository: while `slow` is set, what the server says comes a few bytes at a time."""
+
+    PIECE = 16
+    PAUSE = 0.05
+
+    def __init__(self, remote: Path) -> None:
+        self.slow = threading.Event()
+        self._over = threading.Event()
+        self._handler = type("Open", (GitHandler,), {"root": remote.parent, "wanted": "", "seen": []})
+        self._path = remote.name
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        with (
+            server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler) as behind,
+            socket.create_server(("127.0.0.1", 0)) as front,
+        ):
+            threads = [
+                threading.Thread(target=behind.serve_forever, kwargs={"poll_interval": 0.02}),
+                threading.Thread(target=self._accept, args=(front, behind.server_port)),
+            ]
+            for thread in threads:
+                thread.start()
+            yield f"http://127.0.0.1:{front.getsockname()[1]}/{self._path}"
+            self._over.set()
+            with socket.create_connection(front.getsockname()):
+                pass
+            behind.shutdown()
+            for thread in threads:
+                thread.join()
+
+    def _accept(self, front: socket.socket, port: int) -> None:
+        relays = []
+        while True:
+            client = front.accept()[0]
+            if self._over.is_set():
+                client.close()
+                break
+            upstream = socket.create_connection(("127.0.0.1", port))
+            relays += [
+                threading.Thread(target=self._relay, args=(client, upstream, False)),
+                threading.Thread(target=self._relay, args=(upstream, client, True)),
+            ]
+            for thread in relays[-2:]:
+                thread.start()
+        for thread in relays:
+            thread.join()
+
+    def _relay(self, origin: socket.socket, to: socket.socket, drips: bool) -> None:
+        with contextlib.suppress(OSError), origin, to:
+            while data := origin.recv(65536):
+                for start in range(0, len(data), self.PIECE) if drips and self.slow.is_set() else (0,):
+                    if drips and self.slow.is_set():
+                        to.sendall(data[start : start + self.PIECE])
+                        self._over.wait(self.PAUSE)
+                    else:
+                        to.sendall(data[start:])
+                        break
+            to.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_repository_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
+    made = tmp_path / "remote.git"
+    git(tmp_path, "init", "--quiet", "--bare", "--object-format=sha256", str(made))
+    folder = tmp_path / "person"
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", "--object-format=sha256", str(folder))
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "m")
+    git(folder, "push", "--quiet", str(made), "main")
+    for place in (made, folder):
+        found = source(str(place), tmp_path / place.name).fetch()
+        assert isinstance(found, Stale)
+        assert found.reason == "SourceUnsupported"
+        assert "names its objects by SHA-256" in found.detail
+        assert "--object-format=sha1" in found.detail
+    ledger = RepositoryLedger(repositories.mirror_of(made, tmp_path / "ledger"), "default", clock.System())
+    answer = ledger.append(ledger.read(), Change(instance={"a": "b"}))
+    assert isinstance(answer, Conflict)
+    assert "names its objects by SHA-256" in answer.detail

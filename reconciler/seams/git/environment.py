@@ -65,6 +65,11 @@ SETTINGS = (
 )
 """Settings of every command. They travel in the environment, so that no argument list shows an address."""
 
+SLOW = 1000
+"""Bytes per second below which a server over http does not count as answering; over ssh only `source.timeout` bounds it."""
+PATIENCE = 30
+"""Seconds for which it may be as slow as that."""
+
 TOKEN_HELPER = (
     '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$PERDURE_TOKEN_USER" "$(cat "$PERDURE_TOKEN_FILE")"; }; f'
 )
@@ -112,7 +117,7 @@ def build(access: Access | None, more: Iterable[tuple[str, str]] = ()) -> dict[s
         if remote.protocol == "ssh":
             environment |= _ssh(access)
         elif remote.protocol in ("https", "http"):
-            settings += [("http.lowSpeedLimit", "1"), ("http.lowSpeedTime", "30")]
+            settings += [("http.lowSpeedLimit", str(SLOW)), ("http.lowSpeedTime", str(PATIENCE))]
             settings += [(key, os.environ[name]) for name, key in AUTHORITIES.items() if name in os.environ]
             if access.token_file:
                 environment["PERDURE_TOKEN_FILE"] = os.path.abspath(access.token_file)

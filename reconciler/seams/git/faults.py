@@ -23,6 +23,7 @@ class Kind(enum.Enum):
     UNAUTHORIZED = "unauthorized"
     FOREIGN = "foreign"
     UNSUPPORTED = "unsupported"
+    ALGORITHM = "algorithm"
     MISSING = "missing"
     FULL = "full"
     CERTIFICATE = "certificate"
@@ -90,6 +91,13 @@ TABLE = (
         r"|not allow(ing)? request|unadvertised object",
         message="the server does not allow this kind of fetch",
         remedy="Allow it there (uploadpack.allowFilter, uploadpack.allowAnySHA1InWant).",
+    ),
+    Fault(
+        kind=Kind.ALGORITHM,
+        pattern=r"mismatched (algorithms|object format)"
+        r"|(unknown|unsupported|support this repository's) (object format|hash algorithm)",
+        message="the repository names its objects by SHA-256, and this version reads only those that use SHA-1",
+        remedy="Use a repository with git's default format (git init --object-format=sha1).",
     ),
     Fault(
         kind=Kind.MISSING,
@@ -177,6 +185,7 @@ ERRORS: dict[Kind, type[errors.PerdureError]] = {
     Kind.UNAUTHORIZED: errors.Refused,
     Kind.FOREIGN: errors.Refused,
     Kind.UNSUPPORTED: errors.Refused,
+    Kind.ALGORITHM: errors.Refused,
     Kind.DAMAGED: errors.Damaged,
 }
 """Everything else may pass: `errors.Unavailable`."""
