@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {"runtimes": {"perdure-runc": {"path": PROGRAM}}, "def
 """For daemon.json."""
 
 
-def install(node: Node, *, deadline: float = 5, roots: Sequence[str] = ()) -> None:
+def install(node: Node, *, deadline: float = 5, roots: Sequence[str] = (), namespaces: Sequence[str] = ("moby",)) -> None:
     """Puts the files of the interposer and of its host in place, as a release does."""
     for name, content in pack.files().items():
         path = node.path(f"{FOLDER}/{name}")
@@ -39,7 +39,7 @@ def install(node: Node, *, deadline: float = 5, roots: Sequence[str] = ()) -> No
         "socket": SOCKET,
         "log": LOG,
         "deadline": deadline,
-        "arch": {"roots": list(roots), "namespaces": ["moby"]},
+        "arch": {"roots": list(roots), "namespaces": list(namespaces)},
     }
     node.write("/etc/perdure/runtime.json", json.dumps(host))
     node.path("/run/perdure").mkdir(mode=0o700, exist_ok=True)

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,10 +156,18 @@ class Place:
         with verdicts.serve(self.run / "runtime.sock", judge):
             yield
 
+    def overlay(self, lower: Path, upper: Path, work: Path) -> None:
+        """Mounts the container's root as Docker does."""
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.rootfs)], check=True)
+
+    def release(self) -> None:
+        """Unmounts the container's root."""
+        subprocess.run(["umount", "--lazy", str(self.rootfs)], check=False, capture_output=True)
+
     def clean(self) -> None:
-        """Lets go of what containers have mounted."""
-        homes: Sequence[Path] = [*self.run.glob("containers/*/*")]
-        subprocess.run(["umount", "--lazy", str(self.roots)], check=False, capture_output=True)
-        for home in homes:
-            for name in ("net", "shm"):
-                subprocess.run(["umount", "--lazy", str(home / name)], check=False, capture_output=True)
+        """Lets go of everything that is mounted."""
+        self.release()
+        mounted = [self.roots, *(home / name for home in self.run.glob("containers/*/*") for name in ("net", "shm"))]
+        for one in mounted:
+            subprocess.run(["umount", "--lazy", str(one)], check=False, capture_output=True)

@@ -1,0 +1,103 @@
+"""`checkpoint` of a container with ARCH's variables: whole or not at all, and it always goes on when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import conditions
+from tests.agent.runtime.place import ATTEMPT, CONTAINER, Place
+
+pytestmark = pytest.mark.usefixtures("root")
+
+
+@pytest.fixture
+def running(place: Place) -> Place:
+    """A container with the variables, on an overlay."""
+    lower, upper, work = (place.folder / name for name in ("lower", "upper", "work"))
+    for one in (lower, upper, work):
+        one.mkdir()
+    place.overlay(lower, upper, work)
+    place.config("ARCH_ENABLE=1", f"ARCH_CHECKPOINT_HOST_PATH={place.roots}")
+    assert place.create().returncode == 0, place.told()
+    (place.rootfs / "written").write_text("by the program")
+    place.record.unlink()
+    return place
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_it_ends_the_container_unless_it_was_to_go_on(running: Place, stays: bool) -> None:
+    words = [
+        "checkpoint",
+        "--image-path",
+        "/engine",
+        "--work-path=/engine",
+        "--tcp-established",
+        "--manage-cgroups-mode",
+        "soft",
+    ]
+    done = running.call(*words, *(["--leave-running"] if stays else []), CONTAINER)
+    assert done.returncode == 0, done.stderr
+    assert running.subcommands() == ["state", "pause", "checkpoint", *([] if stays else ["kill"]), "resume"]
+    argv = running.calls()[2]["argv"]
+    assert "--leave-running" in argv
+    assert "--tcp-established" in argv
+    assert "--manage-cgroups-mode=soft" in argv
+    assert "/engine" not in argv
+    image = running.roots / "moby" / CONTAINER
+    assert sorted(path.name for path in image.iterdir()) == ["container.json", "criu", "layer", "layer.json", "shm", "shm.json"]
+    assert "written" in (image / "layer.json").read_text()
+    assert image.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("fails", ["pause", "checkpoint"])
+def test_what_fails_leaves_the_older_image_and_the_container_running(running: Place, fails: str) -> None:
+    assert running.call("checkpoint", "--leave-running", CONTAINER).returncode == 0
+    image = running.roots / "moby" / CONTAINER
+    before = (image / "layer.json").stat().st_ino
+    running.record.unlink()
+    assert running.call("checkpoint", CONTAINER, fails=fails).returncode == 1
+    assert running.subcommands()[-1] == "resume"
+    assert "kill" not in running.subcommands()
+    assert (image / "layer.json").stat().st_ino == before
+    assert [path.name for path in image.parent.iterdir()] == [CONTAINER]
+
+
+def test_whoever_kills_us_leaves_no_paused_container(running: Place, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    script = running.runc.read_text().splitlines()
+    running.runc.write_text(f'{script[0]}\ncase "$*" in *image-path*) read _ < {gate} ;; esac\n{script[1]}\n')
+    environment = {"PATH": os.defpath, "PERDURE_ETC": str(running.etc), "PERDURE_RUN": str(running.run)}
+    words = ["--root", str(running.root), "--log", str(running.log), "--log-format", "json", "checkpoint", CONTAINER]
+    process = subprocess.Popen([running.program, *words], env=environment)
+    conditions.eventually(lambda: "pause" in running.subcommands())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    conditions.eventually(lambda: running.subcommands()[-1] == "resume")
+    assert not (running.roots / "moby" / CONTAINER).exists()
+
+
+def test_an_attempt_of_ours_is_the_real_runtimes_to_checkpoint(place: Place) -> None:
+    place.home.mkdir(parents=True)
+    (place.home / "state.json").write_text(json.dumps({"v": 1, "root": str(place.root), "attempt": ATTEMPT}))
+    assert place.call("checkpoint", "--image-path", "/x", CONTAINER).returncode == 0
+    assert place.calls()[0]["argv"][-4:] == ["checkpoint", "--image-path", "/x", CONTAINER]
+
+
+def test_a_checkpoint_in_parts_is_refused(running: Place) -> None:
+    assert running.call("checkpoint", "--pre-dump", CONTAINER).returncode == 1
+    assert "in parts" in running.told()
+    assert running.calls() == []
+
+
+def test_without_an_overlay_nothing_is_taken(running: Place) -> None:
+    running.release()
+    assert running.call("checkpoint", CONTAINER).returncode == 1
+    assert "is no overlay" in running.told()
+    assert running.subcommands() == ["state", "pause", "checkpoint", "resume"]

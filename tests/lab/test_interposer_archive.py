@@ -1,0 +1,147 @@
+"""Containers with ARCH's variables under real engines, without any agent: checkpointed by hand, and going on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from agent import archives
+from tests import conditions
+from tests.lab import interposer
+from tests.lab.docker import Docker
+from tests.lab.lab import Lab
+from tests.lab.recipe import BASE_IMAGE
+
+COUNTER = """
+import itertools, pathlib, time
+for number in itertools.count():
+    print(number, flush=True)
+    pathlib.Path("count").write_text(str(number))
+    pathlib.Path("/dev/shm/count").write_text(str(number))
+    time.sleep(0.02)
+"""
+ROOT = "/srv/archive"
+BASIC = f"ARCH_CHECKPOINT_HOST_PATH={ROOT}/jobs"
+OUTSIDE = "/var/lib/perdure/archives"
+
+
+@pytest.fixture(scope="module")
+def engine(lab: Lab) -> Iterator[Docker]:
+    node = lab.node("archived")
+    interposer.install(node, roots=[ROOT])
+    node.run(["mkdir", "-p", ROOT])
+    yield node.docker({**interposer.OPTIONS, "experimental": True})
+    lab.remove(node)
+
+
+@pytest.fixture
+def docker(engine: Docker) -> Iterator[Docker]:
+    yield engine
+    engine.clean()
+    engine.node.run(["rm", "-rf", f"{ROOT}/jobs", OUTSIDE])
+    assert not list(engine.node.path(interposer.CONTAINERS).glob("*/*"))
+
+
+def test_a_container_that_was_checkpointed_goes_on_at_its_next_start(docker: Docker) -> None:
+    _count(docker, "--env", "ARCH_ENABLE=1", "--env", BASIC)
+    docker.cli("checkpoint", "create", "counter", "by-hand")
+    conditions.eventually(lambda: not docker.inspect("counter")["State"]["Running"])
+    before = _numbers(docker)
+    docker.cli("start", "counter")
+    conditions.eventually(lambda: len(_numbers(docker)) > len(before) + 3)
+    numbers = _numbers(docker)
+    assert numbers == list(range(len(numbers)))
+    assert int(docker.cli("exec", "counter", "cat", "/count")) >= len(before)
+    assert int(docker.cli("exec", "counter", "cat", "/dev/shm/count")) >= len(before)
+
+
+def test_a_checkpoint_after_which_it_goes_on_is_where_a_restart_begins(docker: Docker) -> None:
+    _count(docker, "--env", "TARDIS_ENABLE=1", "--env", f"TARDIS_CHECKPOINT_HOST_PATH={ROOT}/jobs")
+    docker.cli("checkpoint", "create", "--leave-running", "counter", "by-hand")
+    before = len(_numbers(docker))
+    conditions.eventually(lambda: len(_numbers(docker)) > before + 5)
+    docker.cli("restart", "--time", "0", "counter")
+    after = len(_numbers(docker))
+    conditions.eventually(lambda: len(_numbers(docker)) > after + 3)
+    numbers = _numbers(docker)
+    back = next(index for index in range(1, len(numbers)) if numbers[index] != numbers[index - 1] + 1)
+    assert 0 < numbers[back] <= before
+
+
+def test_another_container_of_the_same_batch_job_goes_on_there_with_its_work_directory(docker: Docker) -> None:
+    docker.node.run(["mount", "-t", "tmpfs", "tmpfs", ROOT])
+    flags = ["ARCH_ENABLE=1", f"ARCH_SHAREDFS_HOST_PATH={ROOT}/jobs", "AWS_BATCH_JOB_ID=4f-1:2"]
+    try:
+        _count(docker, *(word for flag in flags for word in ("--env", flag)))
+        docker.cli("checkpoint", "create", "counter", "by-hand")
+        conditions.eventually(lambda: not docker.inspect("counter")["State"]["Running"])
+        before = _numbers(docker)
+        work = docker.node.path(f"{ROOT}/jobs/work/moby/4f-1:2/count")
+        assert int(work.read_text()) == before[-1]
+        docker.cli("rm", "counter")
+        _count(docker, *(word for flag in flags for word in ("--env", flag)))
+        assert _numbers(docker)[0] == before[-1] + 1
+        assert int(work.read_text()) > before[-1]
+        docker.cli("rm", "--force", "counter")
+    finally:
+        docker.node.run(["umount", "--lazy", ROOT])
+
+
+def test_a_checkpoint_that_fails_leaves_the_container_running_and_no_image(docker: Docker) -> None:
+    _count(docker, "--cap-add", "MKNOD", "--env", "ARCH_ENABLE=1", "--env", BASIC)
+    docker.cli("exec", "counter", "python3", "-c", "import os, stat; os.mknod('/disk', stat.S_IFBLK, os.makedev(8, 0))")
+    done = docker.node.run(["docker", "checkpoint", "create", "counter", "by-hand"], check=False)
+    assert done.returncode == 1
+    assert "device at /disk" in docker.node.path(interposer.LOG).read_text()
+    before = len(_numbers(docker))
+    conditions.eventually(lambda: len(_numbers(docker)) > before + 3)
+    assert list(docker.node.path(f"{ROOT}/jobs/moby").iterdir()) == []
+
+
+def test_what_the_agent_removes_is_what_the_container_had(docker: Docker) -> None:
+    _count(docker, "--env", "ARCH_ENABLE=1", "--env", BASIC)
+    docker.cli("checkpoint", "create", "--leave-running", "counter", "by-hand")
+    (which,) = archives.remembered(docker.node.path(OUTSIDE))
+    assert which.container == docker.inspect("counter")["Id"]
+    assert docker.node.path(f"{ROOT}/jobs/moby/{which.container}").is_dir()
+
+
+def test_a_container_that_a_person_restores_by_containerd(lab: Lab) -> None:
+    """`ctr` is what ARCH was made for: the name of the container is its id, and the same name goes on."""
+    node = lab.node()
+    interposer.install(node, roots=[ROOT], namespaces=["default"])
+    node.run(["mkdir", "-p", ROOT])
+    containerd = node.containerd()
+    image = containerd.load(BASE_IMAGE)
+    run = ["run", "--detach", "--runc-binary", interposer.PROGRAM, "--env", "ARCH_ENABLE=1", "--env", BASIC, image, "counter"]
+    command = ["python3", "-c", COUNTER]
+
+    def counted() -> int:
+        text = containerd.ctr("task", "exec", "--exec-id", "look", "counter", "cat", "/dev/shm/count")
+        return int(text or 0)
+
+    containerd.ctr(*run, *command)
+    conditions.eventually(lambda: counted() > 10)
+    containerd.ctr("containers", "checkpoint", "--task", "counter", "checkpoint/counter")
+    before = counted()
+    for words in (
+        ["task", "kill", "--signal", "KILL", "counter"],
+        ["task", "rm", "--force", "counter"],
+        ["container", "rm", "counter"],
+    ):
+        node.run(["ctr", *words], check=False)
+    containerd.ctr(*run, *command)
+    assert counted() >= 10
+    conditions.eventually(lambda: counted() > before)
+    containerd.ctr("task", "kill", "--signal", "KILL", "counter")
+    lab.remove(node)
+
+
+def _count(docker: Docker, *flags: str) -> None:
+    docker.cli("run", "--detach", "--name", "counter", *flags, BASE_IMAGE, "python3", "-c", COUNTER)
+    conditions.eventually(lambda: len(_numbers(docker)) > 10)
+
+
+def _numbers(docker: Docker) -> list[int]:
+    return [int(line) for line in docker.cli("logs", "counter").split()]
