@@ -111,10 +111,13 @@ def run(
     Example: perdure-agent run --label zone=a --cpu 8 --memory 16Gi
     """
     from agent import dial, identity, service
+    from agent.install import installing, machine
     from reconciler.seams import clock
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="perdure-agent: %(message)s")
     own = identity.load(data)
+    if os.geteuid() == 0:
+        installing.tidy(machine.System())
     options = service.Options(
         data=data,
         name=own.host,

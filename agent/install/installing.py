@@ -66,6 +66,8 @@ def install(machine: Machine, wanted: Options) -> Done:
     _check("criu", *programs.criu_problem(machine, source))
     if lacking := programs.kernel_problem(machine, source):
         raise errors.Refused(f"this kernel cannot do it: {lacking}", where=f"{source} check", remedy="perdure doctor --host")
+    if versions.foreign(machine):
+        raise errors.Refused("this is no link of ours", where=versions.LINK, remedy="Move it away.")
     version = versions.made(machines.at(machine, source).read_bytes())
     engines = _chosen(machine, wanted.engines)
     changes = [engine.install(machine, version.program) for engine in engines]
@@ -81,13 +83,13 @@ def install(machine: Machine, wanted: Options) -> Done:
     with ExitStack() as undo:
         put = versions.put(machine, version)
         if put:
-            undo.callback(versions.sweep, machine, keep=versions.named(versions.linked(machine)))
+            undo.callback(tidy, machine)
         transaction, adopted = _begin(machine, engines, wanted, undo)
         transaction.make((*files, *(edit for change in changes for edit in change.edits)))
         said = [_adopt(machine, engine, version.program, wanted, adopted) for engine in engines]
         versions.link(machine, version)
         undo.pop_all()
-    stay = versions.sweep(machine, keep=version.name)
+    stay = versions.sweep(machine, *_current(machine))
     kept = _kept(machine, stay)
     return Done(version=version.name, diff=diff, put=put, said=(*said, *_stays(stay, kept)), kept=kept)
 
@@ -133,15 +135,37 @@ def uninstall(machine: Machine, wanted: Options) -> Done:
         undo.pop_all()
     if any(engine.installed(machine) for engine in ENGINES):  # one engine was named, another one still uses it
         return Done(version=versions.named(versions.linked(machine)), diff=diff, said=tuple(said))
-    stay = versions.sweep(machine, keep="")
+    stay = versions.sweep(machine)
     kept = _kept(machine, stay)
     if not stay:
-        versions.link(machine, None)
-        edits.Transaction(machine).make(hostfile.removing(machine))
-        for folder in (os.path.dirname(hostfile.PATH), versions.FOLDER):
-            with suppress(OSError):  # something else is in it
-                machines.at(machine, folder).rmdir()
+        _forget(machine)
     return Done(version="", diff=diff, said=(*said, *_stays(stay, kept)), kept=kept)
+
+
+def tidy(machine: Machine) -> None:
+    """Remove versions that no engine is configured with and nothing holds any more; the agent does it when it starts.
+
+    What cannot be removed stays for the next time.
+    """
+    with suppress(errors.PerdureError, OSError):
+        current = _current(machine)
+        if not versions.sweep(machine, *current) and not current:
+            _forget(machine)
+
+
+def _current(machine: Machine) -> set[str]:
+    """Return the versions that engines are configured with, and the one that the link leads to while there is any."""
+    configured = {name for engine in ENGINES if (name := versions.named(engine.installed(machine)))}
+    return configured | {versions.named(versions.linked(machine))} if configured else set()
+
+
+def _forget(machine: Machine) -> None:
+    """Remove what the last version leaves."""
+    versions.link(machine, None)
+    edits.Transaction(machine).make(hostfile.removing(machine))
+    for folder in (os.path.dirname(hostfile.PATH), versions.FOLDER):
+        with suppress(OSError):  # something else is in it
+            machines.at(machine, folder).rmdir()
 
 
 def _check(where: str, problem: str, remedy: str) -> None:

@@ -135,11 +135,16 @@ def named(path: str) -> str:
     return parts[len(ours)] if parts[: len(ours)] == ours and len(parts) > len(ours) else ""
 
 
+def foreign(machine: Machine) -> bool:
+    """Whether something that is not ours stands where the link belongs."""
+    return os.path.lexists(machines.at(machine, LINK)) and not named(linked(machine))
+
+
 def link(machine: Machine, version: Version | None) -> None:
-    """Let the link lead to a version, in one rename; None: remove it. A file that is none of ours stays."""
+    """Let the link lead to a version, in one rename; None: remove it. What is none of ours stays."""
     place = machines.at(machine, LINK)
-    if os.path.lexists(place) and not (place.is_symlink() and named(os.readlink(place))):
-        raise errors.Refused("this is not a link of ours", where=LINK, remedy="Move it away.")
+    if foreign(machine):
+        return
     if version is None:
         place.unlink(missing_ok=True)
         return
@@ -198,12 +203,12 @@ def _remembered(bundle: Path) -> str:
     return ""
 
 
-def sweep(machine: Machine, keep: str) -> tuple[str, ...]:
-    """Remove every version but `keep` (a name; empty: none) that nothing holds; return those that had to stay."""
+def sweep(machine: Machine, *keep: str) -> tuple[str, ...]:
+    """Remove every version that nothing holds, but those to keep (names); return the others that had to stay."""
     held = {use.version for use in uses(machine)}
     stay = []
     for name in present(machine):
-        if name == keep:
+        if name in keep:
             continue
         if name in held or ANY in held:
             stay.append(name)

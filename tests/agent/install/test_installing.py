@@ -291,8 +291,39 @@ def test_a_version_stays_as_long_as_a_container_of_it_lives(tree: Tree) -> None:
     for file in (tree.root / f"run/containerd/{versions.TASKS}/moby/c1").iterdir():
         file.unlink()
     os.rmdir(tree.root / f"run/containerd/{versions.TASKS}/moby/c1")
-    assert versions.sweep(tree, keep=done.version) == ()
+    assert versions.sweep(tree, done.version) == ()
     assert versions.present(tree) == (done.version,)
+
+
+def test_a_version_that_another_engine_is_configured_with_stays(tree: Tree) -> None:
+    tree.docker_engine("{}")
+    tree.podman_engine()
+    old = installing.install(tree, OPTIONS).version
+    criu(tree, "\x7fELF newer")
+    new = installing.install(tree, installing.Options(engines=("docker",))).version
+    assert versions.present(tree) == tuple(sorted((old, new)))
+
+
+def test_the_agent_tidies_up_when_it_starts(tree: Tree) -> None:
+    tree.docker_engine("{}")
+    old = installing.install(tree, OPTIONS).version
+    bundle = tree.container("c1", f"{versions.FOLDER}/{old}/perdure-runc")
+    criu(tree, "\x7fELF newer")
+    new = installing.install(tree, OPTIONS).version
+    installing.tidy(tree)
+    assert versions.present(tree) == tuple(sorted((old, new)))
+    (bundle / "runtime").unlink()
+    bundle.rmdir()
+    installing.tidy(tree)
+    assert versions.present(tree) == (new,)
+    bundle = tree.container("c2", f"{versions.FOLDER}/{new}/perdure-runc")
+    installing.uninstall(tree, OPTIONS)
+    installing.tidy(tree)
+    assert (versions.present(tree), hostfile.load(tree) is None) == ((new,), False)
+    (bundle / "runtime").unlink()
+    bundle.rmdir()
+    installing.tidy(tree)
+    assert (versions.present(tree), hostfile.load(tree)) == ((), None)
 
 
 def test_without_containers_the_old_version_goes_at_once(tree: Tree) -> None:
@@ -400,6 +431,15 @@ def test_a_damaged_version_is_put_again(tree: Tree) -> None:
     tree.write(f"{versions.FOLDER}/{done.version}/perdure_runc.pyz", "cut")
     assert installing.install(tree, OPTIONS).put
     assert versions.intact(tree, versions.made(b"\x7fELF criu"))
+
+
+def test_what_stands_in_the_place_of_the_link_is_left_alone(tree: Tree) -> None:
+    tree.docker_engine("{}")
+    tree.write(versions.LINK, "mine")
+    before = tree.state()
+    with pytest.raises(errors.Refused, match="no link of ours"):
+        installing.install(tree, OPTIONS)
+    assert tree.state() == before
 
 
 def test_one_engine_can_be_uninstalled_alone(tree: Tree) -> None:
