@@ -27,9 +27,8 @@ mount -t tmpfs -o nosuid,nodev,mode=1777 tmp tmp
 echo "$LAB_CGROUPS" | while read -r place kind options; do
     mkdir -p ".$place"
     mount -t "$kind" -o "nosuid,nodev,noexec${options:+,$options}" cgroup ".$place"
-    if [ "$kind $place" = "cgroup2 /sys/fs/cgroup" ]; then # a group with processes of its own hands no controllers down
-        mkdir -p .$place/init
-        echo 0 > .$place/init/cgroup.procs
+    if [ "$kind $place" = "cgroup2 /sys/fs/cgroup" ]; then # as the supervisor has done with our parent
+        for pid in $$ 0; do echo $pid > .$place/init/cgroup.procs; done # 0 is this end of the pipe
         for controller in $(cat .$place/cgroup.controllers); do echo "+$controller" > .$place/cgroup.subtree_control; done
     fi
 done

@@ -24,6 +24,11 @@ class Hierarchy:
     options: str
     """What names it when it is mounted again: its controllers, or its name."""
 
+    @property
+    def unified(self) -> bool:
+        """Whether this is all there is: cgroup v2 with the controllers."""
+        return self.kind == "cgroup2" and self.place == Path("/sys/fs/cgroup")
+
 
 def hierarchies() -> tuple[Hierarchy, ...]:
     """Every hierarchy of this machine, by its mount below /sys/fs/cgroup."""
@@ -48,12 +53,25 @@ def make(path: str) -> None:
             for name in ("cpuset.cpus", "cpuset.mems"):  # empty in a new group of cgroup v1, which then takes no process
                 if hierarchy.kind == "cgroup" and (folder / name).exists() and not (folder / name).read_text().strip():
                     (folder / name).write_text((parent / name).read_text())
+            if hierarchy.unified:
+                for controller in (parent / "cgroup.controllers").read_text().split():
+                    with suppress(OSError):  # one that is in use by a group of cgroup v1, or not for processes
+                        (parent / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def join(path: str) -> None:
     """Moves this process into the group."""
     for hierarchy in hierarchies():
         (hierarchy.place / path / "cgroup.procs").write_text("0")
+
+
+def settle(path: str, pid: int) -> None:
+    """Moves a process of a group into its `init` on cgroup v2, where a group with processes hands no controllers down."""
+    for hierarchy in hierarchies():
+        if hierarchy.unified:
+            inner = hierarchy.place / path / "init"
+            inner.mkdir(exist_ok=True)
+            (inner / "cgroup.procs").write_text(str(pid))
 
 
 def procs_files(path: str) -> list[str]:

@@ -43,7 +43,7 @@ SCRIPT = (
 MEMORY = 2048
 """MiB of the guest."""
 
-TOLD = re.compile(r"^LAB BEGIN\n(.*)^LAB END (\d+)$", re.DOTALL | re.MULTILINE)
+TOLD = re.compile(r"^LAB BEGIN\n(.*)\nLAB END (\d+)$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,7 @@ class Supervisor:
         assert boot.stdout is not None
         try:
             self._expect(boot, b"here\n", folder)
+            cgroups.settle(group, boot.pid)
             link = self._links[name] = self._slot.link(index)
             _run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(boot.pid))
             _run("ip", "link", "set", link, "master", self._slot.bridge, "up")

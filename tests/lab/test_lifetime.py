@@ -61,13 +61,15 @@ def owner(lab: Lab) -> Iterator[Owner]:
     )
     assert process.stdout
     assert process.stdin
-    told = json.loads(process.stdout.readline())
-    slot = Slot(number=told["slot"], folder=Path(told["folder"]))
-    yield Owner(process=process, slot=slot, init=told["init"], supervisor=told["supervisor"])
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
+    try:
+        told = json.loads(process.stdout.readline())
+        slot = Slot(number=told["slot"], folder=Path(told["folder"]))
+        yield Owner(process=process, slot=slot, init=told["init"], supervisor=told["supervisor"])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 def test_several_labs_live_beside_each_other(lab: Lab, owner: Owner) -> None:
