@@ -51,7 +51,7 @@ from agent.runtime import call, question
 from agent.runtime.call import Call, Refused
 
 NOTE_SECONDS = 2.0
-"""What `start` and `delete` wait for an agent that need not hear them."""
+"""What is waited for an agent that only listens."""
 DEFAULT_SIGNAL = "TERM"
 
 
@@ -88,12 +88,14 @@ def _deleted(made: Call) -> None:
 
 
 def _kill(made: Call) -> None:
-    """Ask before a stop signal: the agent may checkpoint first. Whatever it says, or does not, the prologue delivers."""
+    """Ask before a signal: the agent may checkpoint first. Whatever it says, or does not, the prologue delivers."""
     attempt = call.read_json(made.home, "state.json").get("attempt")
     if attempt:
         machine = call.host()
+        number = _number([*made.arguments(), DEFAULT_SIGNAL][1])
+        seconds = NOTE_SECONDS if number == signal.SIGKILL else machine["deadline"]  # nothing comes before SIGKILL
         with suppress(OSError):
-            question.ask(machine, made, attempt, machine["deadline"], signal=_number([*made.arguments(), DEFAULT_SIGNAL][1]))
+            question.ask(machine, made, attempt, seconds, signal=number)
 
 
 def _tell(made: Call) -> None:

@@ -23,6 +23,7 @@ FILES = {
     "/etc/hostname": "{hostname}\n",
     "/etc/resolv.conf": "{resolver}",
     "/dev/termination-log": "",
+    "/dev/perdure-generation": "{generation}\n",
 }
 """What some engines mount and others do not, and what is in them where we do."""
 OCCASIONAL = ("/run/.containerenv", "/run/secrets", "/var/run/secrets/kubernetes.io/serviceaccount")
@@ -108,9 +109,17 @@ def _source(path: str, destination: str, config: Config) -> None:
     resolver = ""
     with suppress(OSError), open("/etc/resolv.conf") as file:
         resolver = file.read()
+    known = {"hostname": config.get("hostname", ""), "resolver": resolver, "generation": _generation(config)}
     with open(path, "w") as file:
-        file.write(FILES.get(destination, "").format(hostname=config.get("hostname", ""), resolver=resolver))
+        file.write(FILES.get(destination, "").format(**known))
     os.chmod(path, 0o644)
+
+
+def _generation(config: Config) -> str:
+    """Return what tells a program that it was restored: another text each time, of one length, for it may be held open."""
+    variables = (config.get("process") or {}).get("env") or ()
+    attempt = next((one.rpartition("-")[2] for one in variables if one.startswith("PERDURE_ATTEMPT=")), "0")
+    return f"{attempt:0>8} {os.urandom(16).hex()}"
 
 
 def _network(path: str, settings: dict[str, Any]) -> None:

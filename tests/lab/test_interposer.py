@@ -212,11 +212,12 @@ def test_before_a_stop_signal_the_agent_may_checkpoint(docker: Docker) -> None:
     assert docker.cli("logs", "one").endswith("got it")
 
 
-def test_sigkill_asks_nobody(docker: Docker, answers: Answers) -> None:
+def test_the_agent_hears_of_a_sigkill(docker: Docker, answers: Answers) -> None:
     docker.cli("run", "--detach", "--name", "one", "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "sleep", "1000")
     docker.cli("kill", "one")
     conditions.eventually(lambda: answers.verbs[-1] == "deleted")
-    assert answers.verbs == ["create", "started", "deleted"]
+    assert answers.verbs == ["create", "started", "kill", "deleted"]
+    assert answers.asked[2][1].signal == 9
 
 
 def test_the_end_of_dockerd_asks_too(docker: Docker, answers: Answers) -> None:
@@ -225,7 +226,8 @@ def test_the_end_of_dockerd_asks_too(docker: Docker, answers: Answers) -> None:
     )
     docker.stop()
     docker.start()
-    assert answers.verbs == ["create", "started", "kill", "deleted"]
+    assert answers.verbs == ["create", "started", "kill", "kill", "deleted"]
+    assert [asked.signal for verb, asked in answers.asked if verb == "kill"] == [15, 9]
 
 
 def _refused(docker: Docker, *flags: str, attempt: int = 1) -> str:
