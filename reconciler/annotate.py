@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from reconciler import errors
 from reconciler.contracts import ledger
-from reconciler.core import codec, observed, plan, record
+from reconciler.core import codec, observed, plan, record, spec
 
 PUBLISH_EVERY = 3600.0
 """Seconds after which the observation is published although nothing else is written."""
@@ -78,7 +78,9 @@ IN_RECORDS = frozenset({"spec", "checkpoints"})
 def published(world: observed.World, without: frozenset[str] = IN_RECORDS) -> bytes:
     """Return `observed.json`: the world, less these members of its items and those that say nothing."""
     targets = {
-        name: dataclasses.replace(target, items={}, hosts={host: _slim(view) for host, view in target.hosts.items()})
+        name: dataclasses.replace(
+            target, items={}, objects={}, hosts={host: _slim(view) for host, view in target.hosts.items()}
+        )
         for name, target in world.targets.items()
     }
     shown = [(each.name, each.default) for each in dataclasses.fields(observed.Item) if each.name not in without]
@@ -88,6 +90,7 @@ def published(world: observed.World, without: frozenset[str] = IN_RECORDS) -> by
             "at": world.at,
             "targets": targets,
             "items": {name: [_told(item, shown) for item in target.items.values()] for name, target in world.targets.items()},
+            "objects": {name: list(target.objects.items()) for name, target in world.targets.items() if target.objects},
             "unheard": [[target, host, silence] for (target, host), silence in world.unheard.items()],
         }
     )
@@ -120,6 +123,7 @@ class _Published:
     at: float
     targets: Mapping[str, observed.TargetView]
     items: Mapping[str, tuple[observed.Item, ...]]
+    objects: Mapping[str, tuple[tuple[spec.AttemptRef, str], ...]] = dataclasses.field(default_factory=dict)
     unheard: tuple[tuple[str, str, observed.Silence], ...] = ()
 
 
@@ -127,7 +131,9 @@ def read(data: bytes) -> observed.World:
     """Return the world that `published` wrote. Raises `errors.Damaged`."""
     found = codec.decode(data, _Published)
     targets = {
-        name: dataclasses.replace(target, items={item.ref: item for item in found.items.get(name, ())})
+        name: dataclasses.replace(
+            target, items={item.ref: item for item in found.items.get(name, ())}, objects=dict(found.objects.get(name, ()))
+        )
         for name, target in found.targets.items()
     }
     unheard = {(target, host): silence for target, host, silence in found.unheard}

@@ -35,7 +35,8 @@ def world(at: float = 1000.0) -> observed.World:
         checkpoints=(taken,),
     )
     view = observed.HostView(state=observed.HostState(host="alpha", items=(item,)), seen_at=at)
-    target = observed.TargetView(name="machines", hosts={"alpha": view}, items={REF: item})
+    objects = {spec.AttemptRef(run=REF.run, attempt=1): "task running, wanted shutdown"}
+    target = observed.TargetView(name="machines", hosts={"alpha": view}, items={REF: item}, objects=objects)
     silence = observed.Silence(since=900.0, tries=2)
     return observed.World(at=at, targets={"machines": target}, unheard={("machines", "beta"): silence})
 
@@ -46,6 +47,7 @@ def test_what_is_published_is_read_back_less_what_records_hold() -> None:
     item = known.targets["machines"].items[REF]
     assert read.targets["machines"].items == {REF: dataclasses.replace(item, spec=None, checkpoints=())}
     assert read.targets["machines"].hosts["alpha"].state.items == ()
+    assert read.targets["machines"].objects == known.targets["machines"].objects
     assert (read.at, read.unheard) == (known.at, known.unheard)
 
 

@@ -79,6 +79,10 @@ class ContainerController:
         """Return where an attempt's checkpoint is laid out."""
         return Path(self.books.get(ref).restore)
 
+    def moves(self, ref: spec.AttemptRef) -> None:
+        """Note that its container is about to be made: a list from before says nothing about it any more."""
+        self._moved[ref] = self._setup.clock.monotonic()
+
     def look(self, entry: journal.Entry) -> process.Look:
         """Return what the newest list says. Raises `errors.Unavailable` while the engine does not answer."""
         sight, record = self.view.recent(), self.books.get(entry.ref)

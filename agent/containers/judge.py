@@ -60,6 +60,7 @@ class Judge:
                 raise errors.Refused(f"attempt {asked.attempt} is another container's")
             return dataclasses.replace(record, granted=True, begun=True, container=asked.container, bundle=asked.bundle)
 
+        self._control.moves(entry.ref)
         record = self._control.books.change(entry.ref, grant)
         if record.restore and what.checkpoint.engine is model.EngineName.CRIU:
             return verdicts.Restore(directory=self._control.restore_folder(entry.ref))
