@@ -354,6 +354,21 @@ def test_an_attempt_of_another_creator_waits_for_it(rig: Rig) -> None:
     assert rig.ended() == observed.Exit(kind=Kind.EXITED, code=0)
 
 
+def test_a_container_that_was_granted_is_not_missed_in_a_list_from_before(rig: Rig) -> None:
+    """Its engine makes it between two lists: the older one does not have it, and yet it has not been removed."""
+    what = dataclasses.replace(WHAT, created_by=spec.Creator.ENGINE)
+    rig.assign(what)
+    rig.look(6)
+    service = {**container.labels(what), "com.docker.swarm.service.name": container.name(what.ref)}
+    body = {"Image": "train:1", "Labels": service, "Env": [f"{container.MARKER}={what.ref}"]}
+    rig.clock.at += 0.1
+    rig.docker.start(rig.docker.create("task", body))
+    rig.agent.tick()
+    assert (rig.item().state, rig.item().exit) == (observed.ItemState.PREPARING, None)
+    rig.look(4)
+    assert rig.item().state is observed.ItemState.RUNNING
+
+
 def asked(one: str, attempt: str = str(REF)) -> verdicts.Asked:
     return verdicts.Asked(container=one, namespace="moby", attempt=attempt)
 
