@@ -17,7 +17,9 @@ done
 for state in "$containers"/*/state.json; do
     grep -q '"archive"' "$state" 2>/dev/null || continue
     id=${state%/state.json} id=${id##*/}
-    ctr --address "${address:-/run/containerd/containerd.sock}" --namespace moby tasks checkpoint "$id" &
+    # The interposer puts the image where the variables say; the path given here only keeps containerd from making its own.
+    ctr --address "${address:-/run/containerd/containerd.sock}" --namespace moby \
+        tasks checkpoint --exit --image-path "${state%/*}/unused" "$id" &
 done
 wait
 # The machine is about to go, and the announcement does not change any more.
