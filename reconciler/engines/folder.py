@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -12,6 +13,8 @@ from reconciler.contracts import store
 
 READ = 256 * store.UNIT
 """Bytes read at a time: 1 MiB."""
+MOST_NAMES = 500_000
+"""Entries of one folder, more than any image holds: beyond, they are not even listed."""
 SMALL = 4096
 """Most bytes of a file that is read for a hint."""
 
@@ -52,7 +55,7 @@ def read_small(path: os.PathLike[str]) -> bytes:
 
 
 def _send_folder(folder: int, prefix: str, sink: store.Sink, owner: tuple[int, int] | None, leave_out: str) -> None:
-    for name in sorted(os.listdir(folder)):
+    for name in _names(folder, prefix):
         if name == leave_out:
             continue
         path = f"{prefix}{name}"
@@ -72,6 +75,16 @@ def _send_folder(folder: int, prefix: str, sink: store.Sink, owner: tuple[int, i
                 f"{path!r} is {_kind(status.st_mode)}, which a checkpoint cannot hold",
                 remedy="Write only files, folders and links between them into the checkpoint folder.",
             )
+
+
+def _names(folder: int, prefix: str) -> list[str]:
+    """Return what a folder contains, sorted. One that a program has filled without end is not read to its end."""
+    with os.scandir(folder) as found:
+        names = [entry.name for entry in itertools.islice(found, MOST_NAMES + 1)]
+    if len(names) > MOST_NAMES:
+        where = prefix.rstrip("/") or "the checkpoint folder"
+        raise errors.InvalidInput(f"{where!r} has more than {MOST_NAMES} entries", remedy="Put the files into an archive.")
+    return sorted(names)
 
 
 def _descend(folder: int, name: str, path: str, sink: store.Sink, owner: tuple[int, int] | None) -> None:
