@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 from reconciler import apply, errors, registry
@@ -156,3 +157,31 @@ def test_an_undeclared_target_or_store_is_left_alone() -> None:
     plan = action.Plan(revision="r", actions=(prune, lost))
     results = [found.result for _, found in applier_of(machines).carry_out(plan, {}, DESIRED, 0.0)]
     assert results == [settle.Result.SKIPPED, settle.Result.SKIPPED]
+
+
+def test_one_that_always_fails_keeps_nobody_else_waiting_and_is_tried_again_ever_more_seldom() -> None:
+    machines = Machines()
+
+    def refusing() -> settle.Outcome:
+        if machines.applied[-1].spec.run == "bad":
+            raise errors.Unavailable("the engine does not answer")
+        return settle.Outcome(result=settle.Result.CREATED)
+
+    machines.answer = refusing
+    applier = applier_of(machines)
+    assigned = start(1).assignment
+    assert assigned is not None
+    bad = dataclasses.replace(assigned, spec=dataclasses.replace(assigned.spec, run="bad"))
+    plan = action.Plan(revision="r", actions=(dataclasses.replace(start(1), run="bad", assignment=bad), start(1)))
+    records = {"run": begun(1), "bad": dataclasses.replace(begun(1), run="bad")}
+    tried = []
+    for now in range(0, 400, 10):
+        (_, first), (_, second) = applier.carry_out(plan, records, DESIRED, float(now))
+        assert second.result is settle.Result.CREATED
+        assert first.result in (settle.Result.UNKNOWN, settle.Result.SKIPPED)
+        if first.result is settle.Result.UNKNOWN:
+            tried.append(now)
+            assert "does not answer" in first.detail
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[-1]
