@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from reconciler.core import model, spec
 
+GENERATION_FILE = "/dev/perdure-generation"
+"""Where the interposer puts a file that differs after each restore; the Job learns it from PERDURE_GENERATION_FILE."""
+
 MARKER = "PERDURE_ATTEMPT"
 """Variable by which the interposer knows a container of ours; its value names run and attempt."""
 
@@ -85,6 +88,7 @@ def environment(what: spec.AttemptSpec) -> dict[str, str]:
         "PERDURE_TENANT": what.tenant,
         "PERDURE_JOB": what.job,
         "PERDURE_REPLICA": str(what.replica),
+        "PERDURE_GENERATION_FILE": GENERATION_FILE,
     }
 
 

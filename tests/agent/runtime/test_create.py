@@ -68,7 +68,7 @@ def test_the_agent_is_asked_and_the_container_gets_its_shape(place: Place, answe
     assert {"nosuid", "noexec", "nodev"} <= set(mounts["/dev/shm"]["options"])
     assert os.statvfs(mounts["/dev/shm"]["source"]).f_blocks * 4096 == 1048576
     assert Path(mounts["/etc/hostname"]["source"]).read_text() == "c0ffee\n"
-    assert {"/etc/resolv.conf", "/dev/termination-log"} <= set(mounts)
+    assert {"/etc/resolv.conf", "/dev/termination-log", "/dev/perdure-generation"} <= set(mounts)
     (network,) = [one for one in shaped["linux"]["namespaces"] if one["type"] == "network"]
     assert "lo" in _in_network(network["path"], "cat /proc/net/if_inet6")
     assert Path(shaped["annotations"]["org.criu.config"]).read_text() == ""
