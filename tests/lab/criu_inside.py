@@ -151,7 +151,7 @@ def remove(asked: dict[str, Any]) -> dict[str, Any]:
     """End a container and forget it."""
     place = Place(name=asked["name"])
     subprocess.run([*RUNC, "delete", "--force", place.name], check=False, capture_output=True)
-    shape.release(str(place.home))
+    shape.clean(str(place.home))
     subprocess.run(["umount", str(place.bundle / "rootfs")], check=False, capture_output=True)
     shutil.rmtree(place.folder, ignore_errors=True)
     return {}

@@ -8,13 +8,14 @@ CRIU's generated code is not used: images come from a store, so what reads them 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reconciler import errors
 
 COMMON_MAGIC = 0x54564319
 SERVICE_MAGIC = 0x55105940
 PAGEMAP_MAGIC = 0x56084025
+FILES_MAGIC = 0x56303138
 CORE_MAGIC = 0x55053847
 STATS_MAGIC = 0x57093306
 
@@ -81,6 +82,26 @@ def decode(content: bytes, where: str) -> Fields:
     return found
 
 
+def edited(content: bytes, where: str, numbers: Mapping[int, Sequence[int]], texts: Mapping[int, bytes]) -> bytes:
+    """Return a message with some fields given anew, all others as they are. Raises `errors.Damaged`."""
+    kept = bytearray()
+    at = 0
+    try:
+        while at < len(content):
+            begin = at
+            key, at = _read_varint(content, at)
+            at = _skip(content, at, key & 7)
+            if key >> 3 not in numbers and key >> 3 not in texts:
+                kept += content[begin:at]
+    except (IndexError, ValueError) as error:
+        raise errors.Damaged(f"a message of CRIU cannot be read ({error})", where=where) from error
+    for field, values in numbers.items():
+        kept += encode((field, value) for value in values)
+    for field, text in texts.items():
+        kept += _varint(field << 3 | _BYTES) + _varint(len(text)) + text
+    return bytes(kept)
+
+
 def number(fields: Fields, field: int, default: int = 0) -> int:
     """Return a number, the last one given."""
     value = fields.get(field, [default])[-1]
@@ -127,6 +148,17 @@ def _read_varint(content: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("a number of more than 64 bits")
+
+
+def _skip(content: bytes, at: int, kind: int) -> int:
+    if kind == _VARINT:
+        return _read_varint(content, at)[1]
+    if kind == _BYTES:
+        length, at = _read_varint(content, at)
+        return _take(content, at, length)[1]
+    if kind in (_FIXED64, _FIXED32):
+        return _take(content, at, 8 if kind == _FIXED64 else 4)[1]
+    raise ValueError(f"wire type {kind}")
 
 
 def _take(content: bytes, at: int, length: int) -> tuple[bytes, int]:

@@ -98,12 +98,13 @@ def _mounts(look: Look) -> engine.Cannot | None:
 
 
 def _terminal(look: Look) -> engine.Cannot | None:
-    for target in look.descriptors():
-        if target.startswith("/dev/pts/") or target in ("/dev/console", "/dev/tty", "/dev/ptmx", "/dev/pts/ptmx"):
-            return engine.Cannot(
-                reason="the program has a terminal, whose other end lies outside of the container",
-                remedy="Start the container without a terminal (docker run without -t).",
-            )
+    slaves = {target.rpartition("/")[2] for target in look.descriptors() if target.startswith("/dev/pts/")} - {"ptmx"}
+    outside = slaves - {index for pid in look.processes for index in _masters(pid)} if slaves else slaves
+    if outside or "/dev/console" in look.descriptors():
+        return engine.Cannot(
+            reason="the program has a terminal, whose other end lies outside of the container",
+            remedy="Start the container without a terminal (docker run without -t).",
+        )
     return None
 
 
@@ -179,6 +180,18 @@ def mapped(processes: tuple[int, ...]) -> frozenset[str]:
             if len(fields) == 6 and fields[1].startswith("rw") and fields[1].endswith("s"):
                 found.add(fields[5].removesuffix(" (deleted)").lstrip("/"))
     return frozenset(found)
+
+
+def _masters(pid: int) -> Iterator[str]:
+    """Yield the numbers of the terminals whose other end a process has (`tty-index` in fdinfo)."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        for name in os.listdir(folder / "fd"):
+            if os.readlink(folder / "fd" / name) in ("/dev/ptmx", "/dev/pts/ptmx"):
+                lines = (folder / "fdinfo" / name).read_text().splitlines()
+                yield from (line.split()[1] for line in lines if line.startswith("tty-index:"))
+    except OSError:
+        return
 
 
 def _inodes(table: Path) -> Iterator[str]:

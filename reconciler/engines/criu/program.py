@@ -104,7 +104,15 @@ def start(criu: str, order: Order, pages: socket.socket) -> subprocess.Popen[byt
         *("--images-dir", str(order.folder / IMAGES), "--work-dir", str(order.folder / WORK), "--log-file", LOG, "-v2"),
         *("--page-server", "--ps-socket", str(pages.fileno()), "--action-script", str(script)),
         *("--manage-cgroups=soft", "--freeze-cgroup", order.freezer),
-        *("--tcp-established", "--file-locks", "--ext-unix-sk", "--link-remap", "--ghost-limit", str(order.ghost_limit)),
+        *(
+            "--tcp-established",
+            "--skip-in-flight",
+            "--file-locks",
+            "--ext-unix-sk",
+            "--link-remap",
+            "--ghost-limit",
+            str(order.ghost_limit),
+        ),
         *(["--leave-running"] if order.leave_running else []),
         *order.external,
     ]

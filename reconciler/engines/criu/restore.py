@@ -19,7 +19,7 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import model
-from reconciler.engines.criu import credentials, index, memory, program, tree
+from reconciler.engines.criu import credentials, elsewhere, index, memory, program, tree
 from reconciler.engines.criu.receiver import Run
 
 CRIU = "criu"
@@ -76,6 +76,7 @@ def _fill(image: store.Image, directory: Path) -> None:
     for path, entry in names.items():
         if _KEPT.fullmatch(path):
             _copy(image, entry, directory)
+    _adapt(directory)
     small = {path.removeprefix(f"{CRIU}/"): path for path in names if path.startswith(f"{CRIU}/")}
     _write_pages(image, names, directory, list(small))
     cores = {name: _content(directory / path) for name, path in small.items() if credentials.is_core(name)}
@@ -84,6 +85,17 @@ def _fill(image: store.Image, directory: Path) -> None:
         if name in names:
             index.check(_content(directory / name), name, names)
     _check_descriptors(_content(directory / CRIU / "descriptors.json"))
+
+
+def _adapt(directory: Path) -> None:
+    """Give sockets addresses that will exist: the host's, or in a network of its own only what does not leave it."""
+    path = directory / CRIU / elsewhere.FILES
+    try:
+        own_network = bool(json.loads(_content(directory / CONTAINER))["network"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.Damaged(f"{CONTAINER} is not what it should be") from error
+    if path.exists():
+        path.write_bytes(elsewhere.adapted(_content(path), (lambda address: False) if own_network else elsewhere.exists_here))
 
 
 def _copy(image: store.Image, entry: store.FileEntry, directory: Path) -> None:

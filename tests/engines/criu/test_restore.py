@@ -21,7 +21,7 @@ GOOD = {
     "criu/core-1.img": stream.core(uid=1000),
     "criu/core-7.img": stream.core(),
     "criu/tmpfs-dev-73.tar.gz.img": b"tar",
-    "container.json": b'{"v": 1, "mounts": []}',
+    "container.json": b'{"v": 1, "mounts": [], "network": true}',
     "layer/18446744073709551615": b"content",
     "layer.json": json.dumps(
         {
@@ -86,6 +86,8 @@ HOSTILE: dict[str, dict[str, bytes | None]] = {
     "a way out": {"layer/../../x": b""},
     "no inventory": {"criu/inventory.img": None},
     "no record": {"container.json": None},
+    "a record that is none": {"container.json": b"{}"},
+    "files that are none": {"criu/files.img": b"nonsense"},
     "nobody in it": {"criu/core-1.img": None, "criu/core-7.img": None},
     "a core image that is none": {"criu/core-1.img": b"\x19\x43\x56\x54nonsense"},
     "descriptors that are none": {"criu/descriptors.json": b'{"a": 1}'},
