@@ -28,12 +28,17 @@ class Remembered:
     namespace: str
     """The engine's: `moby` is Docker's."""
     container: str
+    at: float = 0.0
+    """When it was created last, in POSIX seconds: an end before that is of an earlier time."""
 
 
 def remembered(folder: Path = FOLDER) -> tuple[Remembered, ...]:
     """Return the containers whose end is not known yet."""
     found = sorted(folder.glob("*/*.json"))
-    return tuple(Remembered(namespace=path.parent.name, container=path.name.removesuffix(".json")) for path in found)
+    return tuple(
+        Remembered(namespace=path.parent.name, container=path.name.removesuffix(".json"), at=path.stat().st_mtime)
+        for path in found
+    )
 
 
 def ended(which: Remembered, code: int | None, folder: Path = FOLDER) -> None:

@@ -141,6 +141,20 @@ class Dockerd:
         with contextlib.suppress(seam.Gone), self._told(f"container {container[:12]} cannot be removed", STARTING) as client:
             client.remove_container(container, v=True, force=True)
 
+    def ends(self, since: float, until: float) -> tuple[seam.End, ...]:
+        """Return what has ended; dockerd remembers its last 256 events of any kind."""
+        with self._told("it does not say what has ended") as client:
+            asked = {"type": ["container"], "event": ["die"]}
+            said = list(client.events(since=int(since), until=int(until), filters=asked, decode=True))
+        return tuple(
+            seam.End(
+                id=str(each["Actor"]["ID"]),
+                at=int(each["timeNano"]) / 1e9,
+                code=int(each["Actor"]["Attributes"].get("exitCode", -1)),
+            )
+            for each in said
+        )
+
     def output(self, container: str, since: int) -> Iterator[seam.Line]:
         """Yield its output. The answer is read as it comes: it may be longer than memory."""
         with self._told(f"the output of container {container[:12]} cannot be read") as client:

@@ -57,6 +57,7 @@ class FakeDocker:
     """Credentials of each pull."""
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     """By id."""
+    ended: list[seam.End] = field(default_factory=list)
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -155,6 +156,11 @@ class FakeDocker:
         self._called("remove")
         self.containers.pop(container, None)
 
+    def ends(self, since: float, until: float) -> tuple[seam.End, ...]:
+        """Return what has ended, also what was removed since."""
+        self._called("ends")
+        return tuple(end for end in self.ended if since <= end.at <= until)
+
     def output(self, container: str, since: int) -> Iterator[seam.Line]:
         """Yield what it has printed."""
         self._called("output")
@@ -164,6 +170,7 @@ class FakeDocker:
         """Let its program end by itself."""
         one = self._found(container)
         one.state, one.ended_at, one.code, one.out_of_memory = seam.State.EXITED, self.clock(), code, out_of_memory
+        self.ended.append(seam.End(id=container, at=self.clock(), code=code))
 
     def say(self, container: str, text: str, at: int | None = None) -> None:
         """Let its program print."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent import checkpointing, journal, setup, verdicts
-from agent.containers import controller, dockerd, judge, room, seam
+from agent.containers import archived, controller, dockerd, judge, room, seam
 from agent.install import hostfile, machine
 from reconciler import errors
 from reconciler.contracts import clock as clocks
@@ -105,6 +105,9 @@ def opened(
         stack.callback(docker.close)
         control.view.open()
         stack.callback(control.view.close)
+        keeper = archived.Keeper(docker, about.clock)
+        keeper.open()
+        stack.callback(keeper.close)
         ability.begin()
         stack.callback(ability.close)
         yield control

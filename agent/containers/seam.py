@@ -86,6 +86,17 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """A container has ended."""
+
+    id: str
+    at: float
+    """POSIX seconds."""
+    code: int
+    """Exit status, as in `Detail`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A piece of output as the engine keeps it: a line, or a part of a long one."""
 
@@ -151,6 +162,13 @@ class Docker(Protocol):
 
     def remove(self, container: str) -> None:
         """Remove it with its anonymous volumes; one that is not there is removed."""
+        ...
+
+    def ends(self, since: float, until: float) -> tuple[End, ...]:
+        """Return what has ended between two moments (POSIX seconds, of which whole ones count), as far as the engine remembers.
+
+        A moment to come is waited for.
+        """
         ...
 
     def output(self, container: str, since: int) -> Iterator[Line]:

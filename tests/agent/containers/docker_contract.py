@@ -119,6 +119,17 @@ class DockerContract:
         with pytest.raises(errors.Busy):
             bench.docker.create(name, wanted)
 
+    def test_what_has_ended_is_told_also_after_it_was_removed(self, bench: Bench) -> None:
+        identity = self.made(bench, bench.says("one", code=3))
+        bench.docker.start(identity)
+        self.until(bench, identity, State.EXITED)
+        began = bench.docker.inspect(identity).started_at or 0.0
+        ended = bench.docker.inspect(identity).ended_at or began
+        bench.docker.remove(identity)
+        ends = bench.docker.ends(began, ended + 1)
+        assert [end.code for end in ends if end.id == identity] == [3]
+        assert bench.docker.ends(0.0, 1.0) == ()
+
     def test_what_is_not_there_is_gone(self, bench: Bench) -> None:
         nobody = "f" * 64
         with pytest.raises(seam.Gone):

@@ -210,7 +210,7 @@ def test_an_image_goes_after_an_exit_with_zero_and_only_then(place: Place, code:
     place.call("delete", CONTAINER)
     folder = place.folder / "var" / "archives"
     (which,) = archives.remembered(folder)
-    assert which == archives.Remembered(namespace="moby", container=CONTAINER)
+    assert (which.namespace, which.container) == ("moby", CONTAINER)
     archives.ended(which, code, folder)
     assert image.exists() is stays
     assert (place.roots / "work" / "moby" / CONTAINER).exists() is stays
