@@ -6,14 +6,17 @@ and exit with 1 instead of writing.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from agent import cli as agent_cli
+from agent.install import prerequisites
 from reconciler.cli import main as perdure_cli
 from reconciler.core import classify, failures, reasons
 from reconciler.load import explain, settings
@@ -115,6 +118,28 @@ def why() -> Iterator[str]:
     yield from ("| reason | the run is … | what you can do |", "|---|---|---|")
     for row in reasons.TABLE.values():
         yield _row([f"`{row.name}`", row.text, row.remedy or "nothing: it passes by itself, or is as it should be"])
+
+
+def needed() -> Iterator[str]:
+    """Yield the table of what a machine must have for checkpoints of containers."""
+    yield from ("| | why |", "|---|---|")
+    for row in prerequisites.TABLE:
+        yield _row([row.subject, row.why])
+
+
+def host_file() -> Iterator[str]:
+    """Yield the table of the host file's members."""
+    schema = json.loads((ROOT / "schemas" / "host" / "runtime.json").read_text(encoding="utf-8"))
+    yield from ("| member | default | meaning |", "|---|---|---|")
+    for name, member in _members(schema, ""):
+        default = f"`{json.dumps(member['default'])}`" if "default" in member else ""
+        yield _row([f"`{name}`", default, member["description"]])
+
+
+def _members(schema: dict[str, Any], above: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, member in schema.get("properties", {}).items():
+        yield f"{above}{name}", member
+        yield from _members(member, f"{above}{name}.")
 
 
 def ends() -> Iterator[str]:
@@ -243,6 +268,8 @@ MAKERS: dict[str, Callable[..., Iterator[str]]] = {
     "classes": classes,
     "reasons": why,
     "failures": ends,
+    "prerequisites": needed,
+    "host-file": host_file,
     "commands": commands,
 }
 

@@ -36,7 +36,7 @@ def agent(*words: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = agent("--help")
     assert done.returncode == 0
-    for command in ("run", "join", "status", "notice", "drain"):
+    for command in ("run", "join", "status", "notice", "drain", "install", "upgrade", "uninstall"):
         assert f"  {command} " in done.stdout
     assert agent("notice", "--help").returncode == 0
 

@@ -12,6 +12,7 @@ import pytest
 
 import agent
 from agent import cgroups, workspace
+from agent import cli as agent_cli
 from reconciler import annotate, data
 from reconciler.cli import main as perdure
 from reconciler.cli import running
@@ -61,7 +62,7 @@ def test_limits_are_those_of_the_code(words: str, holds: bool) -> None:
 def test_each_command_is_told() -> None:
     told = pages.anchors(REFERENCE / "command-line.md")
     assert {f"perdure-{row.name}" for section in perdure.SECTIONS for row in section.rows} <= told
-    assert {f"perdure-agent-{name}" for name in ("run", "join", "status", "notice", "drain")} <= told
+    assert {f"perdure-agent-{name}" for name in agent_cli.cli.commands} <= told
 
 
 def test_the_variables_of_a_job_are_told() -> None:
