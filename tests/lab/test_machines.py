@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,16 @@ import pytest
 from tests import conditions
 from tests.lab.lab import CHECKOUT, Lab
 from tests.lab.node import CommandFailed, Node
+
+
+@contextmanager
+def started(node: Node, script: str) -> Iterator[subprocess.Popen[str]]:
+    """A shell in a node, killed from outside at the end."""
+    with node.popen(["sh", "-c", script]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def reaches(one: Node, address: str) -> bool:
@@ -64,8 +76,8 @@ def test_a_frozen_process_does_not_keep_a_node_alive(node: Node) -> None:
     node.daemon(
         ["sh", "-c", "mkdir /sys/fs/cgroup/freezer/ice; echo $$ > /sys/fs/cgroup/freezer/ice/tasks; sleep 4242"], log="/log"
     )
-    state = node.path("/sys/fs/cgroup/freezer/ice/freezer.state")
-    conditions.eventually(lambda: len(node.path("/sys/fs/cgroup/freezer/ice/tasks").read_text().split()) == 2)
+    state, tasks = (node.path(f"/sys/fs/cgroup/freezer/ice/{name}") for name in ("freezer.state", "tasks"))
+    conditions.eventually(lambda: tasks.exists() and len(tasks.read_text().split()) == 2)
     state.write_text("FROZEN")
     conditions.eventually(lambda: state.read_text().strip() == "FROZEN")
     frozen = pids(node)
@@ -84,22 +96,19 @@ def test_a_command_answers_as_it_would_outside(node: Node) -> None:
 
 
 def test_a_signal_reaches_the_command(node: Node) -> None:
-    process = node.popen(["sh", "-c", "trap 'echo heard; exit 5' TERM; echo ready; while :; do sleep 0.05; done"])
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    process.terminate()
-    assert process.stdout.read() == "heard\n"
-    assert process.wait(timeout=30) == 5
-    process.stdout.close()
+    with started(node, "trap 'echo heard; exit 5' TERM; echo ready; while :; do sleep 0.05; done") as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.read() == "heard\n"
+        assert process.wait(timeout=30) == 5
 
 
 def test_a_command_ends_with_what_started_it(node: Node) -> None:
-    process = node.popen(["sh", "-c", "echo $$; exec sleep 4243"])
-    assert process.stdout
-    inside = process.stdout.readline().strip()
-    process.kill()
-    process.wait(timeout=30)
-    process.stdout.close()
+    with started(node, "echo $$; exec sleep 4243") as process:
+        assert process.stdout
+        inside = process.stdout.readline().strip()
+        assert node.path(f"/proc/{inside}").exists()
     conditions.eventually(lambda: not node.path(f"/proc/{inside}").exists())
 
 
