@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,15 @@ for number in itertools.count():
     time.sleep(0.02)
 """
 ROOT = "/srv/archive"
+LOOK = """
+from agent.containers import archived, dockerd
+from reconciler.seams import clock
+keeper = archived.Keeper(dockerd.Dockerd("/run/docker.sock"), clock.System())
+keeper.look()
+keeper.look()
+"""
+"""What an agent does that was away when it happened."""
+CHECKOUT = Path(__file__).parents[2]
 BASIC = f"ARCH_CHECKPOINT_HOST_PATH={ROOT}/jobs"
 OUTSIDE = "/var/lib/perdure/archives"
 
@@ -99,12 +110,19 @@ def test_a_checkpoint_that_fails_leaves_the_container_running_and_no_image(docke
     assert list(docker.node.path(f"{ROOT}/jobs/moby").iterdir()) == []
 
 
-def test_what_the_agent_removes_is_what_the_container_had(docker: Docker) -> None:
-    _count(docker, "--env", "ARCH_ENABLE=1", "--env", BASIC)
+@pytest.mark.parametrize("code", [0, 3])
+def test_after_an_exit_with_zero_the_agent_removes_the_image(docker: Docker, code: int) -> None:
+    ending = COUNTER.replace("itertools.count()", "range(100)") + f"\nraise SystemExit({code})"
+    flags = ["--env", "ARCH_ENABLE=1", "--env", BASIC]
+    docker.cli("run", "--detach", "--rm", "--name", "counter", *flags, BASE_IMAGE, "python3", "-c", ending)
     docker.cli("checkpoint", "create", "--leave-running", "counter", "by-hand")
     (which,) = archives.remembered(docker.node.path(OUTSIDE))
-    assert which.container == docker.inspect("counter")["Id"]
-    assert docker.node.path(f"{ROOT}/jobs/moby/{which.container}").is_dir()
+    image = docker.node.path(f"{ROOT}/jobs/moby/{which.container}")
+    assert image.is_dir()
+    conditions.eventually(lambda: docker.cli("ps", "--all", "--quiet") == "")
+    docker.node.run([sys.executable, "-c", LOOK], cwd=str(CHECKOUT))
+    assert image.exists() is (code != 0)
+    assert archives.remembered(docker.node.path(OUTSIDE)) == ()
 
 
 def test_a_container_that_a_person_restores_by_containerd(lab: Lab) -> None:
