@@ -34,7 +34,7 @@ class Selection:
     unread: tuple[model.Problem, ...] = ()
     """Entries that would be read and cannot be: links, submodules, names that mislead."""
     problems: tuple[model.Problem, ...] = ()
-    """What is wrong with `perdure.yaml`: then nothing is known about what the revision means."""
+    """What is wrong with `perdure.yaml`: then it is not known what the revision means, and nothing of it counts."""
     links: frozenset[str] = frozenset()
     """Every link and submodule of the tree, read or not."""
 
@@ -68,21 +68,22 @@ _HOSTILE = (
 
 
 def select(tree: Tree) -> Selection:
-    """Return the manifests of a tree in path order, without reading them."""
+    """Return the manifests of a tree in path order, without reading them.
+
+    With something wrong with `perdure.yaml` those below the paths that it names all the same, or else of the whole tree: what
+    else is wrong is then told as well.
+    """
     entries = list(tree.entries())
     special = {entry.path: entry for entry in entries if entry.path in (FILE, ignore.FILE)}
     links = frozenset(entry.path for entry in entries if entry.mode in _NOT_FILES)
-    if any(entry.path == _MISNAMED for entry in entries):
-        return Selection(
-            problems=(_problem(_MISNAMED, "the file is not read under this name", f"rename it {FILE}"),), links=links
-        )
-    if linked := sorted(links & special.keys()):
-        return Selection(problems=(_problem(linked[0], "a link is not followed", "write the file itself"),), links=links)
-    contents = tree.read([entry.oid for entry in special.values()]) if special else {}
-    paths, problems = _paths(contents.get(special[FILE].oid)) if FILE in special else ((), ())
-    if problems:
-        return Selection(problems=problems, links=links)
-    hidden = Ignore(contents.get(special[ignore.FILE].oid, b"").decode(errors="replace") if ignore.FILE in special else "")
+    problems = [
+        *(_problem(_MISNAMED, "the file is not read under this name", f"rename it {FILE}") for _ in _misnamed(entries)),
+        *(_problem(path, "a link is not followed", "write the file itself") for path in sorted(links & special.keys())),
+    ]
+    readable = {path: entry for path, entry in special.items() if path not in links}
+    contents = tree.read([entry.oid for entry in readable.values()]) if readable else {}
+    paths, wrong_paths = _paths(contents.get(readable[FILE].oid)) if FILE in readable else ((), ())
+    hidden = Ignore(contents.get(readable[ignore.FILE].oid, b"").decode(errors="replace") if ignore.FILE in readable else "")
     chosen = [entry for entry in entries if _chosen(entry, paths, hidden)]
     folders = _folders_with_manifests(entries) if links else frozenset()
     refused = tuple(problem for entry in chosen if (problem := _refusal(entry, tree, folders)))
@@ -92,14 +93,18 @@ def select(tree: Tree) -> Selection:
             entry for entry in chosen if entry.mode not in _NOT_FILES and (not wrong or _printable(entry.path) not in wrong)
         ),
         unread=refused,
-        problems=tuple(_absent(paths, entries)),
+        problems=(*problems, *wrong_paths, *_absent(paths, entries)),
         links=links,
     )
 
 
+def _misnamed(entries: Iterable[Entry]) -> Iterable[Entry]:
+    return (entry for entry in entries if entry.path == _MISNAMED)
+
+
 def _chosen(entry: Entry, paths: tuple[str, ...], hidden: Ignore) -> bool:
     path = entry.path
-    if not (path.lower().endswith(_SUFFIXES) or entry.mode in _NOT_FILES) or path == FILE:
+    if not (path.lower().endswith(_SUFFIXES) or entry.mode in _NOT_FILES) or path in (FILE, _MISNAMED, ignore.FILE):
         return False
     if paths and not any(path == one or path.startswith(f"{one}/") or one.startswith(f"{path}/") for one in paths):
         return False
@@ -152,7 +157,7 @@ def _folders_with_manifests(entries: Iterable[Entry]) -> frozenset[str]:
 
 
 def _paths(data: bytes | None) -> tuple[tuple[str, ...], tuple[model.Problem, ...]]:
-    """Return what `perdure.yaml` says, and what is wrong with it."""
+    """Return what `perdure.yaml` says, as far as that can be used, and what is wrong with it."""
     if data is None:
         return (), (_problem(FILE, "the file is too large to be read", "it needs a few lines only"),)
     try:
@@ -167,10 +172,17 @@ def _paths(data: bytes | None) -> tuple[tuple[str, ...], tuple[model.Problem, ..
     findings = list(reading.findings)
     if reading.complete and not violations.accepted(schemas.LAYOUT, reading):
         findings += [finding for _, finding in violations.find(schemas.LAYOUT, reading)]
-    if findings:
-        return (), tuple(documents.problem(FILE, one, pieces[0].line) for one in sorted(set(findings)))
-    paths = tuple(path.removeprefix("./").rstrip("/") for path in places.value(reading.root, ("paths",)) or ())
-    return () if "." in paths else paths, ()
+    problems = tuple(documents.problem(FILE, one, pieces[0].line) for one in sorted(set(findings)))
+    named = places.value(reading.root, ("paths",)) if reading.complete else None
+    if problems and not _usable(named):
+        return (), problems
+    paths = tuple(path.removeprefix("./").rstrip("/") for path in named or ())
+    return () if "." in paths else paths, problems
+
+
+def _usable(named: object) -> bool:
+    """Whether `paths` can be taken at its word although something else in the file is wrong."""
+    return isinstance(named, list) and all(isinstance(path, str) and not {"", ".."} & set(path.split("/")) for path in named)
 
 
 def _absent(paths: Iterable[str], entries: Iterable[Entry]) -> Iterable[model.Problem]:

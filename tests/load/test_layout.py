@@ -60,6 +60,30 @@ def test_a_wrong_perdure_yaml_refuses_the_revision(content: str, expected: str) 
     assert desired.jobs == good.jobs
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "files"),
+    [
+        ("path: [jobs]\n", "", ["jobs/a.yaml", "other/b.yaml", "perdure.yaml"]),
+        ("paths: [a\n", "", ["jobs/a.yaml", "other/b.yaml", "perdure.yaml"]),
+        ("paths: [..]\n", "", ["jobs/a.yaml", "other/b.yaml", "perdure.yaml"]),
+        ("/etc/passwd", "120000", ["jobs/a.yaml", "other/b.yaml", "perdure.yaml"]),
+        ("paths: [jobs, infra.yaml]\nsource: {}\n", "", ["jobs/a.yaml", "perdure.yaml"]),
+        ("paths: [jobs, infra.yaml, jbos]\n", "", ["jobs/a.yaml", "perdure.yaml"]),
+    ],
+)
+def test_with_a_wrong_perdure_yaml_the_problems_of_all_files_are_told(content: str, mode: str, files: list[str]) -> None:
+    """Of those below the paths that it names all the same, else of the whole repository."""
+    good = load.revision(fixtures.with_infrastructure({"jobs/a.yaml": JOB}))
+    wrong = {"jobs/a.yaml": fixtures.job("a", extra="priority: high"), "other/b.yaml": fixtures.job("b", extra="priority: low")}
+    tree = fixtures.OddTree(
+        {**fixtures.INFRASTRUCTURE, **wrong, "perdure.yaml": content}, {"perdure.yaml": mode} if mode else {}
+    )
+    desired = load.revision(tree, previous=good)
+    assert sorted({problem.file for problem in desired.problems}) == files
+    assert desired.refused.startswith("perdure.yaml:")
+    assert desired.jobs == good.jobs, "nothing of such a revision counts"
+
+
 def test_a_perdure_yaml_under_another_name_is_not_passed_over() -> None:
     desired = load.revision(fixtures.with_infrastructure({"perdure.yml": "paths: [jobs]\n", "jobs/a.yaml": JOB}))
     assert "rename it perdure.yaml" in desired.refused
