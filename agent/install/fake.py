@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.install.machine import MISSING, Answer
+from agent.install import machine
+from agent.install.machine import Answer
 
 Program = Callable[[Sequence[str]], Answer]
 """What a program does: its words without its own name."""
@@ -38,7 +39,7 @@ class Fake:
         self.ran.append(tuple(words))
         program = self.programs.get(os.path.basename(words[0]))
         there = not words[0].startswith("/") or (self.root / words[0].lstrip("/")).exists()
-        return program(words[1:]) if program and there else Answer(status=MISSING, err=f"{words[0]}: not found")
+        return program(words[1:]) if program and there else Answer(status=machine.MISSING, err=f"{words[0]}: not found")
 
     def reload(self, pid: int) -> None:
         """Keep the process's id, and do what the test wants."""

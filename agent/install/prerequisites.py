@@ -5,40 +5,12 @@ A row is passed over when one that it needs has failed: one cause is told once.
 
 from __future__ import annotations
 
-import platform
-import re
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from agent.install import dockerd, hostfile, installing, programs, versions
-from agent.install import machine as machines
-from agent.install.engine import Engine
+from agent.install import looks
 from agent.install.machine import Machine
 from reconciler import errors
-
-LOW = 2 << 30
-"""Bytes of free space below which a warning is worth it."""
-
-CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_CHROOT": 18, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
-"""What criu and runc do without which nothing works, and its bit (linux/capability.h)."""
-
-CRIU_CONFIGS = ("/etc/criu/default.conf", "/etc/criu/runc.conf")
-
-CONFLICTS = ("images-dir", "work-dir", "log-file", "leave-running", "leave-stopped", "tcp-close", "action-script", "stream")
-"""Options of those files that would override what a checkpoint depends on (checkpointctl #213)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """How one prerequisite stands."""
-
-    subject: str = ""
-    state: str
-    """ok, warn or fail."""
-    text: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +20,12 @@ class Prerequisite:
     subject: str
     why: str
     """What it is for."""
-    look: Callable[[Machine], Iterator[Found]]
+    look: Callable[[Machine], Iterator[looks.Found]]
     needs: tuple[str, ...] = ()
     """Subjects that say more than this one when they fail."""
 
 
-def examine(machine: Machine) -> Iterator[Found]:
+def examine(machine: Machine) -> Iterator[looks.Found]:
     """Yield how every prerequisite stands, in the order of the table."""
     failed: set[str] = set()
     for row in TABLE:
@@ -66,289 +38,74 @@ def examine(machine: Machine) -> Iterator[Found]:
             yield found
 
 
-def _looked(machine: Machine, row: Prerequisite) -> Iterator[Found]:
+def _looked(machine: Machine, row: Prerequisite) -> Iterator[looks.Found]:
     try:
         for found in row.look(machine):
-            yield Found(subject=row.subject, state=found.state, text=found.text, remedy=found.remedy)
+            yield looks.Found(subject=row.subject, state=found.state, text=found.text, remedy=found.remedy)
     except errors.PerdureError as error:
         where = f"{error.where}: " if error.where else ""
-        yield Found(subject=row.subject, state="fail", text=f"{where}{error.message}", remedy=error.remedy)
+        yield looks.Found(subject=row.subject, state="fail", text=f"{where}{error.message}", remedy=error.remedy)
     except OSError as error:
-        yield Found(subject=row.subject, state="fail", text=f"{error.filename}: {error.strerror}")
-
-
-def _ok(text: str) -> Found:
-    return Found(state="ok", text=text)
-
-
-def _fail(text: str, remedy: str) -> Found:
-    return Found(state="fail", text=text, remedy=remedy)
-
-
-def _linux(machine: Machine) -> Iterator[Found]:
-    release = machines.text(machine, "/proc/sys/kernel/osrelease").strip()
-    if release:
-        yield _ok(f"Linux {release}")
-    else:
-        yield _fail(f"this is {platform.system()}", "Run jobs with an image on a Linux machine.")
-
-
-def _root(machine: Machine) -> Iterator[Found]:
-    if machine.user == 0:
-        yield _ok("this is root")
-    else:
-        yield _fail(f"this is user {machine.user}", "Run it as root: sudo perdure doctor --host")
-
-
-def _capabilities(machine: Machine) -> Iterator[Found]:
-    line = re.search(r"^CapEff:\s*([0-9a-f]+)", machines.text(machine, "/proc/self/status"), re.MULTILINE)
-    held = int(line[1], 16) if line else 0
-    missing = [name for name, bit in CAPABILITIES.items() if not held >> bit & 1]
-    if missing:
-        yield _fail(f"root lacks {', '.join(missing)}", "Run it on the machine itself, or in a container with --privileged.")
-    else:
-        yield _ok("root may trace processes and change mounts and networks")
-
-
-def _kernel(machine: Machine) -> Iterator[Found]:
-    if machines.at(machine, "/proc/sys/kernel/ns_last_pid").exists() and machines.at(machine, "/proc/self/map_files").exists():
-        yield _ok("built with CONFIG_CHECKPOINT_RESTORE")
-    else:
-        yield _fail("the kernel was built without CONFIG_CHECKPOINT_RESTORE", "Boot the kernel of the distribution.")
-
-
-def _tracing(machine: Machine) -> Iterator[Found]:
-    if machines.text(machine, "/proc/sys/kernel/yama/ptrace_scope").strip() == "3":
-        yield _fail(
-            "kernel.yama.ptrace_scope is 3: not even root may trace a process",
-            "echo kernel.yama.ptrace_scope=1 > /etc/sysctl.d/90-ptrace.conf, and reboot: the kernel does not go back from 3.",
-        )
-    else:
-        yield _ok("root may trace")
-
-
-def _freezer(machine: Machine) -> Iterator[Found]:
-    if machines.at(machine, "/sys/fs/cgroup/cgroup.controllers").exists():
-        yield _ok("cgroup v2")
-    elif _mounted(machine, "freezer"):
-        yield _ok("cgroup v1 with the freezer")
-    else:
-        yield _fail(
-            "no freezer: /sys/fs/cgroup/freezer is not mounted, and this is not cgroup v2",
-            "mkdir -p /sys/fs/cgroup/freezer && mount -t cgroup -o freezer freezer /sys/fs/cgroup/freezer",
-        )
-
-
-def _mounted(machine: Machine, controller: str) -> bool:
-    lines = machines.text(machine, "/proc/self/mountinfo").splitlines()
-    behind = [line.partition(" - ")[2].split() for line in lines]
-    return any(len(words) > 2 and words[0] == "cgroup" and controller in words[2].split(",") for words in behind)
-
-
-def _network_lock(machine: Machine) -> Iterator[Found]:
-    missing = [name for name in ("iptables-restore", "ip6tables-restore") if not machines.find(machine, name)]
-    if missing:
-        yield _fail(f"{' and '.join(missing)} not found", machines.installing(machine, "iptables"))
-    else:
-        yield _ok("iptables-restore and ip6tables-restore are there")
-
-
-def _archiver(machine: Machine) -> Iterator[Found]:
-    if machines.find(machine, "tar"):
-        yield _ok("tar is there")
-    else:
-        yield _fail("tar is not found", machines.installing(machine, "tar"))
-
-
-def _told(machine: Machine) -> hostfile.HostFile | None:
-    with suppress(errors.PerdureError):  # the row about the interposer says what is wrong with it
-        return hostfile.load(machine)
-    return None
-
-
-def _runc(machine: Machine) -> Iterator[Found]:
-    told = _told(machine)
-    path = told.runc if told else machines.find(machine, "runc")
-    problem, remedy = programs.runc_problem(machine, path)
-    yield _fail(problem, remedy) if problem else _ok(f"{path} {programs.release_of(machine, path)}, built with checkpoints")
-
-
-def _criu_path(machine: Machine) -> str:
-    told = _told(machine)
-    return told.criu if told else machines.find(machine, "criu")
-
-
-def _criu(machine: Machine) -> Iterator[Found]:
-    path = _criu_path(machine)
-    problem, remedy = programs.criu_problem(machine, path)
-    if versions.named(path) and problem:
-        remedy = "perdure-agent install"
-    if problem:
-        yield _fail(problem, remedy)
-        return
-    limit, remedy = programs.socket_problem(machine, path)
-    yield Found(state="warn", text=limit, remedy=remedy) if limit else _ok(f"{path} {programs.release_of(machine, path)}")
-
-
-def _criu_check(machine: Machine) -> Iterator[Found]:
-    path = _criu_path(machine)
-    if lacking := programs.kernel_problem(machine, path):
-        yield _fail(f"`{path} check` finds: {lacking}", "Boot a newer kernel, or one with what it names.")
-    else:
-        yield _ok("the kernel can what this criu needs")
-
-
-def _criu_config(machine: Machine) -> Iterator[Found]:
-    clean = True
-    for path in CRIU_CONFIGS:
-        lines = [line.strip().lstrip("-") for line in machines.text(machine, path).splitlines()]
-        named = [name for name in CONFLICTS if any(re.match(rf"{name}(\s|=|$)", line) for line in lines)]
-        if named:
-            clean = False
-            yield _fail(f"{path} sets {', '.join(named)}", f"Take it out of {path}.")
-    if clean:
-        yield _ok("no configuration file of criu is in the way")
-
-
-def _engine(machine: Machine) -> Iterator[Found]:
-    here = [engine for engine in installing.ENGINES if engine.here(machine)]
-    if not here:
-        yield _fail("no container engine is here", machines.installing(machine, "docker.io"))
-        return
-    for engine in here:
-        refused = _refusal(machine, engine)
-        yield refused or _ok(f"{engine.name} can take the interposer")
-
-
-def _refusal(machine: Machine, engine: Engine) -> Found | None:
-    try:
-        engine.install(machine, f"{versions.FOLDER}/any/{versions.PROGRAM}")
-    except errors.PerdureError as error:
-        return _fail(f"{engine.name}: {error.where}: {error.message}", error.remedy)
-    return None
-
-
-def _interposer(machine: Machine) -> Iterator[Found]:
-    told = hostfile.load(machine)
-    if told is None:
-        yield _fail(f"{hostfile.PATH} is not there", "perdure-agent install")
-        return
-    lines = machines.text(machine, hostfile.PROGRAMS).splitlines()
-    if lines != [told.runc, told.python]:
-        yield _fail(f"{hostfile.PROGRAMS} does not say what {hostfile.PATH} says", "perdure-agent install")
-        return
-    if not machines.at(machine, told.python).is_file():
-        yield _fail(f"its Python, {told.python}, is not there", "perdure-agent install")
-        return
-    version = versions.made(machines.at(machine, told.criu).read_bytes())
-    if versions.intact(machine, version):
-        yield _ok(f"{version.folder}, and nothing in it was changed")
-    else:
-        yield _fail(
-            f"{version.folder} is not there as this release has it: it is of another one, or was changed",
-            "perdure-agent upgrade",
-        )
-
-
-def _used(machine: Machine) -> Iterator[Found]:
-    for engine in (each for each in installing.ENGINES if each.here(machine)):
-        program = engine.installed(machine)
-        if not program:
-            yield _fail(f"{engine.name} is not configured to use it", f"perdure-agent install --engine {engine.name}")
-        elif not machines.at(machine, program).is_file():
-            yield _fail(f"{engine.name} is told to use {program}, which is not there", "perdure-agent install")
-        else:
-            yield from _running(machine, engine, program)
-
-
-def _running(machine: Machine, engine: Engine, program: str) -> Iterator[Found]:
-    if engine.name != dockerd.Docker.name:
-        yield _ok(f"{engine.name} is configured to use it")
-    elif not (about := machine.docker(dockerd.SOCKET)):
-        yield _fail("dockerd does not answer", "systemctl start docker; journalctl -u docker")
-    elif about.get("DefaultRuntime") != dockerd.NAME or about.get("Runtimes", {}).get(dockerd.NAME, {}).get("path") != program:
-        yield _fail(
-            f"dockerd uses {about.get('DefaultRuntime')}: it has not read its configuration since", "systemctl reload docker"
-        )
-    else:
-        yield _ok("dockerd uses it for every container")
-
-
-def _agent(machine: Machine) -> Iterator[Found]:
-    told = hostfile.load(machine)
-    socket = told.socket if told else ""
-    if machine.answers(socket):
-        yield _ok(f"it answers on {socket}")
-    else:
-        yield _fail(f"nobody answers on {socket}", "systemctl enable --now perdure-agent")
-
-
-def _space(machine: Machine) -> Iterator[Found]:
-    for path in ("/var/lib", "/run"):
-        place = machines.at(machine, path)
-        if place.is_dir() and (free := shutil.disk_usage(place).free) < LOW and path == "/var/lib":
-            yield Found(state="warn", text=f"{path} has only {free >> 20} MiB left", remedy="Free some space.")
-            return
-    yield _ok("there is room for a spool below /var/lib")
+        yield looks.Found(subject=row.subject, state="fail", text=f"{error.filename}: {error.strerror}")
 
 
 TABLE: tuple[Prerequisite, ...] = (
-    Prerequisite(subject="system", why="CRIU is a program for Linux", look=_linux),
-    Prerequisite(subject="user", why="a checkpoint reads every byte of other users' processes", look=_root, needs=("system",)),
+    Prerequisite(subject="system", why="CRIU is a program for Linux", look=looks.linux),
+    Prerequisite(subject="user", why="a checkpoint reads every byte of others' processes", look=looks.root, needs=("system",)),
     Prerequisite(
         subject="capabilities",
         why="tracing, mounts and networks of containers; a container's root often lacks them",
-        look=_capabilities,
+        look=looks.capabilities,
         needs=("system", "user"),
     ),
     Prerequisite(
-        subject="kernel", why="the files below /proc that tell a process apart", look=_kernel, needs=("system", "user")
+        subject="kernel", why="the files below /proc that tell a process apart", look=looks.kernel, needs=("system", "user")
     ),
-    Prerequisite(subject="tracing", why="CRIU stops a process by ptrace", look=_tracing, needs=("system",)),
+    Prerequisite(subject="tracing", why="CRIU stops a process by ptrace", look=looks.tracing, needs=("system",)),
     Prerequisite(
-        subject="freezer", why="all processes of a container stand still at one moment", look=_freezer, needs=("system",)
+        subject="freezer", why="all processes of a container stand still at one moment", look=looks.freezer, needs=("system",)
     ),
     Prerequisite(
         subject="network lock",
         why="no packet may arrive while a connection is written down",
-        look=_network_lock,
+        look=looks.network_lock,
         needs=("system",),
     ),
     Prerequisite(
-        subject="tar", why="CRIU keeps what lies in a container's tmpfs as an archive", look=_archiver, needs=("system",)
+        subject="tar", why="CRIU keeps what lies in a container's tmpfs as an archive", look=looks.archiver, needs=("system",)
     ),
-    Prerequisite(subject="runc", why="it restores; crun and others take other options", look=_runc, needs=("system",)),
-    Prerequisite(subject="criu", why="it writes a process down and puts it back", look=_criu, needs=("system",)),
+    Prerequisite(subject="runc", why="it restores; crun and others take other options", look=looks.runc, needs=("system",)),
+    Prerequisite(subject="criu", why="it writes a process down and puts it back", look=looks.criu, needs=("system",)),
     Prerequisite(
         subject="criu check",
         why="whether this kernel does all that this criu needs",
-        look=_criu_check,
+        look=looks.criu_check,
         needs=("criu", "user", "capabilities", "kernel", "tracing"),
     ),
     Prerequisite(
-        subject="criu configuration", why="its files override what we ask of it", look=_criu_config, needs=("system",)
+        subject="criu configuration", why="its files override what we ask of it", look=looks.criu_config, needs=("system",)
     ),
     Prerequisite(
-        subject="engine", why="something must run containers, and let another runtime in", look=_engine, needs=("system",)
+        subject="engine", why="something must run containers, and let another runtime in", look=looks.engine, needs=("system",)
     ),
     Prerequisite(
         subject="interposer",
         why="the runtime that restores where an engine says create",
-        look=_interposer,
+        look=looks.interposer,
         needs=("system", "user", "runc", "criu", "criu check", "engine"),
     ),
     Prerequisite(
         subject="use",
         why="a container that does not go through it has no checkpoints",
-        look=_used,
+        look=looks.used,
         needs=("engine", "interposer"),
     ),
     Prerequisite(
         subject="agent",
         why="it knows what a new container is to continue from; without it a marked one does not start",
-        look=_agent,
+        look=looks.agent,
         needs=("interposer",),
     ),
-    Prerequisite(subject="space", why="a checkpoint waits on the disk for its store", look=_space, needs=("system",)),
+    Prerequisite(subject="space", why="a checkpoint waits on the disk for its store", look=looks.space, needs=("system",)),
 )
 """In the order in which one needs the other."""

@@ -7,7 +7,7 @@ import json
 import click
 import pytest
 
-from agent.install import prerequisites
+from agent.install import looks, prerequisites
 from reconciler.cli import doctor, main
 from tests.cli import outputs
 
@@ -34,7 +34,7 @@ def test_a_name_means_a_host_of_the_reconciler(words: list[str], host: str | Non
 
 
 def test_people_read_what_mends_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = prerequisites.Found(subject="criu", state="fail", text="criu is not there", remedy="apt-get install -y criu")
+    lacking = looks.Found(subject="criu", state="fail", text="criu is not there", remedy="apt-get install -y criu")
     monkeypatch.setattr(prerequisites, "examine", lambda _: iter([lacking]))
     assert main.run(["doctor", "--host"]) == 1
     assert capsys.readouterr().out == "FAIL  criu: criu is not there\n      apt-get install -y criu\n"

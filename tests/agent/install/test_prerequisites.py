@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.install import hostfile, installing, prerequisites, versions
+from agent.install import hostfile, installing, looks, prerequisites, versions
 from agent.install.machine import Answer
 from reconciler import errors
 from tests.agent.install.tree import DAEMON_JSON, Tree
@@ -36,7 +36,7 @@ def tree(tmp_path: Path) -> Tree:
     return tree
 
 
-def failing(tree: Tree) -> list[prerequisites.Found]:
+def failing(tree: Tree) -> list[looks.Found]:
     return [found for found in prerequisites.examine(tree) if found.state == "fail"]
 
 
