@@ -118,7 +118,7 @@ def _target(declared: model.TargetSpec, given: config.Settings, shared: Books, t
     """Return the adapter of a target. What talks to a Swarm is loaded only where there is one."""
     if declared.swarm is None:
         return HostsTarget(declared, shared)
-    from reconciler.targets.swarm.managers import Managers
+    from reconciler.targets.swarm.api import Managers
     from reconciler.targets.swarm.services import SwarmTarget
 
     managers = Managers(declared.swarm, compose.key_folder(given), time)

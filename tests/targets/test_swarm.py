@@ -421,15 +421,15 @@ def test_answers_are_read_as_docker_writes_them() -> None:
 
 
 def test_keys_are_asked_for_before_anything_is_sent(tmp_path: Path) -> None:
-    from reconciler.targets.swarm import managers
+    from reconciler.targets.swarm import api
 
     declared = model.SwarmSpec(host="tcp://manager-1:2376", tls="swarm")
     with pytest.raises(errors.Refused, match="does not exist") as told:
-        managers.Managers(declared, tmp_path, Clock()).look()
+        api.Managers(declared, tmp_path, Clock()).look()
     assert str(tmp_path / "tls" / "swarm" / "ca.pem") in str(told.value)
     (tmp_path / "tls" / "swarm").mkdir(parents=True)
     for name in ("ca.pem", "cert.pem", "key.pem"):
         (tmp_path / "tls" / "swarm" / name).write_text("")
     (tmp_path / "tls" / "swarm" / "key.pem").chmod(0o644)
     with pytest.raises(errors.Refused, match="can be read by others"):
-        managers.Managers(declared, tmp_path, Clock()).look()
+        api.Managers(declared, tmp_path, Clock()).look()

@@ -15,7 +15,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.core import model, spec
-from reconciler.targets.swarm import managers, wire
+from reconciler.targets.swarm import api, wire
 from tests.link.site import attempt
 from tests.targets.hands import Clock
 
@@ -82,9 +82,9 @@ def make(tmp_path: Path) -> Iterator[Callable[[], Manager]]:
         each.close()
 
 
-def over(keys: Path, *made: Manager, clock: Clock | None = None) -> managers.Managers:
+def over(keys: Path, *made: Manager, clock: Clock | None = None) -> api.Managers:
     declared = model.SwarmSpec(host=made[0].address, others=tuple(each.address for each in made[1:]))
-    return managers.Managers(declared, keys, clock or Clock())
+    return api.Managers(declared, keys, clock or Clock())
 
 
 def body(image: str = "train:1") -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_what_is_no_answer_is_unavailable(
 def test_a_manager_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     declared = model.SwarmSpec(host=f"unix://{tmp_path}/none.sock")
     with pytest.raises(errors.Unavailable, match="no manager of the Swarm answers"):
-        managers.Managers(declared, tmp_path, Clock()).look()
+        api.Managers(declared, tmp_path, Clock()).look()
 
 
 def test_after_nobody_answered_nobody_is_asked_for_a_while(make: Callable[[], Manager], tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_after_nobody_answered_nobody_is_asked_for_a_while(make: Callable[[], Ma
             alone.look()
     assert len(one.asked) == 1
     one.answers = dict(EMPTY)
-    clock.pass_(managers.PAUSE + 1)
+    clock.pass_(api.PAUSE + 1)
     assert alone.look().cluster == "s1"
 
 
@@ -171,7 +171,7 @@ def test_a_no_is_final_and_said(make: Callable[[], Manager], tmp_path: Path) -> 
 def test_credentials_go_with_images_of_their_registry_only(make: Callable[[], Manager], tmp_path: Path) -> None:
     one = make()
     one.answers["POST services/create"] = (201, {"ID": "x"})
-    path = tmp_path / managers.REGISTRIES
+    path = tmp_path / api.REGISTRIES
     secret = base64.b64encode(b"ada:s3cret").decode()
     path.write_text(json.dumps({"auths": {"registry.example.org": {"auth": secret}}, "credsStore": "must-never-run"}))
     path.chmod(0o600)
@@ -187,7 +187,7 @@ def test_credentials_go_with_images_of_their_registry_only(make: Callable[[], Ma
 def test_unreadable_credentials_are_refused_without_showing_them(
     make: Callable[[], Manager], tmp_path: Path, text: str
 ) -> None:
-    path = tmp_path / managers.REGISTRIES
+    path = tmp_path / api.REGISTRIES
     path.write_text(text)
     path.chmod(0o600)
     with pytest.raises(errors.Refused, match="credentials of registries") as told:
@@ -196,7 +196,7 @@ def test_unreadable_credentials_are_refused_without_showing_them(
 
 
 def test_credentials_that_others_can_read_are_not_used(make: Callable[[], Manager], tmp_path: Path) -> None:
-    path = tmp_path / managers.REGISTRIES
+    path = tmp_path / api.REGISTRIES
     path.write_text("{}")
     path.chmod(0o644)
     with pytest.raises(errors.Refused, match="can be read by others"):
@@ -205,5 +205,5 @@ def test_credentials_that_others_can_read_are_not_used(make: Callable[[], Manage
 
 def test_output_is_never_asked_of_the_managers() -> None:
     """`service logs` may never return: output comes from agents, by way of the store."""
-    source = Path(managers.__file__).read_text(encoding="utf-8")
+    source = Path(api.__file__).read_text(encoding="utf-8")
     assert "/logs" not in source

@@ -15,7 +15,6 @@ import docker
 import docker.auth
 import docker.errors
 import docker.tls
-import requests
 
 from reconciler import errors
 from reconciler.contracts import clock, swarm
@@ -203,16 +202,17 @@ def _get(client: docker.APIClient, kind: str, filters: Mapping[str, list[str]] |
     return answer.json()
 
 
-def _sent(send: Callable[..., requests.Response], client: docker.APIClient, path: str, **more: Any) -> requests.Response:
+def _sent(send: Callable[..., Any], client: docker.APIClient, path: str, **more: Any) -> Any:
     """Send one request. Whatever goes wrong on the way is no answer."""
     try:
         return send(f"{client.base_url}/v{VERSION}/{path}", timeout=SECONDS, **more)
-    except (requests.RequestException, docker.errors.DockerException, OSError) as error:
-        text = "no answer in time" if isinstance(error, requests.Timeout) else f"no answer ({type(error).__name__})"
+    except (docker.errors.DockerException, OSError) as error:  # what the package raises of its own transport is an OSError
+        kind = type(error).__name__
+        text = "no answer in time" if "Timeout" in kind else f"no answer ({kind})"
         raise errors.Unavailable(text) from error
 
 
-def _check(answer: requests.Response) -> None:
+def _check(answer: Any) -> None:
     """Raise what a status means. From 500 on nobody knows: no leader, a deadline, an engine that is no manager (503)."""
     if answer.status_code < 400:
         return

@@ -1,0 +1,240 @@
+"""Jobs on a Swarm of three managers with agents: what takes machines, leaders and services away takes no work."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import conditions
+from tests.lab import fleet
+from tests.lab import swarm as swarms
+from tests.lab.docker import Docker
+from tests.lab.lab import Lab
+from tests.lab.node import CommandFailed
+
+Run = dict[str, Any]
+
+NAMES = ("alpha", "beta", "gamma")
+
+COUNT = """
+import os, secrets, signal, time
+nonce, n = secrets.token_hex(16), 0
+with open("/srv/starts/log", "a") as file:
+    file.write(os.environ["PERDURE_ATTEMPT"] + " " + secrets.token_hex(16) + "\\n")
+while True:
+    n += 1
+    print(nonce, n, flush=True)
+    time.sleep(0.02)
+"""
+"""Notes that it starts where all can read it, then prints a nonce and a count that exist in its memory alone."""
+
+TARGET = """\
+apiVersion: perdure.dev/v1alpha1
+kind: Target
+metadata: {name: cluster}
+spec: {swarm: {host: "%s", others: ["%s", "%s"]}}
+"""
+
+
+class Cluster:
+    """Three machines with dockerd, interposer and agent that are a Swarm, and a reconciler on a fourth."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.fleet = fleet.Fleet(lab)
+        sockets = {name: f"unix://{self.fleet.inside}/{name}.sock" for name in NAMES}
+        (self.fleet.outside / "starts").mkdir()
+
+        conditions.eventually(self._listens, 60)
+        self.hosts = {
+            name: self.fleet.host(name, {"hosts": ["unix:///run/docker.sock", address]}) for name, address in sockets.items()
+        }
+        self.swarm = swarms.form([host.docker for host in self.hosts.values()])
+        self.fleet.commit({"cluster.yaml": TARGET % tuple(sockets.values())})
+
+    def _listens(self) -> bool:
+        try:
+            with socket.create_connection((self.fleet.control.address, fleet.PORT + 1), 1.0):
+                return True
+        except OSError:
+            return False
+
+    def job(self, name: str, *, checkpoint: str = "{}", extra: str = "") -> str:
+        text = fleet.job(name, COUNT, checkpoint=checkpoint, extra=extra).replace("target: machines", "target: cluster")
+        source = f"{self.fleet.inside}/starts"
+        return text.replace("workload: {", f"workload: {{volumes: [{{source: {source}, target: /srv/starts, shared: true}}], ")
+
+    def starts(self) -> list[str]:
+        """Each start of a program from its beginning: the attempt that it was."""
+        return [line.split()[0] for line in (self.fleet.outside / "starts/log").read_text().splitlines()]
+
+    def lines(self, job: str, *arguments: str) -> list[tuple[str, int]]:
+        said = self.fleet.log(job, *arguments)
+        return [(found[1], int(found[2])) for found in re.finditer(r"([0-9a-f]{32}) (\d+)$", said, re.MULTILINE)]
+
+    def counted(self, job: str, attempt: int, beyond: int = 0) -> list[tuple[str, int]]:
+        """What an attempt has printed, once it has counted on."""
+
+        def now() -> list[tuple[str, int]]:
+            found = self.lines(job, "--attempt", str(attempt))
+            return found if found and found[-1][1] > beyond else []
+
+        found = conditions.eventually(now, 120, interval=0.5, message=lambda: self.fleet.told(job))
+        assert found
+        return found
+
+    def services(self) -> list[str]:
+        return self.swarm.leader().cli("service", "ls", "--format", "{{.Name}}").split()
+
+    def of(self, run: Run, attempt: int) -> fleet.Host:
+        return self.hosts[run["attempts"][attempt - 1]["host"]]
+
+    def elsewhere(self, host: fleet.Host) -> list[Docker]:
+        return [each.docker for each in self.hosts.values() if each is not host]
+
+
+@pytest.fixture(scope="module")
+def built(lab: Lab) -> Iterator[Cluster]:
+    made = Cluster(lab)
+    yield made
+    made.fleet.close()
+
+
+@pytest.fixture
+def cluster(built: Cluster) -> Iterator[Cluster]:
+    (built.fleet.outside / "starts/log").write_text("")
+    yield built
+    desired: Path = built.fleet.outside / "desired"
+    jobs = [path.name for path in desired.glob("job-*.yaml")]
+    if jobs:
+        built.fleet.commit({**dict.fromkeys(jobs), "empty.txt": jobs[0]}, "done\n\nPerdure-Allow-Empty: true")
+    for host in built.hosts.values():
+        if not host.node.running:
+            host.node.start()
+            host.docker.start()
+            host.start()
+    built.lab.heal()
+    built.swarm.settled()
+
+
+def started(number: int) -> Callable[[Run], object]:
+    return lambda run: len(run["attempts"]) >= number and run["attempts"][number - 1]["startedAt"]
+
+
+def continued(cluster: Cluster, job: str, attempt: int = 2) -> None:
+    """An attempt goes on with the memory of the one before, at the very next count."""
+    before = cluster.lines(job, "--attempt", str(attempt - 1))
+    after = cluster.counted(job, attempt)
+    assert after[0] == (before[0][0], before[-1][1] + 1)
+
+
+def begin(cluster: Cluster, name: str, **more: str) -> Run:
+    cluster.fleet.commit({f"job-{name}.yaml": cluster.job(name, **more)})
+    run = cluster.fleet.until(name, started(1))
+    cluster.counted(name, 1, beyond=20)
+    return run
+
+
+def test_it_is_suspended_and_goes_on_as_another_service(cluster: Cluster) -> None:
+    begin(cluster, "suspends")
+    assert len(cluster.services()) == 1
+    manifest = cluster.job("suspends")
+    cluster.fleet.commit({"job-suspends.yaml": manifest + "  state: Suspended\n"})
+    run = cluster.fleet.until("suspends", lambda run: run["phase"] == "suspended")
+    assert run["attempts"][0]["ending"] == "checkpointed", "although Swarm calls it failed"
+    conditions.eventually(lambda: cluster.services() == [], 60)
+    cluster.fleet.commit({"job-suspends.yaml": manifest})
+    cluster.fleet.until("suspends", started(2))
+    continued(cluster, "suspends")
+    assert len(cluster.starts()) == 1
+
+
+def test_a_notice_moves_it_to_another_node(cluster: Cluster) -> None:
+    run = begin(cluster, "reclaimed")
+    host = cluster.of(run, 1)
+    host.node.run([str(fleet.BIN / "perdure-agent"), "notice", "--in", "60s"], env=fleet.PLAIN)
+    run = cluster.fleet.until("reclaimed", started(2))
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    assert run["attempts"][1]["host"] != run["attempts"][0]["host"]
+    continued(cluster, "reclaimed")
+    assert len(cluster.starts()) == 1
+
+
+def test_removing_its_service_takes_a_checkpoint_first(cluster: Cluster) -> None:
+    begin(cluster, "removed")
+    cluster.swarm.leader().cli("service", "rm", cluster.services()[0])
+    run = cluster.fleet.until("removed", started(2))
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    continued(cluster, "removed")
+    assert len(cluster.starts()) == 1
+
+
+def test_a_change_of_the_leader_leaves_it_alone(cluster: Cluster) -> None:
+    run = begin(cluster, "led")
+    host = cluster.of(run, 1)
+    leader = cluster.swarm.leader()
+    if leader is host.docker:
+        pytest.skip("the leader runs the job: killing its engine is the end of both")
+    leader.stop(signal.SIGKILL)
+    assert cluster.swarm.leader() is not leader
+    cluster.counted("led", 1, beyond=cluster.lines("led")[-1][1] + 100)
+    leader.start()
+    cluster.swarm.settled()
+    cluster.counted("led", 1, beyond=cluster.lines("led")[-1][1] + 100)
+    assert len(cluster.fleet.run("led")["attempts"]) == 1
+    assert len(cluster.starts()) == 1
+
+
+def test_a_healed_partition_checkpoints_it_first(cluster: Cluster) -> None:
+    run = begin(cluster, "parted")
+    host = cluster.of(run, 1)
+    cluster.lab.partition(host.node)
+
+    def down() -> bool:
+        try:
+            rows = swarms.nodes(cluster.elsewhere(host)[0])
+        except CommandFailed:  # without a leader there is no answer
+            return False
+        return any(row["Hostname"] == host.node.name and row["Status"] == "Down" for row in rows)
+
+    conditions.eventually(down, 120, interval=0.5)
+    cluster.lab.heal(host.node)
+    run = cluster.fleet.until("parted", started(2), timeout=180)
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    continued(cluster, "parted")
+    assert len(cluster.starts()) == 1
+
+
+def test_a_lost_machine_is_replaced_from_the_last_checkpoint(cluster: Cluster) -> None:
+    begin(cluster, "lost", checkpoint="{interval: 2s}", extra="onLost: replace")
+    run = cluster.fleet.until("lost", lambda run: len(run["checkpoints"]) >= 2)
+    nonce = cluster.lines("lost")[0][0]
+    first = cluster.of(run, 1)
+    first.node.kill()
+    run = cluster.fleet.until("lost", started(2), timeout=240)
+    assert run["attempts"][0]["ending"] == "lost"
+    assert {name for name, _ in cluster.counted("lost", 2)} == {nonce}
+    conditions.eventually(lambda: len(cluster.services()) == 1, 60)
+    first.node.start()
+    first.docker.start()
+    first.start()
+    cluster.swarm.settled()
+    cluster.counted("lost", 2, beyond=cluster.lines("lost")[-1][1] + 100)
+    assert cluster.starts() == cluster.starts()[:1]
+
+
+def test_a_second_create_is_refused_by_the_node(cluster: Cluster) -> None:
+    """Somebody has Swarm begin the service anew: the container that runs is saved, and no other begins under its number."""
+    begin(cluster, "forced")
+    service = cluster.services()[0]
+    cluster.swarm.leader().cli("service", "update", "--detach", "--force", service)
+    run = cluster.fleet.until("forced", started(2))
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    continued(cluster, "forced")
+    assert len(cluster.starts()) == 1
