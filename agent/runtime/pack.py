@@ -6,7 +6,7 @@ import importlib.resources
 import io
 import zipfile
 
-from agent import runtime
+import agent.runtime
 
 PROGRAM = "perdure-runc"
 LIBRARY = "perdure_runc.pyz"
@@ -18,7 +18,7 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 def files() -> dict[str, bytes]:
     """Return name and content: the prologue, and the modules in one file that any python3 runs."""
-    package = importlib.resources.files(runtime)
+    package = importlib.resources.files(agent.runtime)
     packed = {"__main__.py": MAIN.encode(), "agent/__init__.py": b"", "agent/runtime/__init__.py": b""}
     packed |= {f"agent/runtime/{name}.py": (package / f"{name}.py").read_bytes() for name in MODULES}
     content = io.BytesIO()

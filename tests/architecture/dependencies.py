@@ -45,9 +45,14 @@ def unneeded(tree: tuple[Source, ...], known: frozenset[str]) -> list[Violation]
 
 
 def _foreign(source: Source, tree: tuple[Source, ...]) -> list[tuple[str, int]]:
-    own = set() if source.module.startswith(STANDALONE) else {"reconciler", "agent"}
     return [
-        (root, line)
+        (name.split(".")[0], line)
         for name, line in sources.imports(source, tree)
-        if (root := name.split(".")[0]) and root not in sys.stdlib_module_names and root not in own
+        if name.split(".")[0] not in sys.stdlib_module_names and not _own(source, name)
     ]
+
+
+def _own(source: Source, name: str) -> bool:
+    """Whether an imported module is part of what the importer is installed with."""
+    home = next((one for one in STANDALONE if source.module.startswith(one)), "")
+    return name.startswith(home) if home else name.split(".")[0] in ("reconciler", "agent")

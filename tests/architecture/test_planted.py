@@ -213,6 +213,10 @@ def test_a_standalone_module_has_only_the_standard_library() -> None:
     assert dependencies.undeclared(planted(agent__runtime__runc="import yaml"), everything)
     assert dependencies.undeclared(planted(agent__runtime__runc="from reconciler.core import model"), everything)
     assert not dependencies.undeclared(planted(agent__runtime__runc="import os, json"), everything)
+    own = planted(agent__runtime__runc="from agent.runtime import call", agent__runtime__call="", agent__journal="")
+    assert not dependencies.undeclared(own, everything)
+    other = planted(agent__runtime__runc="from agent import journal", agent__journal="")
+    assert dependencies.undeclared(other, everything)
 
 
 def test_unused_code_is_found_and_use_by_tests_does_not_count() -> None:
