@@ -199,6 +199,10 @@ def _hosts(about: findings.Surroundings) -> Iterator[findings.Finding]:
     found = False
     for name, target in seen.world.targets.items():
         if about.target in ("", name):
+            if not target.known:
+                yield findings.fail(
+                    f"target {name} cannot be listed: {target.error}", "Are its managers up, and may we reach them?"
+                )
             for host in target.hosts.values():
                 if about.host in ("", host.state.host):
                     found = True

@@ -229,6 +229,45 @@ def test_a_lost_machine_is_replaced_from_the_last_checkpoint(cluster: Cluster) -
     assert cluster.starts() == cluster.starts()[:1]
 
 
+def test_a_drained_node_gives_it_away_with_its_memory(cluster: Cluster) -> None:
+    run = begin(cluster, "drained")
+    host = cluster.of(run, 1)
+    leader, node = cluster.swarm.leader(), cluster.swarm.node_id(host.node)
+    leader.cli("node", "update", "--availability", "drain", node)
+    try:
+        run = cluster.fleet.until("drained", started(2))
+        assert run["attempts"][0]["ending"] == "checkpointed"
+        assert run["attempts"][1]["host"] != run["attempts"][0]["host"]
+        continued(cluster, "drained")
+        assert len(cluster.starts()) == 1
+    finally:
+        cluster.swarm.leader().cli("node", "update", "--availability", "active", node)
+
+
+def test_an_engine_that_is_asked_to_stop_saves_it_first(cluster: Cluster) -> None:
+    run = begin(cluster, "stopped")
+    host = cluster.of(run, 1)
+    host.docker.stop()
+    host.docker.start()
+    run = cluster.fleet.until("stopped", started(2))
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    continued(cluster, "stopped")
+    assert len(cluster.starts()) == 1
+
+
+def test_an_engine_that_is_killed_costs_what_was_not_saved(cluster: Cluster) -> None:
+    """Swarm has no live-restore: dockerd ends what it finds when it is back, and the attempt is over."""
+    begin(cluster, "killed", checkpoint="{interval: 2s}")
+    run = cluster.fleet.until("killed", lambda run: len(run["checkpoints"]) >= 2)
+    nonce = cluster.lines("killed")[0][0]
+    host = cluster.of(run, 1)
+    host.docker.stop(signal.SIGKILL)
+    host.docker.start()
+    run = cluster.fleet.until("killed", started(2), timeout=180)
+    assert {name for name, _ in cluster.counted("killed", 2)} == {nonce}
+    assert len(cluster.starts()) == 1
+
+
 def test_a_second_create_is_refused_by_the_node(cluster: Cluster) -> None:
     """Somebody has Swarm begin the service anew: the container that runs is saved, and no other begins under its number."""
     begin(cluster, "forced")

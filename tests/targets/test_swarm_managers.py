@@ -33,6 +33,7 @@ class Manager:
         self.answers: dict[str, Answer | None] = dict(EMPTY)
         """By "METHOD path"; None: no answer, the connection is closed."""
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.wait: Callable[[], None] = lambda: None
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,6 +41,7 @@ class Manager:
                 what = f"{self.command} {self.path.removeprefix('/v1.44/').partition('?')[0]}"
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.asked.append((what, dict(self.headers), body))
+                outer.wait()
                 answer = outer.answers.get(what, (404, {"message": "not here"}))
                 if answer is None:
                     return
@@ -130,6 +132,18 @@ def test_what_is_no_answer_is_unavailable(
     one.answers["GET swarm"] = answer
     with pytest.raises(errors.Unavailable, match=said):
         over(tmp_path, one).look()
+
+
+def test_not_every_manager_is_waited_for(make: Callable[[], Manager], tmp_path: Path) -> None:
+    slow, clock = make(), Clock()
+    slow.answers["GET swarm"] = (500, {"message": "deadline"})
+    slow.wait = lambda: clock.pass_(api.SECONDS * 2)
+    others = [make() for _ in range(3)]
+    for each in others:
+        each.answers, each.wait = slow.answers, slow.wait
+    with pytest.raises(errors.Unavailable):
+        over(tmp_path, slow, *others, clock=clock).look()
+    assert sum(len(each.asked) for each in (slow, *others)) == 2
 
 
 def test_a_manager_that_is_not_there_is_unavailable(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ VERSION = "1.44"
 SECONDS = 5.0
 """For one request to one manager."""
 
+BUDGET = 15.0
+"""Seconds after which no further manager is asked: a look at all targets has 20."""
+
 PAUSE = 5.0
 """Seconds in which nobody is asked after none has answered: a pass with many actions must not wait that long for each."""
 
@@ -117,8 +120,10 @@ class Managers:
             now = self._clock.monotonic()
             if self._silent is not None and now < self._silent[0]:
                 raise errors.Unavailable(self._silent[1])
-            said = []
+            said: list[str] = []
             for address in list(self._addresses):
+                if said and self._clock.monotonic() > now + BUDGET:
+                    break
                 try:
                     with contextlib.closing(self._client(address)) as client:
                         answer = ask(client)
