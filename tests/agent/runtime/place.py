@@ -18,6 +18,18 @@ from tests.agent.runtime import fake_runc
 
 CONTAINER = "c0ffee"
 ATTEMPT = "abc-3"
+MARKED = f"PERDURE_ATTEMPT={ATTEMPT}"
+TASK: dict[str, Any] = {
+    "pid": 1,
+    "uids": [0, 0, 0, 0],
+    "gids": [0, 0, 0, 0],
+    "groups": [],
+    "capabilities": {"bounding": 0b100001, "permitted": 0b100001, "effective": 0b100001, "inheritable": 0},
+    "no_new_privileges": False,
+    "seccomp": 0,
+    "lsm": "",
+}
+"""A process as root, in `credentials.json`."""
 
 
 @dataclass

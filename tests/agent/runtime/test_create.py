@@ -14,43 +14,9 @@ from typing import Any
 import pytest
 
 from agent import verdicts
-from tests.agent.runtime.place import ATTEMPT, CONTAINER, Answers, Place
+from tests.agent.runtime.place import ATTEMPT, CONTAINER, MARKED, TASK, Answers, Place
 
 pytestmark = pytest.mark.usefixtures("root")
-
-MARKED = f"PERDURE_ATTEMPT={ATTEMPT}"
-TASK: dict[str, Any] = {
-    "pid": 1,
-    "uids": [0, 0, 0, 0],
-    "gids": [0, 0, 0, 0],
-    "groups": [],
-    "capabilities": {"bounding": 0b100001, "permitted": 0b100001, "effective": 0b100001, "inheritable": 0},
-    "no_new_privileges": False,
-    "seccomp": 0,
-    "lsm": "",
-}
-
-
-@pytest.fixture
-def image(place: Place) -> Path:
-    """A directory as the agent fills it."""
-    folder = place.folder / "image"
-    (folder / "criu").mkdir(parents=True)
-    folder.chmod(0o700)
-    (folder / "container.json").write_text(
-        json.dumps({"v": 1, "mounts": ["/dev/shm", "/etc/hosts", "/run/secrets"], "seccomp": "", "network": True})
-    )
-    (folder / "credentials.json").write_text(json.dumps({"v": 1, "tasks": [TASK]}))
-    (folder / "layer").mkdir()
-    (folder / "layer" / "0").write_text("from the checkpoint")
-    entry = {"path": "kept", "kind": "file", "mode": 0o640, "uid": 7, "gid": 8, "mtime": 1_000_000_000, "data": 0, "size": 19}
-    (folder / "layer.json").write_text(json.dumps({"v": 1, "deleted": ["gone"], "entries": [entry]}))
-    (folder / "shm").mkdir()
-    (folder / "shm.json").write_text(
-        json.dumps({"v": 1, "deleted": [], "entries": [{**entry, "path": "memory", "size": 4096, "data": 1}]})
-    )
-    (folder / "shm" / "1").write_text("shared")
-    return folder
 
 
 def test_the_agent_is_asked_and_the_container_gets_its_shape(place: Place, answers: Answers) -> None:
