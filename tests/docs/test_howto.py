@@ -31,21 +31,51 @@ def host(tmp_path: Path) -> Iterator[Host]:
     one.close()
 
 
-@pytest.mark.parametrize(("file", "interpreter"), [("count.py", python()), ("count.sh", "sh")])
-def test_the_programs_are_saved_and_restored(host: Host, file: str, interpreter: str) -> None:
-    guide = GUIDES / "write-a-job-that-checkpoints.md"
-    [program] = [block.text for block in pages.blocks(guide) if block.options.get("file") == file]
+GUIDE = GUIDES / "write-a-job-that-checkpoints.md"
+COMPILED = ["sh", "-c", "cc -O2 -Wall -Wextra -Werror -o count count.c && exec ./count"]
+BUILT = ["BUILT"]
+"""Stands for what `built` returns."""
+
+
+def needs(compiler: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(compiler) is None, reason=f"there is no {compiler} here")
+
+
+def built(host: Host, program: str) -> str:
+    """Build a program in Go where the jobs' user finds it: a job has no cache to build in."""
+    folder = host.folder / "go"
+    folder.mkdir()
+    (folder / "count.go").write_text(program)
+    environment = {**os.environ, "GOCACHE": str(folder / "cache"), "GO111MODULE": "off", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
+    target = host.jobs / "count"
+    subprocess.run(["go", "build", "-o", str(target), "count.go"], cwd=folder, env=environment, check=True, timeout=600)
+    return str(target)
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("count.py", [python(), "count.py"]),
+        ("count.sh", ["sh", "count.sh"]),
+        pytest.param("count.c", COMPILED, marks=needs("cc")),
+        pytest.param("count.go", BUILT, marks=needs("go")),
+    ],
+)
+def test_the_programs_are_saved_and_restored(host: Host, file: str, command: list[str]) -> None:
+    [program] = [block.text for block in pages.blocks(GUIDE) if block.options.get("file") == file]
+    if command is BUILT:
+        command = [built(host, program)]
     host.link.trees["a"] = archive({file: program})
     workload = {"code": model.Code(path="code", tree="a")}
     asked = spec.Request(id="first", purpose=spec.Purpose.SUSPEND, then_stop=True)
     with host.up():
-        first = host.assign(host.attempt([interpreter, file], workload=workload))
+        first = host.assign(host.attempt(command, workload=workload))
         host.until(first, lambda item: item.progress is not None and item.progress.step > 2)
         host.change(first, request=asked)
         host.ended(first)
         [taken] = host.store.list("0" * 31 + "1")
         assert taken.step is None or taken.step > 2
-        second = host.assign(host.attempt([interpreter, file], number=2, workload=workload, restore=taken.digest))
+        second = host.assign(host.attempt(command, number=2, workload=workload, restore=taken.digest))
         found = host.until(second, lambda item: item.progress is not None and item.state is observed.ItemState.RUNNING)
         host.logged(second, "from ")
         assert b"from 0" not in host.log(second)
