@@ -17,6 +17,7 @@ def main(arguments: list[str]) -> int:
         built = cache.ensure(cache.tell)
         seed.ensure(built)
         guest.ensure(built, cache.tell)
+        cache.prune()
     except ability.LabUnable as error:
         print(f"perdure: no lab: {error}", file=sys.stderr)
         return int("--when-able" not in arguments or os.environ.get("CI") == "true")

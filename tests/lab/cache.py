@@ -25,6 +25,15 @@ PLACE = Path(os.environ.get("PERDURE_LAB_CACHE") or "/var/cache/perdure/lab")
 MIRROR = os.environ.get("PERDURE_LAB_MIRROR", "")
 """A Debian mirror; empty is debootstrap's own choice."""
 
+KEPT = 14 * 24 * 3600.0
+"""Seconds after its last use that a build is kept."""
+
+ALONE = (
+    *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"),
+    *("--pid", "--fork", "--kill-child"),
+)
+"""In mount and process namespaces of its own: nothing stays mounted, and nothing goes on when the builder is killed."""
+
 LAYER_SCRIPT = Path(__file__).with_name("layer.sh")
 
 Say = Callable[[str], None]
@@ -73,7 +82,16 @@ def build(name: str, make: Callable[[Path], None]) -> Path:
                 (aside / "layers").mkdir(parents=True)
                 make(aside)
                 os.rename(aside, place)
+    os.utime(place)  # what `prune` goes by
     return place
+
+
+def prune() -> None:
+    """Throws away what nobody has used for `KEPT`: a recipe of long ago, and no folder of a lab that runs."""
+    with _locked():
+        for path in PLACE.iterdir():
+            if path.is_dir() and path.name != "slots" and time.time() - path.stat().st_mtime > KEPT:
+                shutil.rmtree(path)
 
 
 def _build(cache: Cache, say: Say) -> None:
@@ -91,20 +109,14 @@ def _build(cache: Cache, say: Say) -> None:
 
 def _debootstrap(folder: Path) -> None:
     mirror = [MIRROR] if MIRROR else []
-    in_private = ["unshare", "--mount", "--propagation", "private"]
-    command([*in_private, "debootstrap", "--variant=minbase", recipe.SUITE, str(folder), *mirror])
+    command([*ALONE, "debootstrap", "--variant=minbase", recipe.SUITE, str(folder), *mirror])
 
 
 def install(folder: Path, over: Sequence[Path], packages: Sequence[str]) -> None:
     """Installs packages into a layer over others, topmost first, or into a root of its own where there are none."""
     folder.mkdir(parents=True, exist_ok=True)
     lower = ":".join(str(one) for one in over)
-    command(
-        [
-            *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
-            *("/bin/sh", str(LAYER_SCRIPT), str(folder), lower, *packages),
-        ]
-    )
+    command([*ALONE, "/bin/sh", str(LAYER_SCRIPT), str(folder), lower, *packages])
 
 
 def _tiny(cache: Cache) -> Path:

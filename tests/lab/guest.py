@@ -34,11 +34,7 @@ HERE = Path(__file__).parent
 SIZE = "4g"
 INIT = "usr/sbin/lab-init"
 INIT_SCRIPT = HERE / "guest_init.sh"
-SCRIPT = (
-    *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
-    *("/bin/sh", str(HERE / "guest.sh")),
-)
-"""In a process namespace of its own, so that the emulator ends with whatever started it."""
+SCRIPT = (*cache.ALONE, "/bin/sh", str(HERE / "guest.sh"))
 
 MEMORY = 2048
 """MiB of the guest."""
