@@ -60,7 +60,9 @@ class Host:
     def containers(self) -> list[dict[str, Any]]:
         """What dockerd knows of containers of attempts."""
         names = self.docker.cli("ps", "--all", "--quiet", "--no-trunc", "--filter", "label=dev.perdure.attempt").split()
-        return [self.docker.inspect(name) for name in names]
+        found = self.node.run(["docker", "inspect", "--type", "container", *names], check=False) if names else None
+        listed: list[dict[str, Any]] = json.loads(found.stdout or "[]") if found else []  # one may go meanwhile
+        return listed
 
 
 class Fleet:
@@ -169,6 +171,11 @@ def job(name: str, program: str, *, checkpoint: str = "{}", extra: str = "", ima
     more = "".join(f"  {line}\n" for line in extra.splitlines())
     return (
         f"apiVersion: perdure.dev/v1alpha1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  target: machines\n"
-        f"  workload: {{image: {image}, command: [python3, -u, -c, {json.dumps(program)}]}}\n"
+        f"  workload: {{image: {image}, command: [python3, -u, -c, {quoted(program)}]}}\n"
         f"  checkpoint: {checkpoint}\n{more}"
     )
+
+
+def quoted(text: str) -> str:
+    """A text as YAML takes it anywhere."""
+    return json.dumps(text)

@@ -1,0 +1,226 @@
+"""What befalls containers on a host with dockerd: other people's containers, engines that end, notices, limits, secrets."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests import conditions
+from tests.lab import fleet
+from tests.lab.lab import Lab
+from tests.lab.test_docker_jobs import COUNT, counted_on, lines, started
+
+SAVES = """
+import json, os, pathlib, time
+home = pathlib.Path(os.environ["PERDURE_CHECKPOINT_DIR"])
+restored = os.environ.get("PERDURE_RESTORE_DIR")
+n = int((pathlib.Path(restored) / "n").read_text()) if restored else 0
+print("begins at", n, flush=True)
+while True:
+    n += 1
+    with open(os.environ["PERDURE_PROGRESS_FILE"], "a") as file:
+        file.write(json.dumps({"step": n}) + chr(10))
+    if os.path.exists(os.environ["PERDURE_REQUEST_FILE"]) and not (home / "COMPLETE").exists():
+        (home / "n").write_text(str(n))
+        (home / "COMPLETE").write_text(json.dumps({"step": n}))
+    time.sleep(0.02)
+"""
+
+SHOWS = """
+import os, pathlib, sys, time
+print("token", len(os.environ["TOKEN"]), flush=True)
+for name in ("/in/read", "/shared/written"):
+    try:
+        pathlib.Path(name).write_text("x")
+        print(name, "was written", flush=True)
+    except OSError as error:
+        print(name, error.strerror, flush=True)
+hog = [bytearray(os.urandom(1 << 20)) for _ in range(int(sys.argv[1]))]
+time.sleep(3600)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(lab: Lab) -> Iterator[fleet.Fleet]:
+    made = fleet.Fleet(lab, lost_after="60s")
+    made.host("alpha")
+    made.host("beta")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def alpha(site: fleet.Fleet) -> Iterator[fleet.Host]:
+    """The first host; afterwards nothing is declared, and nothing runs."""
+    host = site.hosts["alpha"]
+    yield host
+    if not host.docker.daemon or not host.docker.daemon.alive():
+        host.docker.start()
+    left = {path.name: None for path in (site.outside / "desired").glob("job-*.yaml")}
+    site.commit(left, "Nothing is to run\n\nPerdure-Allow-Empty: true")
+    conditions.eventually(lambda: not any(each.containers() for each in site.hosts.values()), 60)
+
+
+def declare(site: fleet.Fleet, name: str, program: str, **more: Any) -> None:
+    text = fleet.job(name, program, **{"extra": "placement: {node: alpha}", **more})
+    site.commit({f"job-{name}.yaml": text})
+
+
+def ended(number: int) -> Callable[[dict[str, Any]], Any]:
+    """Whether attempt `number` has ended."""
+    return lambda run: len(run["attempts"]) >= number and run["attempts"][number - 1]["ending"]
+
+
+def test_nobody_else_can_be_an_attempt(site: fleet.Fleet, alpha: fleet.Host) -> None:
+    declare(site, "mine", COUNT)
+    site.until("mine", started(1))
+    (own,) = alpha.containers()
+    marker = next(each for each in own["Config"]["Env"] if each.startswith("PERDURE_ATTEMPT="))
+    labels = [word for name, value in own["Config"]["Labels"].items() for word in ("--label", f"{name}={value}")]
+    for more, why in (([], "is not attempt"), (labels, "granted already")):
+        thief = alpha.node.run(["docker", "run", "--rm", "--env", marker, *more, own["Config"]["Image"], "true"], check=False)
+        assert thief.returncode != 0
+        assert why in thief.stderr
+    counted_on(site, "mine", 20, 1)
+    assert alpha.docker.inspect(own["Id"])["State"]["Running"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_with_live_restore_it_outlives_its_engine(site: fleet.Fleet, alpha: fleet.Host, number: int) -> None:
+    alpha.docker.configure({**_daemon(alpha), "live-restore": True})
+    alpha.docker.restart()
+    declare(site, f"lives{number}", COUNT, checkpoint="{interval: 1s}")
+    site.until(f"lives{number}", started(1))
+    alpha.docker.stop(number)
+    alpha.docker.start()
+    known = len(site.run(f"lives{number}")["checkpoints"])
+    last = lines(site, f"lives{number}")[-1][1]
+    counted = counted_on(site, f"lives{number}", last + 50, 1)
+    assert [n for _, n in counted] == list(range(1, counted[-1][1] + 1))
+    run = site.until(f"lives{number}", lambda run: len(run["checkpoints"]) > known)
+    assert len(run["attempts"]) == 1
+
+
+def test_an_engine_that_shuts_down_saves_first(site: fleet.Fleet, alpha: fleet.Host) -> None:
+    alpha.docker.configure({**_daemon(alpha), "live-restore": False})
+    alpha.docker.restart()
+    declare(site, "goes", COUNT)
+    site.until("goes", started(1))
+    counted_on(site, "goes", 20, 1)
+    alpha.docker.stop()
+    alpha.docker.start()
+    run = site.until("goes", started(2))
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    before, after = lines(site, "goes", "--attempt", "1"), counted_on(site, "goes", 0, 2)
+    assert after[0] == (before[0][0], before[-1][1] + 1)
+
+
+def test_a_notice_saves_everything_and_it_goes_on_elsewhere(site: fleet.Fleet, alpha: fleet.Host) -> None:
+    names = [f"moves{number}" for number in range(3)]
+    for name in names:
+        declare(site, name, COUNT)
+    for name in names:
+        site.until(name, started(1))
+        counted_on(site, name, 20, 1)
+    for name in names:
+        site.commit({f"job-{name}.yaml": fleet.job(name, COUNT)})
+    for name in names:
+        site.until(name, lambda run: run["phase"] == "running")
+    alpha.node.run([str(fleet.BIN / "perdure-agent"), "notice", "--in", "30s"], env=fleet.PLAIN)
+    for name in names:
+        run = site.until(name, started(2))
+        assert (run["attempts"][0]["ending"], run["attempts"][1]["host"]) == ("checkpointed", "beta")
+        before, after = lines(site, name, "--attempt", "1"), counted_on(site, name, 0, 2)
+        assert after[0] == (before[0][0], before[-1][1] + 1)
+    conditions.eventually(lambda: "going away" not in _status(alpha), 60)
+
+
+def test_an_agent_that_is_killed_again_and_again_harms_nothing(site: fleet.Fleet, alpha: fleet.Host) -> None:
+    declare(site, "bears", COUNT, checkpoint="{interval: 300ms}")
+    site.until("bears", started(1))
+    for turn in range(5):
+        counted_on(site, "bears", 60 * turn, 1)
+        alpha.stop(signal.SIGKILL)
+        alpha.start()
+    known = len(site.run("bears")["checkpoints"])
+    run = site.until("bears", lambda run: len(run["checkpoints"]) > known)
+    assert len(run["attempts"]) == 1
+    counted = counted_on(site, "bears", lines(site, "bears")[-1][1] + 20, 1)
+    assert [n for _, n in counted] == list(range(1, counted[-1][1] + 1))
+
+
+@pytest.mark.usefixtures("alpha")
+def test_the_application_engine_works_in_a_container(site: fleet.Fleet) -> None:
+    declare(site, "saves", SAVES, checkpoint="{engine: application}")
+    site.until("saves", started(1))
+    conditions.eventually(lambda: "step" in site.perdure("status", "saves", "-o", "json", check=False), 30)
+    text = fleet.job("saves", SAVES, checkpoint="{engine: application}", extra="placement: {node: alpha}")
+    site.commit({"job-saves.yaml": f"{text}  state: Suspended\n"})
+    run = site.until("saves", lambda run: run["phase"] == "suspended")
+    step = run["checkpoints"][-1]["step"]
+    assert step > 0
+    site.commit({"job-saves.yaml": text})
+    site.until("saves", started(2))
+    conditions.eventually(lambda: f"begins at {step}" in site.log("saves", "--attempt", "2"), 30)
+
+
+def test_limits_secrets_and_volumes(site: fleet.Fleet, alpha: fleet.Host) -> None:
+    alpha.node.write("/var/lib/perdure/agent/secrets/TOKEN", "forty-two", mode=0o600)
+    (site.outside / "in").mkdir(exist_ok=True)
+    workload = (
+        f"image: perdure-lab/base:1, command: [python3, -u, -c, {fleet.quoted(SHOWS)}, '0'], secrets: [TOKEN], volumes: ["
+        f"{{source: {site.inside}/in, target: /in, readOnly: true}}, "
+        f"{{source: {site.inside}/in, target: /shared, shared: true}}]"
+    )
+    site.commit({"job-shows.yaml": _job("shows", workload, "engine: none")})
+    site.until("shows", started(1))
+    log = conditions.eventually(lambda: "/shared" in site.log("shows") and site.log("shows"), 30)
+    assert log
+    assert "token 9" in log
+    assert "/in/read Read-only file system" in log
+    assert "/shared/written was written" in log
+    (own,) = alpha.containers()
+    assert (own["HostConfig"]["Memory"], own["HostConfig"]["NanoCpus"]) == (100 << 20, 500_000_000)
+    assert "forty-two" not in alpha.node.out("ps", "-eo", "args")
+
+
+@pytest.mark.usefixtures("alpha")
+def test_too_much_memory(site: fleet.Fleet) -> None:
+    workload = f"image: perdure-lab/base:1, command: [python3, -u, -c, {fleet.quoted(SHOWS)}, '300'], env: {{TOKEN: a}}"
+    site.commit({"job-hog.yaml": _job("hog", workload, "engine: none")})
+    run = site.until("hog", ended(1))
+    assert run["attempts"][0]["failure"] == "OutOfMemory"
+
+
+@pytest.mark.usefixtures("alpha")
+def test_too_much_time(site: fleet.Fleet) -> None:
+    declare(site, "late", COUNT, extra="placement: {node: alpha}\ntimeout: 2s")
+    run = site.until("late", ended(1))
+    assert run["attempts"][0]["failure"] == "TimedOut"
+
+
+@pytest.mark.usefixtures("alpha")
+def test_what_cannot_be_had_says_so(site: fleet.Fleet) -> None:
+    declare(site, "missing", COUNT, image="127.0.0.1:1/no/such:1", extra="placement: {node: alpha}\nretries: {preemption: 0}")
+    conditions.eventually(lambda: "127.0.0.1:1/no/such:1" in site.perdure("why", "missing", check=False), 60)
+
+
+def _job(name: str, workload: str, checkpoint: str) -> str:
+    return (
+        f"apiVersion: perdure.dev/v1alpha1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  target: machines\n"
+        f"  workload: {{{workload}}}\n  checkpoint: {{{checkpoint}}}\n"
+        "  placement: {node: alpha}\n  resources: {memory: 100Mi, cpu: 500m}\n"
+    )
+
+
+def _daemon(host: fleet.Host) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.node.path("/etc/docker/daemon.json").read_text())
+    return found
+
+
+def _status(host: fleet.Host) -> str:
+    return host.node.run([str(fleet.BIN / "perdure-agent"), "status"], env=fleet.PLAIN).stdout
