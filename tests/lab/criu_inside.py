@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,9 @@ from typing import Any
 from agent.runtime import compare, shape, tree
 from reconciler.contracts import engine, store
 from reconciler.core import model, observed, spec
+from reconciler.engines.criu import externals, leftovers, program, receiver, runtime_state
 from reconciler.engines.criu.engine import CriuEngine
+from reconciler.engines.criu.freeze import Freeze
 from reconciler.seams import clock
 from reconciler.storage.path import PathStore
 
@@ -87,22 +90,64 @@ def take(asked: dict[str, Any]) -> dict[str, Any]:
         purpose=spec.Purpose.STOP if asked.get("stop") else spec.Purpose.TIMER,
     )
     request = spec.Request(id="r", purpose=meta.purpose, then_stop=bool(asked.get("stop")))
-    made = CriuEngine(clock.System(), STATE)
+    made = _engine()
     site = _site(place, asked)
+    sinks: list[_Faulty] = []
+
+    def open_sink(_: int | None) -> _Faulty:
+        sinks.append(_Faulty(to.writer(meta, asked.get("parent", "")), asked.get("fault", "")))
+        return sinks[0]
+
     began = time.monotonic()
-    found = made.take(site, lambda step: _Faulty(to.writer(meta, asked.get("parent", "")), asked.get("fault", "")), request)
+    found = made.take(site, open_sink, request)
     seconds = time.monotonic() - began
     if isinstance(found, engine.Failed):
-        return {"failed": found.reason, "seconds": seconds}
+        return {"failed": found.reason, "seconds": seconds, **(sinks[0].committed if sinks else {}), "peak": _peak()}
     return {
-        "digest": found.taken.digest,
         "frozen": found.frozen,
         "seconds": seconds,
-        "logical": found.usage.logical_bytes,
-        "stored": found.usage.stored_bytes,
+        **sinks[0].committed,
         "reused": found.usage.reused_units,
         "peak": _peak(),
     }
+
+
+def null(asked: dict[str, Any]) -> dict[str, Any]:
+    """Have CRIU send its pages to a receiver that throws them away, and say for how long the program stood still."""
+    place = Place(name=asked["name"])
+    state = runtime_state.read(place.container.state_file)
+    folder, trace = leftovers.begin(STATE, place.container, state)
+    order = program.Order(
+        pid=state.pid,
+        folder=folder,
+        external=externals.arguments(state),
+        freezer=state.freezer,
+        ghost_limit=1 << 20,
+        leave_running=True,
+        patience=600,
+    )
+    with Freeze("criu", order, trace, lambda: "") as freeze:
+        freeze.pages(program.version("criu"), _Null(), lambda: None)
+        freeze.standstill()
+        freeze.release()
+        frozen = freeze.frozen()
+    leftovers.discard(folder)
+    return {"frozen": frozen}
+
+
+class _Null:
+    """A receiver that keeps nothing."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(1 << 20)
+
+    def begin(self, owner: receiver.Owner) -> None:
+        """Nothing to note."""
+
+    def run(self, run: receiver.Run, connection: socket.socket) -> None:
+        left = run.length if run.present else 0
+        while left:
+            left -= connection.recv_into(self._buffer, min(left, len(self._buffer)))
 
 
 def restore(asked: dict[str, Any]) -> dict[str, Any]:
@@ -110,10 +155,11 @@ def restore(asked: dict[str, Any]) -> dict[str, Any]:
     place = Place(name=asked["name"])
     directory = place.folder / "restore"
     place.folder.mkdir(parents=True, exist_ok=True)
+    made = _engine()
     began = time.monotonic()
     image = _store(asked).open(asked["digest"])
     try:
-        CriuEngine(clock.System(), STATE).prepare_restore(image, dataclasses.replace(_site(place, asked), restore=directory))
+        made.prepare_restore(image, dataclasses.replace(_site(place, asked), restore=directory))
     finally:
         image.close()
     prepared = time.monotonic() - began
@@ -122,17 +168,21 @@ def restore(asked: dict[str, Any]) -> dict[str, Any]:
     compare.check(config, str(directory))
     tree.lay(str(directory), "layer", str(place.bundle / "rootfs"))
     tree.lay(str(directory), "shm", str(place.home / "shm"))
-    (place.home / "criu.conf").write_text("mntns-compat-mode\n")
-    words = ["--image-path", str(directory / "criu"), "--work-path", str(place.folder), "--bundle", str(place.bundle)]
-    words += ["--detach", "--tcp-established", "--ext-unix-sk", "--file-locks", "--pid-file", str(place.folder / "pid")]
-    try:
-        _runc(place, "restore", *words, place.name)
-    except subprocess.CalledProcessError:
-        print((place.folder / "restore.log").read_text()[-4000:], file=sys.stderr)
-        raise
-    (place.home / "criu.conf").write_text("")
+    _restore(place, str(directory / "criu"))
+    seconds = time.monotonic() - began
     shutil.rmtree(directory)
-    return {"pid": int((place.folder / "pid").read_text()), "prepared": prepared, "seconds": time.monotonic() - began}
+    return {"pid": int((place.folder / "pid").read_text()), "prepared": prepared, "seconds": seconds}
+
+
+def restore_by_runc(asked: dict[str, Any]) -> dict[str, Any]:
+    """What `runc restore` does with an image of `runc checkpoint` and the same files, as the figure to compare with."""
+    place = Place(name=asked["name"])
+    place.folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(PLACE / asked["upper"] / "upper", place.upper, symlinks=True)
+    _prepare(place, asked, json.loads(_record(asked["upper"]))["mounts"])
+    began = time.monotonic()
+    _restore(place, asked["image"])
+    return {"seconds": time.monotonic() - began}
 
 
 def preflight(asked: dict[str, Any]) -> dict[str, Any]:
@@ -157,12 +207,21 @@ def remove(asked: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _engine() -> CriuEngine:
+    """An engine of an agent that has been running for a while."""
+    made = CriuEngine(clock.System(), STATE)
+    made.ready()
+    return made
+
+
 class _Faulty:
     """A sink that fails, or tells how far it is and waits for its end, where a test says so."""
 
     def __init__(self, real: store.Sink, fault: str) -> None:
         self._real = real
         self._fault = fault
+        self._began = time.monotonic()
+        self.committed: dict[str, Any] = {}
 
     def file(self, entry: store.FileEntry) -> None:
         self._real.file(entry)
@@ -175,6 +234,13 @@ class _Faulty:
     def commit(self) -> tuple[observed.Taken, store.Usage]:
         self._at("commit")
         found = self._real.commit()
+        taken, usage = found
+        self.committed = {
+            "durable": time.monotonic() - self._began,
+            "digest": taken.digest,
+            "logical": usage.logical_bytes,
+            "stored": usage.stored_bytes,
+        }
         self._at("committed")
         return found
 
@@ -202,6 +268,23 @@ def _prepare(place: Place, asked: dict[str, Any], wanted: Any) -> dict[str, Any]
     shape.give(config, str(place.home), wanted)
     (place.bundle / "config.json").write_text(json.dumps(config))
     return config
+
+
+def _restore(place: Place, image: str) -> None:
+    (place.home / "criu.conf").write_text("mntns-compat-mode\n")
+    words = ["--image-path", image, "--work-path", str(place.folder), "--bundle", str(place.bundle)]
+    words += ["--detach", "--tcp-established", "--ext-unix-sk", "--file-locks", "--pid-file", str(place.folder / "pid")]
+    try:
+        _runc(place, "restore", *words, place.name)
+    except subprocess.CalledProcessError:
+        print((place.folder / "restore.log").read_text()[-4000:], file=sys.stderr)
+        raise
+    (place.home / "criu.conf").write_text("")
+
+
+def _record(name: str) -> bytes:
+    place = Place(name=name)
+    return externals.record(runtime_state.read(place.container.state_file), runtime_state.config(place.bundle))
 
 
 def _config(asked: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +356,7 @@ def _peak() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
-VERBS = {one.__name__: one for one in (create, take, restore, preflight, sweep, remove)}
+VERBS = {one.__name__: one for one in (create, take, null, restore, restore_by_runc, preflight, sweep, remove)}
 
 if __name__ == "__main__":
     os.umask(0o022)

@@ -80,6 +80,11 @@ class Container:
         """Its writable layer."""
         return self.rig.lab.shared / "criu" / self.name / "upper"
 
+    @property
+    def merged(self) -> Path:
+        """Its files as it sees them: what is written below an overlay need not show in it."""
+        return self.rig.node.path(f"/srv/lab/criu/{self.name}/bundle/rootfs")
+
     def about(self, **asked: Any) -> dict[str, Any]:
         """What every question about it names."""
         return {"name": self.name, "store": self.rig.store, "run": self.run, "attempt": self.attempt, **asked}

@@ -60,7 +60,7 @@ class CriuEngine:
     def preflight(self, site: engine.Site) -> engine.Can | engine.Cannot:
         """Say whether a checkpoint of this container can be taken, and if not, which of the known reasons it is."""
         try:
-            self._ready()
+            self.ready()
             return preflight.decide(preflight.take(_state(site), self._version))
         except errors.PerdureError as error:
             return engine.Cannot(reason=error.message, remedy=error.remedy)
@@ -101,7 +101,7 @@ class CriuEngine:
 
         Raises `errors.Refused` for an image of another engine or of a processor with features that this one lacks.
         """
-        self._ready()
+        self.ready()
         restore.prepare(image, site.restore, self._criu)
 
     def sweep(self) -> tuple[str, ...]:
@@ -122,8 +122,8 @@ class CriuEngine:
         """The time by which files are told to be at rest."""
         return int(self._clock.now() * 1e9)
 
-    def _ready(self) -> None:
-        """Look once at whether criu can work here; a look that failed is repeated."""
+    def ready(self) -> None:
+        """Look once at whether criu can work here; a look that failed is repeated. Raises `errors.Unavailable` or `Refused`."""
         if self._version:
             return
         if os.geteuid() != 0:
