@@ -115,6 +115,49 @@ def test_a_container_of_ours_has_the_shape_of_every_engine(docker: Docker, answe
     assert answers.verbs == ["create", "started", "deleted"]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--network", "none"],
+        ["--network", "host"],
+        ["--ipc", "host"],
+        ["--ipc", "shareable"],
+        ["--pid", "host"],
+        ["--uts", "host"],
+        ["--read-only"],
+        ["--tmpfs", "/dev/shm:size=1m"],
+        ["--volume", "/srv:/dev/shm"],
+        ["--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.shm_rmid_forced=1"],
+        ["--privileged"],
+        ["--cap-drop", "ALL", "--user", "1000:1000", "--security-opt", "no-new-privileges"],
+        ["--init", "--hostname", "a.b.c", "--add-host", "other:10.0.0.1"],
+        ["--tty"],
+        ["--restart", "on-failure:2"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("answers")
+def test_whatever_else_a_container_asks_for_it_gets(docker: Docker, flags: list[str]) -> None:
+    script = "test -d /dev/shm && ip link show lo | grep -q UP && exit 0"
+    cleaned = [] if "--restart" in flags else ["--rm"]
+    docker.cli("run", *cleaned, *flags, "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "sh", "-c", script)
+
+
+def test_a_server_is_reached_at_its_new_address_and_port(docker: Docker, answers: Answers) -> None:
+    serve = ["--network", "inner", "--publish", "8080:80", BASE_IMAGE, "python3", "-m", "http.server", "80"]
+    docker.cli("network", "create", "inner")
+    docker.cli("run", "--detach", "--name", "first", "--env", "PERDURE_ATTEMPT=abc-1", *serve)
+    conditions.eventually(lambda: _fetched(docker))
+    interposer.checkpoint(docker, "first", "/run/perdure/image-server")
+    answers.verdict = verdicts.Restore(directory=Path("/run/perdure/image-server"))
+    docker.cli("rm", "--force", "first")
+    docker.cli("run", "--detach", "--name", "other", "--network", "inner", TINY_IMAGE, "sleep", "1000")  # takes its address
+    docker.cli("run", "--detach", "--name", "second", "--env", "PERDURE_ATTEMPT=abc-2", *serve)
+    conditions.eventually(lambda: _fetched(docker))
+    asked = docker.cli("exec", "other", "wget", "-q", "-O", "-", "http://second/etc/hostname")
+    assert asked == docker.inspect("second")["Config"]["Hostname"]
+
+
 def test_a_command_in_a_container_of_ours_asks_nobody(docker: Docker, answers: Answers) -> None:
     docker.cli("run", "--detach", "--name", "one", "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "sleep", "1000")
     assert docker.cli("exec", "--env", "PERDURE_ATTEMPT=abc-1", "one", "echo", "inside") == "inside"
@@ -235,6 +278,12 @@ def _refused(docker: Docker, *flags: str, attempt: int = 1) -> str:
     done = docker.node.run(argv, check=False)
     assert done.returncode == 125, done.stdout
     return done.stderr.strip()
+
+
+def _fetched(docker: Docker) -> bool:
+    """Whether the published port leads to a server."""
+    ask = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/', timeout=2)"
+    return docker.node.run(["python3", "-c", ask], check=False).returncode == 0
 
 
 def _count(docker: Docker, name: str, attempt: int = 1) -> None:
