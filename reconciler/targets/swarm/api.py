@@ -147,7 +147,9 @@ class Managers:
             _knock(address.removeprefix("unix://"))
         try:
             tls = self._tls() if address.startswith("tcp://") else False
-            return docker.APIClient(base_url=address, version=VERSION, timeout=int(SECONDS), tls=tls)
+            client = docker.APIClient(base_url=address, version=VERSION, timeout=int(SECONDS), tls=tls)
+            client.trust_env = False  # an environment's proxies, and authorities for the web, are none for managers
+            return client
         except docker.errors.DockerException as error:
             raise errors.Refused(f"{address}: {error}") from error
 
