@@ -17,24 +17,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from reconciler import config
-from reconciler.seams.git import address, environment, exclusion, faults, objects, process, stream
+from reconciler.seams.git import address, environment, exchange, faults, objects, stream
 
 T = TypeVar("T")
 
 NOTHING = "0" * 40
 """Object id that stands for "does not exist"."""
 
-TRANSFER = 5
-"""How many times longer a transfer of objects may take than a question to the server."""
-
 TIDY_EVERY = 256
 """Writes between two looks at whether loose objects want packing."""
 
 RENEW_EVERY = 600.0
 """Seconds between two replacements of a damaged mirror: where the server itself is damaged, another copy does not help."""
-
-OURS = ("+refs/perdure/state/*:refs/perdure/state/*", "+refs/notes/perdure/*:refs/notes/perdure/*")
-"""Refs that git itself advances here after the server has accepted a push of them, and not before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +83,14 @@ class Mirror:
     def __init__(self, directory: Path, access: environment.Access | None = None, timeout: float = 60.0) -> None:
         self.directory = directory.absolute()
         self.access = access
-        self._timeout = timeout
-        self._local = environment.build(None)
-        self._network = environment.build(access) if access else self._local
-        self._pushing = environment.build(access, [("remote.origin.fetch", refspec) for refspec in OURS])
-        self._exclusion = exclusion.Exclusion(self.directory, timeout)
+        self._exchange = exchange.Exchange(self.directory, access, timeout)
         self._renewed_at = -RENEW_EVERY
         self._writes = 0
 
     @property
     def where(self) -> str:
         """The repository's address, as people know it."""
-        return str(self.access.address) if self.access else str(self.directory)
+        return self._exchange.where
 
     def prepare(self) -> None:
         """Create the repository unless it is there; a half-made one is replaced."""
@@ -108,9 +98,9 @@ class Mirror:
             return
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         made = self.directory.with_name(f"{self.directory.name}.{secrets.token_hex(4)}.partial")
-        self._answer(["init", "--bare", "--quiet", "--template=", "--object-format=sha1", str(made)], self._local)
+        self._exchange.alone("init", "--bare", "--quiet", "--template=", "--object-format=sha1", str(made))
         if not self.access:  # the only copy of the ledger: a power cut must not take it
-            self._answer(["--git-dir", str(made), "config", "core.fsync", "all"], self._local)
+            self._exchange.alone("--git-dir", str(made), "config", "core.fsync", "all")
         if self.directory.exists():
             shutil.rmtree(self.directory)
         made.chmod(0o700)  # whoever may pass through the data directory may not read what is in the repository
@@ -136,12 +126,12 @@ class Mirror:
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Keep other writers of this repository out, in this process and in others. May be nested."""
-        with self._exclusion.held():
+        with self._exchange.exclusion.held():
             yield
 
     def git(self, *arguments: str, feed: bytes | Iterable[bytes] = b"") -> bytes:
         """Run a command that talks to nobody and return its output."""
-        return self._answer(["--git-dir", str(self.directory), *arguments], self._local, feed).output
+        return self._exchange.here(*arguments, feed=feed)
 
     def listing(self, *patterns: str) -> Listing:
         """Ask the server for its refs with these full names (none: all branches)."""
@@ -150,7 +140,7 @@ class Mirror:
         self.prepare()
         wanted = ["--symref", "origin", "HEAD", *patterns] if patterns else ["--heads", "origin"]
         refs, head = {}, ""
-        for line in self._talk(["ls-remote", *wanted], self._network, 1).output.decode(errors="replace").splitlines():
+        for line in self._exchange.ask("ls-remote", *wanted).decode(errors="replace").splitlines():
             oid, _, name = line.partition("\t")
             if oid.startswith("ref: "):
                 head = oid.removeprefix("ref: ") if name == "HEAD" else head
@@ -175,11 +165,11 @@ class Mirror:
             cheap = [(shallow, "shallow", "--depth=1", ""), (partial, "filter", "--filter=blob:none", "--no-filter")]
             options = [on if wanted and self._allows(what) else off for wanted, what, on, off in cheap]
             try:
-                complaints = self._fetch([*filter(None, options), *refspecs])
+                complaints = self._exchange.fetch(*filter(None, options), *refspecs)
             except faults.Failed as failure:
                 if failure.kind is not faults.Kind.UNSUPPORTED:
                     raise
-                complaints = self._fetch(["--no-filter", *refspecs])
+                complaints = self._exchange.fetch("--no-filter", *refspecs)
                 self.git("config", "perdure.shallow", "false")
                 notices.append("does not allow shallow fetches, so the whole history was fetched")
             if b"filtering not recognized" in complaints and self._allows("filter"):
@@ -195,8 +185,8 @@ class Mirror:
         """Fetch objects by id, all in one exchange."""
         with self.exclusively():
             feed = "".join(f"{oid}\n" for oid in oids).encode()
-            quick = ["-c", "fetch.negotiationAlgorithm=noop"]
-            self._talk([*quick, *FETCH, "--filter=blob:none", "origin", "--stdin"], self._network, TRANSFER, feed)
+            quick = ["fetch.negotiationAlgorithm=noop"]
+            self._exchange.fetch("--filter=blob:none", "--stdin", settings=quick, feed=feed)
 
     @property
     def partial(self) -> bool:
@@ -217,8 +207,7 @@ class Mirror:
     @contextmanager
     def reader(self) -> Iterator[objects.Reader]:
         """Open a conversation for reading large contents piece by piece."""
-        arguments = ["--git-dir", str(self.directory), "cat-file", "--batch"]
-        with process.conversation(arguments, self._local) as (questions, answers):
+        with self._exchange.conversation("cat-file", "--batch") as (questions, answers):
             yield objects.Reader(questions, answers)
 
     def kinds(self, oids: Sequence[str]) -> dict[str, str]:
@@ -234,11 +223,7 @@ class Mirror:
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Return whether `new` contains `old` in its history."""
-        arguments = ["--git-dir", str(self.directory), "merge-base", "--is-ancestor", old, new]
-        answer = process.run(arguments, self._local, timeout=self._timeout)
-        if answer.code in (0, 1):
-            return answer.code == 0
-        raise self._failed(answer, remote=False)
+        return self._exchange.holds("merge-base", "--is-ancestor", old, new)
 
     def build(self, commits: Iterable[stream.Commit]) -> list[str]:
         """Make commits and return their ids, in order. No ref that anybody reads moves."""
@@ -259,8 +244,7 @@ class Mirror:
                 lines = [f"update {one.ref} {one.new} {one.old or NOTHING}\n" for one in updates]
                 self.git("update-ref", "--stdin", feed="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode())
             else:
-                refspecs = [f"{one.new}:{one.ref}" for one in updates]
-                self._talk(["push", "--atomic", "--no-verify", "--porcelain", "origin", *refspecs], self._pushing, 1)
+                self._exchange.push("--atomic", "origin", *(f"{one.new}:{one.ref}" for one in updates))
             self._writes += 1
             if self._writes % TIDY_EVERY == 0:
                 self.tidy()
@@ -268,7 +252,7 @@ class Mirror:
     def rehearse(self, ref: str, oid: str) -> None:
         """Ask the server whether it would let us push `oid` to a new `ref`, as far as it tells without a push."""
         if self.access is not None:
-            self._talk(["push", "--dry-run", "--no-verify", "--porcelain", "origin", f"{oid}:{ref}"], self._network, 1)
+            self._exchange.rehearse(f"{oid}:{ref}")
 
     def remember(self, ref: str, oid: str) -> None:
         """Set a ref that exists only here."""
@@ -286,44 +270,3 @@ class Mirror:
             return self.git("config", "--get", f"perdure.{what}").strip() != b"false"
         except faults.Failed:
             return True
-
-    def _fetch(self, rest: Sequence[str]) -> bytes:
-        options = [one for one in rest if one.startswith("--")]
-        refspecs = [one for one in rest if not one.startswith("--")]
-        return self._talk([*FETCH, *options, "origin", *refspecs], self._network, TRANSFER).complaints
-
-    def _talk(self, arguments: Sequence[str], variables: dict[str, str], patience: int, feed: bytes = b"") -> process.Answer:
-        full = ["--git-dir", str(self.directory), *arguments]
-        return self._answer(full, variables, feed, remote=True, timeout=self._timeout * patience)
-
-    def _answer(
-        self,
-        arguments: Sequence[str],
-        variables: dict[str, str],
-        feed: bytes | Iterable[bytes] = b"",
-        remote: bool = False,
-        timeout: float = 0.0,
-    ) -> process.Answer:
-        answer = process.run(arguments, variables, feed, timeout or self._timeout * TRANSFER, self._exclusion.inherited)
-        if answer.code == 0:
-            return answer
-        if answer.code < 0 or answer.late:
-            self._exclusion.soiled()
-        raise self._failed(answer, remote)
-
-    def _failed(self, answer: process.Answer, remote: bool) -> faults.Failed:
-        raw = answer.complaints + b"\n" + b"\n".join(line for line in answer.output.splitlines() if line.startswith(b"!"))
-        text = faults.readable(raw)
-        fault = faults.LATE if answer.late else faults.classify(text, answer.code, remote=remote)
-        return faults.Failed(fault, text, self.where)
-
-
-FETCH = (
-    "fetch",
-    "--atomic",
-    "--no-tags",
-    "--no-write-fetch-head",
-    "--no-auto-maintenance",
-    "--no-recurse-submodules",
-    "--no-show-forced-updates",
-)
