@@ -158,7 +158,8 @@ def _running(case: ruling.Case) -> ruling.Decision | None:
     if case.frozen:
         return ruling.keep("Invalid", f"{where}; {case.frozen}")
     if attempt.started_at is None:
-        return ruling.wait("Starting", f"{where} is being prepared")
+        said = case.sighting.item.condition if isinstance(case.sighting, situation.Here) else ""
+        return ruling.wait("Starting", f"{where} is being prepared" + (f"; {said}" if said else ""))
     if not isinstance(case.sighting, situation.Here):
         return ruling.keep("Running", where)
     view, item = case.sighting.view, case.sighting.item
