@@ -54,9 +54,17 @@ def docker(engine: Docker) -> Iterator[Docker]:
     assert not list(engine.node.path(interposer.CONTAINERS).glob("*/*"))
 
 
-def test_a_container_that_was_checkpointed_goes_on_at_its_next_start(docker: Docker) -> None:
+BY_DOCKER = ["docker", "checkpoint", "create", "counter", "by-hand"]
+BY_CONTAINERD = ["ctr", "--address", "/run/docker/containerd/containerd.sock", "--namespace", "moby", "tasks", "checkpoint"]
+
+
+@pytest.mark.parametrize(
+    "trigger", [BY_DOCKER, [*BY_CONTAINERD, "--exit", "--image-path", "/tmp/unused", "ID"]], ids=["docker", "ctr"]
+)
+def test_a_container_that_was_checkpointed_goes_on_at_its_next_start(docker: Docker, trigger: list[str]) -> None:
     _count(docker, "--env", "ARCH_ENABLE=1", "--env", BASIC)
-    docker.cli("checkpoint", "create", "counter", "by-hand")
+    identity = docker.inspect("counter")["Id"]
+    docker.node.run([identity if word == "ID" else word for word in trigger])
     conditions.eventually(lambda: not docker.inspect("counter")["State"]["Running"])
     before = _numbers(docker)
     docker.cli("start", "counter")
