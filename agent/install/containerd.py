@@ -46,8 +46,8 @@ class Containerd:
             document = tomltext.parsed(config(machine), _read(machine))
         except errors.InvalidInput:
             return ""
-        names = (tomltext.at(document, _options(version)) for version in SECTIONS)
-        return next((name["BinaryName"] for name in names if name and versions.named(str(name.get("BinaryName", "")))), "")
+        names = (_word(document, (*_options(version), "BinaryName")) for version in SECTIONS)
+        return next((name for name in names if versions.named(name)), "")
 
     def install(self, machine: Machine, program: str) -> Change:
         """Return the change of config.toml."""
@@ -60,14 +60,13 @@ class Containerd:
         _refuse(where, document, version)
         if not text:
             text = f"version = {version}\n"
-        current = (tomltext.at(document, path) or {}).get("BinaryName", "")
+        current = _word(document, (*path, "BinaryName"))
         if tomltext.at(document, path[:-1]) is None:
             text = tomltext.assigned(where, text, (*path[:-1], "runtime_type"), RUNTIME)
         edit = Edit(path=where, before=before, after=tomltext.assigned(where, text, (*path, "BinaryName"), program).encode())
         if versions.named(current):
             return Change(edits=(edit,))
-        stale = Edit(path=where + edits.ORIGINAL, before=edits.original(machine, where), after=None)
-        return Change(edits=(stale, edit) if before is None else edits.keeping(machine, edit))
+        return Change(edits=edits.keeping(machine, edit))
 
     def remove(self, machine: Machine, runc: str) -> Change:
         """Return the change that gives back the original; where others have changed the file since, runc's own path stays."""
@@ -75,14 +74,13 @@ class Containerd:
         current = self.installed(machine)
         kept = edits.original(machine, where)
         if not current:
-            return Change(edits=())
+            return Change(edits=edits.forgetting(machine, where))
         text = _read(machine)
         path = (*_options(_version(machine, where, text)), "BinaryName")
-        forget = Edit(path=where + edits.ORIGINAL, before=kept, after=None)
         base = (kept or b"").decode("utf-8", "replace")
         untouched = text == self._first(machine, where, base, current)
         after = kept if untouched else tomltext.assigned(where, text, path, runc).encode()
-        return Change(edits=(Edit(path=where, before=text.encode(), after=after), forget))
+        return Change(edits=(Edit(path=where, before=text.encode(), after=after), *edits.forgetting(machine, where)))
 
     def _first(self, machine: Machine, where: str, base: str, program: str) -> str | None:
         """Return what installing has made of the original; None where that cannot be told any more."""
@@ -171,23 +169,22 @@ def _version(machine: Machine, where: str, text: str) -> int:
 
 def _refuse(where: str, document: tomltext.Document, version: int) -> None:
     section = SECTIONS[version]
-    disabled = document.get("disabled_plugins", [])
-    if "cri" in disabled or section in disabled:
+    disabled = document.get("disabled_plugins")
+    if isinstance(disabled, list) and not {"cri", section}.isdisjoint(map(str, disabled)):
         raise errors.Refused(
             "its CRI plugin is switched off: no pod runs here", where=where, remedy="For Docker, use --engine docker."
         )
-    default = tomltext.at(document, ("plugins", section, "containerd", "default_runtime_name")) or "runc"
-    if default != "runc":
+    default = _word(document, ("plugins", section, "containerd", "default_runtime_name"))
+    if default not in ("", "runc"):
         raise errors.Refused(
             f"the default runtime is {default!r}, which perdure-runc would push aside",
             where=where,
             remedy="Set default_runtime_name to runc, and give the pods that need the other one a RuntimeClass.",
         )
-    runtime = tomltext.at(document, _options(version)[:-1]) or {}
-    kind = runtime.get("runtime_type", RUNTIME)
+    kind = _word(document, (*_options(version)[:-1], "runtime_type"))
     if kind not in ("", RUNTIME):
         raise errors.Refused(f"the runtime runc is a {kind}", where=where, remedy=f"Only {RUNTIME} can be wrapped.")
-    name = runtime.get("options", {}).get("BinaryName", "")
+    name = _word(document, (*_options(version), "BinaryName"))
     if name and not versions.named(name) and name.rpartition("/")[2] != "runc":
         raise errors.Refused(
             f"BinaryName is {name} already, which perdure-runc would push aside",
@@ -202,5 +199,11 @@ def _effective(dump: str) -> str:
         document = tomllib.loads(dump)
     except tomllib.TOMLDecodeError:
         return ""
-    found = (tomltext.at(document, (*_options(version), "BinaryName")) for version in SECTIONS)
-    return next((str(name) for name in found if name), "")
+    found = (_word(document, (*_options(version), "BinaryName")) for version in SECTIONS)
+    return next((name for name in found if name), "")
+
+
+def _word(document: tomltext.Document, path: tomltext.Path) -> str:
+    """Return the text at a path; empty when there is none, or something else."""
+    found = tomltext.at(document, path)
+    return found if isinstance(found, str) else ""

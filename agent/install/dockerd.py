@@ -78,10 +78,9 @@ def _default(about: Situation) -> str:
 
 
 def _taken(about: Situation) -> str:
-    found = about.document.get("runtimes", {})
-    if not isinstance(found, dict):
+    if not isinstance(about.document.get("runtimes", {}), dict):
         return "`runtimes` must be an object. Correct it."
-    own = found.get(NAME)
+    own = _runtimes(about.document).get(NAME)
     if own is not None and not _ours(own):
         return f"another runtime is called {NAME!r} already. Rename that one."
     return ""
@@ -111,7 +110,7 @@ class Docker:
     def installed(self, machine: Machine) -> str:
         """Return the path of our runtime in daemon.json."""
         try:
-            found = _parsed(config(machine), machines.read(machine, config(machine))).get("runtimes", {}).get(NAME, {})
+            found = _runtimes(_parsed(config(machine), machines.read(machine, config(machine)))).get(NAME)
         except errors.InvalidInput:
             return ""
         path = found.get("path", "") if isinstance(found, dict) else ""
@@ -127,29 +126,28 @@ class Docker:
             if text := refusal(about):
                 what, _, remedy = text.partition(". ")
                 raise errors.Refused(what, where=where, remedy=remedy)
-        wanted = {**document, "runtimes": {**document.get("runtimes", {}), NAME: {"path": program}}, "default-runtime": NAME}
+        wanted = {**document, "runtimes": {**_runtimes(document), NAME: {"path": program}}, "default-runtime": NAME}
         edit = Edit(path=where, before=before, after=before if wanted == document else _text(wanted, before))
-        if NAME in document.get("runtimes", {}):
+        if NAME in _runtimes(document):
             return Change(edits=(edit,))
-        stale = Edit(path=where + edits.ORIGINAL, before=edits.original(machine, where), after=None)
-        return Change(edits=(stale, edit) if before is None else edits.keeping(machine, edit))
+        return Change(edits=edits.keeping(machine, edit))
 
     def remove(self, machine: Machine, runc: str) -> Change:
         """Return the change that gives back the original, or takes out what is ours where others have changed it since."""
         where = config(machine)
         before, kept = machines.read(machine, where), edits.original(machine, where)
         document, base = _parsed(where, before), _parsed(where + edits.ORIGINAL, kept)
-        if not _ours(document.get("runtimes", {}).get(NAME)):
-            return Change(edits=())
+        if not _ours(_runtimes(document).get(NAME)):
+            return Change(edits=edits.forgetting(machine, where))
         stripped = _without(document, base)
         default = stripped.get("default-runtime", "runc")
-        interim = {**document, "runtimes": {**document["runtimes"], NAME: {"path": runc}}, "default-runtime": default}
+        interim = {**document, "runtimes": {**_runtimes(document), NAME: {"path": runc}}, "default-runtime": default}
         holders = list(_holders(machine, document))
         if holders:
-            stripped["runtimes"] = {**stripped.get("runtimes", {}), NAME: {"path": runc}}
+            stripped["runtimes"] = {**_runtimes(stripped), NAME: {"path": runc}}
         same = not holders and stripped == base
         after = kept if same else _text(stripped, before)
-        forget = Edit(path=where + edits.ORIGINAL, before=kept, after=kept if holders else None)
+        forget = () if holders else edits.forgetting(machine, where)
         first = Edit(path=where, before=before, after=_text(interim, before))
         note = (
             f"{len(holders)} containers were made with the runtime {NAME!r}: it stays in {where} as another name of {runc}, so "
@@ -157,7 +155,7 @@ class Docker:
             if holders
             else ""
         )
-        return Change(interim=(first,), edits=(Edit(path=where, before=first.after, after=after), forget), note=note)
+        return Change(interim=(first,), edits=(Edit(path=where, before=first.after, after=after), *forget), note=note)
 
     def accept(self, machine: Machine, changes: Sequence[Edit], program: str) -> None:
         """Let `dockerd --validate` read it."""
@@ -244,6 +242,11 @@ def _text(document: Document, before: bytes | None) -> bytes:
     return (json.dumps(document, indent=indent, ensure_ascii=False) + "\n").encode()
 
 
+def _runtimes(document: Document) -> Document:
+    found = document.get("runtimes")
+    return found if isinstance(found, dict) else {}
+
+
 def _ours(runtime: Any) -> bool:
     """Whether an entry of `runtimes` is ours: a version of ours, or the other name of runc that removing has left."""
     if not isinstance(runtime, dict) or set(runtime) != {"path"} or not isinstance(runtime["path"], str):
@@ -254,11 +257,12 @@ def _ours(runtime: Any) -> bool:
 def _without(document: Document, base: Document) -> Document:
     """Return the document without what is ours; what `base` had in its place comes back."""
     left = {name: value for name, value in document.items() if name not in ("runtimes", "default-runtime")}
-    runtimes = {name: value for name, value in document.get("runtimes", {}).items() if name != NAME}
+    runtimes = {name: value for name, value in _runtimes(document).items() if name != NAME}
     if runtimes or "runtimes" in base:
         left["runtimes"] = runtimes
     default = document.get("default-runtime", NAME)
-    default = base.get("default-runtime", "") if default == NAME else default
+    if default in (NAME, "runc"):  # runc: an interim file, whose writer was killed; Docker's own default says the same
+        default = base.get("default-runtime", "")
     if default:
         left["default-runtime"] = default
     return left

@@ -62,11 +62,16 @@ def original(machine: Machine, path: str) -> bytes | None:
 
 def keeping(machine: Machine, edit: Edit) -> tuple[Edit, ...]:
     """Return the edit with the one that keeps the original beside it. `edit.before` must be free of ours."""
-    if edit.before is None or edit.before == edit.after:
-        return (edit,)
+    if edit.before is None:
+        return (*forgetting(machine, edit.path), edit)
     path = edit.path + ORIGINAL
     mode = machines.at(machine, edit.path).stat().st_mode & 0o777
     return (Edit(path=path, before=machines.read(machine, path), after=edit.before, mode=mode), edit)
+
+
+def forgetting(machine: Machine, path: str) -> tuple[Edit, ...]:
+    """Return the edit that removes the kept original: of a file that is free of ours, it is worth nothing."""
+    return changing((Edit(path=path + ORIGINAL, before=original(machine, path), after=None),))
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from agent.install.edits import Edit
 from agent.install.engine import Change, Engine
 from agent.install.machine import Machine
 from reconciler import errors
+from reconciler.seams import durable
 
 ENGINES: tuple[Engine, ...] = (dockerd.Docker(), containerd.Containerd(), podman.Podman())
 
@@ -58,6 +59,11 @@ def install(machine: Machine, wanted: Options) -> Done:
     everything was taken back.
     """
     machines.root_only(machine)
+    with durable.exclusively(machines.at(machine, "/etc")):
+        return _install(machine, wanted)
+
+
+def _install(machine: Machine, wanted: Options) -> Done:
     known = hostfile.load(machine)
     python = programs.python(machine)
     runc = wanted.runc or (known.runc if known else "") or machines.find(machine, "runc")
@@ -113,6 +119,11 @@ def uninstall(machine: Machine, wanted: Options) -> Done:
     Raises as `install`.
     """
     machines.root_only(machine)
+    with durable.exclusively(machines.at(machine, "/etc")):
+        return _uninstall(machine, wanted)
+
+
+def _uninstall(machine: Machine, wanted: Options) -> Done:
     known = hostfile.load(machine)
     runc = (known.runc if known else "") or machines.find(machine, "runc") or "runc"
     engines = _chosen(machine, wanted.engines) if wanted.engines else tuple(each for each in ENGINES if each.here(machine))

@@ -218,13 +218,22 @@ def interposer(machine: Machine) -> Iterator[Found]:
         yield _fail(f"its Python, {told.python}, is not there", "perdure-agent install")
         return
     version = versions.made(machines.at(machine, told.criu).read_bytes())
-    if versions.intact(machine, version):
+    loose = [path for path in (versions.FOLDER, version.folder, version.program) if _loose(machine, path)]
+    if loose:
+        yield _fail(f"others can change {loose[0]}", f"chown -R root:root {loose[0]}; chmod -R go-w {loose[0]}")
+    elif versions.intact(machine, version):
         yield _ok(f"{version.folder}, and nothing in it was changed")
     else:
         yield _fail(
             f"{version.folder} is not there as this release has it: it is of another one, or was changed",
             "perdure-agent upgrade",
         )
+
+
+def _loose(machine: Machine, path: str) -> bool:
+    place = machines.at(machine, path)
+    about = place.stat() if place.exists() else None
+    return about is not None and (about.st_uid != machine.owner or bool(about.st_mode & 0o022))
 
 
 def used(machine: Machine) -> Iterator[Found]:

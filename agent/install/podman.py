@@ -38,8 +38,8 @@ class Podman:
     def installed(self, machine: Machine) -> str:
         """Return the program that the drop-in names."""
         with suppress(tomllib.TOMLDecodeError):
-            programs = tomltext.at(tomllib.loads(machines.text(machine, DROP_IN)), ("engine", "runtimes", "runc")) or []
-            return next((program for program in programs if versions.named(program)), "")
+            programs = tomltext.at(tomllib.loads(machines.text(machine, DROP_IN)), ("engine", "runtimes", "runc"))
+            return next((each for each in programs or () if isinstance(each, str) and versions.named(each)), "")
         return ""
 
     def install(self, machine: Machine, program: str) -> Change:

@@ -15,7 +15,7 @@ from reconciler import errors
 from reconciler.cli import options, output
 from reconciler.core import quantities
 
-PACKAGES = {"docker": ("docker.io", "docker-cli"), "podman": ("podman",), "containerd": ("containerd",)}
+PACKAGES = {"docker": ("docker.io",), "podman": ("podman",), "containerd": ("containerd",)}
 """Debian packages of an engine."""
 
 ALWAYS = ("ca-certificates", "criu", "iptables", "python3", "python3-venv", "runc", "tar")

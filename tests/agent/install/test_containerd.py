@@ -93,6 +93,7 @@ def test_without_a_file_one_of_the_right_version_is_made(tree: Tree, release: st
 
 
 REFUSED = {
+    "a name that is none": (FULL.replace("BinaryName = ''", "BinaryName = 3"), "written in a way"),
     "no TOML": ("version = = 2\n", "not valid TOML"),
     "version 1": ("[plugins.cri]\n", "of version 1"),
     "CRI switched off": ('version = 2\ndisabled_plugins = ["cri"]\n', "CRI plugin is switched off"),

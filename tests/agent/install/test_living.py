@@ -167,6 +167,17 @@ def test_upgrading_keeps_engines_and_criu(tree: Tree) -> None:
     assert tree.read("/etc/containers/containers.conf.d/90-perdure.conf") is None
 
 
+def test_a_file_that_was_spoiled_since_is_named(tree: Tree) -> None:
+    tree.docker_engine("{}", running=False)
+    installing.install(tree, OPTIONS)
+    for spoiled in ('{"runtimes": []}', '{"runtimes": null}'):
+        tree.write(DAEMON_JSON, spoiled)
+        assert installing.uninstall(tree, installing.Options(dry_run=True)).diff == ""
+    tree.write(DAEMON_JSON, "{,}")
+    with pytest.raises(errors.InvalidInput, match="not valid JSON"):
+        installing.uninstall(tree, OPTIONS)
+
+
 def test_there_is_nothing_to_upgrade(tree: Tree) -> None:
     tree.docker_engine("{}")
     with pytest.raises(errors.UsageError, match="no interposer is installed"):

@@ -151,6 +151,12 @@ REMOVED: dict[str, tuple[Callable[[Tree], object], str, str, str]] = {
         "others can write it",
         "chmod 644",
     ),
+    "root's hold on the interposer": (
+        lambda tree: (tree.root / versions.FOLDER.lstrip("/")).chmod(0o777),
+        "interposer",
+        f"others can change {versions.FOLDER}",
+        "chmod -R go-w",
+    ),
     "the prologue's two lines": (write(hostfile.PROGRAMS, "/usr/bin/runc\n"), "interposer", "does not say what", "install"),
     "Python": (gone("/usr/bin/python3"), "interposer", "its Python, /usr/bin/python3, is not there", "install"),
     "this release": (_other_release, "interposer", "is not there as this release has it", "perdure-agent upgrade"),
