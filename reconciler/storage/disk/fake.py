@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import copy
 import errno
-import itertools
 import os
 import random
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
 
-from reconciler.storage.disk import Space
-
-T = TypeVar("T")
-
-_TICKS = itertools.count()
+from reconciler.storage.disk import Space, memory
 
 
 class PowerCut(BaseException):
@@ -38,46 +31,13 @@ class Fault:
     """Every later operation that takes room fails as well (a full disk stays full)."""
 
 
-@dataclass(slots=True, eq=False)
-class _Data:
-    live: bytearray = field(default_factory=bytearray)
-    kept: bytes = b""
-    pending: list[tuple[int, bytes] | int] = field(default_factory=list)
-    """Since the last sync: (offset, bytes) written, or the size cut to."""
-    links: int = 0
-    holders: dict[int, bool] = field(default_factory=dict)
-    """Locks: handle → exclusive."""
-
-
-@dataclass(slots=True, eq=False)
-class _Folder:
-    live: dict[str, _Data | _Folder] = field(default_factory=dict)
-    kept: dict[str, _Data | _Folder] = field(default_factory=dict)
-    pending: list[dict[str, _Data | _Folder | None]] = field(default_factory=list)
-    """Since the last sync, each change as a whole: name → node, None: removed."""
-    stamp: int = field(default_factory=_TICKS.__next__)
-
-    def change(self, names: dict[str, _Data | _Folder | None]) -> None:
-        self.stamp = next(_TICKS)
-        self.pending.append(names)
-        _apply(self.live, names)
-
-
-def _apply(entries: dict[str, _Data | _Folder], names: dict[str, _Data | _Folder | None]) -> None:
-    for name, node in names.items():
-        if node is None:
-            entries.pop(name, None)
-        else:
-            entries[name] = node
-
-
 TAKES_ROOM = ("folder", "create", "write", "link", "rename", "sync", "sync_folder")
 
 
 class FakeFile:
     """See `disk.File`."""
 
-    def __init__(self, disk: FakeDisk, path: str, data: _Data, position: int) -> None:
+    def __init__(self, disk: FakeDisk, path: str, data: memory.Data, position: int) -> None:
         self._disk, self._path, self._data, self._position, self._open = disk, path, data, position, True
 
     def write(self, data: bytes | memoryview) -> None:
@@ -154,7 +114,7 @@ class FakeDisk:
         self.trace: list[tuple[str, str]] = []
         self.fault = fault
         self._off = False
-        self._root = _Folder()
+        self._root = memory.Folder()
         self._counting = threading.Lock()
 
     # what a test does to it
@@ -163,21 +123,21 @@ class FakeDisk:
         """Return the disk as a machine finds it when it starts again; `seed` decides what of the unsynced survived."""
         chance = random.Random(seed)
         again = FakeDisk()
-        again._root = _survivor(self._root, chance, {})
+        again._root = memory.survivor(self._root, chance, {})
         return again
 
     def after_kill(self) -> FakeDisk:
         """Return the disk as the next process finds it when the last one was killed: all is there, its locks are gone."""
         again = FakeDisk()
         again._root = self._root
-        _forget_locks(self._root)
+        memory.forget_locks(self._root)
         return again
 
     def copy(self) -> FakeDisk:
         """Return another disk in the same state, synced and not; nobody holds a lock on it."""
         again = FakeDisk()
         again._root = copy.deepcopy(self._root)
-        _forget_locks(again._root)
+        memory.forget_locks(again._root)
         return again
 
     def corrupt(self, path: str, offset: int, mask: int = 1) -> None:
@@ -189,8 +149,8 @@ class FakeDisk:
     def put(self, path: str, content: bytes) -> None:
         """Set a file's content, durably; create it where it is missing."""
         folder, name = self._place(path)
-        data = folder.live.setdefault(name, _Data(links=1))
-        assert isinstance(data, _Data)
+        data = folder.live.setdefault(name, memory.Data(links=1))
+        assert isinstance(data, memory.Data)
         folder.kept[name] = data
         data.live[:], data.kept = content, content
         data.pending.clear()
@@ -223,10 +183,10 @@ class FakeDisk:
             below = current.live.get(name)
             if below is None:
                 self.step("folder", path)
-                below = _Folder()
+                below = memory.Folder()
                 current.change({name: below})
                 current.kept[name] = below
-            if not isinstance(below, _Folder):
+            if not isinstance(below, memory.Folder):
                 raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
             current = below
 
@@ -236,7 +196,7 @@ class FakeDisk:
         if name in folder.live:
             raise FileExistsError(errno.EEXIST, "exists", path)
         self.step("create", path)
-        data = _Data(links=1)
+        data = memory.Data(links=1)
         folder.change({name: data})
         return FakeFile(self, path, data, 0)
 
@@ -252,7 +212,7 @@ class FakeDisk:
         data = self._data(old)
         self.step("rename", new)
         replaced = folder.live.get(new.rpartition("/")[2])
-        if isinstance(replaced, _Data):
+        if isinstance(replaced, memory.Data):
             replaced.links -= 1
         folder.change({name: None, new.rpartition("/")[2]: data})
 
@@ -278,7 +238,7 @@ class FakeDisk:
         """Remove an empty folder."""
         folder, name = self._place(path)
         below = self._find(path)
-        if not isinstance(below, _Folder):
+        if not isinstance(below, memory.Folder):
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
         if below.live:
             raise OSError(errno.ENOTEMPTY, "not empty", path)
@@ -289,7 +249,7 @@ class FakeDisk:
         """Return what a folder contains, sorted."""
         self.alive()
         found = self._find(path)
-        if not isinstance(found, _Folder):
+        if not isinstance(found, memory.Folder):
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
         return sorted(found.live)
 
@@ -305,13 +265,13 @@ class FakeDisk:
             found = self._find(path)
         except FileNotFoundError:
             return ()
-        return (found.stamp,) if isinstance(found, _Folder) else ()
+        return (found.stamp,) if isinstance(found, memory.Folder) else ()
 
     def sync_folder(self, path: str) -> None:
         """Make a folder's names durable."""
         self.step("sync_folder", path)
         folder = self._find(path)
-        if not isinstance(folder, _Folder):
+        if not isinstance(folder, memory.Folder):
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
         folder.kept = dict(folder.live)
         folder.pending.clear()
@@ -328,70 +288,26 @@ class FakeDisk:
     def close(self) -> None:
         """Do nothing: the machine's next process finds the same disk."""
 
-    def _place(self, path: str) -> tuple[_Folder, str]:
+    def _place(self, path: str) -> tuple[memory.Folder, str]:
         self.alive()
         above, _, name = path.rpartition("/")
         folder = self._find(above) if above else self._root
-        if not isinstance(folder, _Folder):
+        if not isinstance(folder, memory.Folder):
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", above)
         return folder, name
 
-    def _find(self, path: str) -> _Data | _Folder:
-        current: _Data | _Folder = self._root
+    def _find(self, path: str) -> memory.Data | memory.Folder:
+        current: memory.Data | memory.Folder = self._root
         for name in path.split("/") if path else ():
-            if not isinstance(current, _Folder):
+            if not isinstance(current, memory.Folder):
                 raise NotADirectoryError(errno.ENOTDIR, "not a folder", path)
             if name not in current.live:
                 raise FileNotFoundError(errno.ENOENT, "no such file", path)
             current = current.live[name]
         return current
 
-    def _data(self, path: str) -> _Data:
+    def _data(self, path: str) -> memory.Data:
         found = self._find(path)
-        if not isinstance(found, _Data):
+        if not isinstance(found, memory.Data):
             raise OSError(errno.EINVAL, "not a regular file", path)
         return found
-
-
-def _forget_locks(folder: _Folder) -> None:
-    for node in folder.live.values():
-        if isinstance(node, _Folder):
-            _forget_locks(node)
-        else:
-            node.holders.clear()
-
-
-def _survivor(folder: _Folder, chance: random.Random, seen: dict[_Data, _Data]) -> _Folder:
-    entries = dict(folder.kept)
-    for change in _some(folder.pending, chance):
-        _apply(entries, change)
-    again = _Folder()
-    for name, node in entries.items():
-        if isinstance(node, _Folder):
-            again.live[name] = _survivor(node, chance, seen)
-        else:
-            if node not in seen:
-                seen[node] = _remains(node, chance)
-            seen[node].links += 1
-            again.live[name] = seen[node]
-    again.kept = dict(again.live)
-    return again
-
-
-def _remains(data: _Data, chance: random.Random) -> _Data:
-    content = bytearray(data.kept)
-    for change in _some(data.pending, chance):
-        if isinstance(change, int):
-            del content[change:]
-            continue
-        offset, block = change
-        torn = block[: chance.randint(0, len(block))] if chance.random() < 0.5 else block
-        if len(content) < offset:
-            content.extend(bytes(offset - len(content)))
-        content[offset : offset + len(torn)] = torn
-    return _Data(live=content, kept=bytes(content))
-
-
-def _some(changes: Iterable[T], chance: random.Random) -> list[T]:
-    """Return a subset: what the disk happened to write before the power went, in the order it happened to take."""
-    return [change for change in changes if chance.random() < 0.5]
