@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 
 from reconciler import errors
@@ -13,11 +14,15 @@ UNIT = store.UNIT
 
 
 class Contents:
-    """What a manifest's body describes. For one thread. Raises `errors.Damaged` before any damaged byte is handed out."""
+    """What a manifest's body describes; may be read by several threads.
+
+    Raises `errors.Damaged` before any damaged byte is handed out.
+    """
 
     def __init__(self, place: packs.Place, body: manifest.Body) -> None:
         self.packs: dict[str, Pack] = {pack.name: pack for pack in body.packs}
         self._place = place
+        self._one = threading.Lock()
         self._reader = packs.FrameReader(place, {**self.packs, body.index.name: body.index})
         try:
             self.index = index.Index(body, self._reader.read)
@@ -34,7 +39,7 @@ class Contents:
     def extents(self, path: str) -> Iterator[tuple[int, bytes]]:
         """Yield (offset, data) of a file, up to 1 MiB at a time; what is left out is zeros."""
         size = self.index.files[path].entry.size
-        for span in self.index.spans(path):
+        for span in self._spans(path):
             offset = span.first * UNIT
             if (span.end - 1) * UNIT >= size:
                 raise errors.Damaged("the index describes more of the file than there is", where=path)
@@ -56,6 +61,15 @@ class Contents:
         """Close every file."""
         self._reader.close()
 
+    def _spans(self, path: str) -> Iterator[index.Span]:
+        found = self.index.spans(path)
+        while True:
+            with self._one:  # the index keeps the sections it has read
+                span = next(found, None)
+            if span is None:
+                return
+            yield span
+
     def _span(self, span: index.Span, path: str) -> bytes:
         parts, cursor = [], 0
         for run in span.runs:
@@ -64,7 +78,8 @@ class Contents:
             parts.append(self._reader.read(run.source)[run.at * UNIT : (run.at + run.count) * UNIT])
             cursor = run.start + run.count
         parts.append(bytes((len(span.digests) - cursor) * UNIT))
-        data = b"".join(parts)
+        whole = len(span.runs) == 1 and len(parts[1]) == len(span.digests) * UNIT  # as most are, and then uncopied
+        data = parts[1] if whole else b"".join(parts)
         if b"".join(digests.blocks(data)) != span.digests.blocks:
             raise errors.Damaged(f"the bytes from {span.first * UNIT} are not what was written", where=path)
         return data

@@ -26,7 +26,7 @@ def read_manifest(disk: Disk, run: str, digest: str) -> tuple[manifest.Manifest,
 
 
 class PathImage:
-    """See `contracts.store.Image`. For one thread."""
+    """See `contracts.store.Image`."""
 
     def __init__(self, place: packs.Place, found: manifest.Manifest, lock: File) -> None:
         self.digest = found.digest

@@ -127,7 +127,7 @@ class PackWriter:
             if file.size() != self.size:
                 raise errors.Damaged(f"{file.size()} bytes read back, {self.size} written", where=where)
             for frame in self._frames:
-                _check(file, frame, where)
+                _compare(file.read(frame.offset, frame.stored), frame, where)
         finally:
             file.close()
         return Pack(name=self.name, size=self.size, key=self._wrapped)
@@ -138,24 +138,28 @@ class PackWriter:
 
 
 class FrameReader:
-    """Reads frames of one image's packs. Nothing is returned that was not checked. For one thread."""
+    """Reads frames of one image's packs. Nothing is returned that was not checked. May be asked by several threads."""
 
     def __init__(self, place: Place, packs: dict[str, Pack]) -> None:
         self._place = place
         self._packs = packs
         self._files: collections.OrderedDict[str, tuple[File, aead.AESGCM | None]] = collections.OrderedDict()
         self._frames: collections.OrderedDict[tuple[str, int], bytes] = collections.OrderedDict()
+        self._one = threading.Lock()
 
     def read(self, frame: Frame) -> bytes:
         """Return a frame's bytes. Raises `errors.Damaged` or `errors.Refused` (key missing)."""
         name = (frame.pack, frame.offset)
-        found = self._frames.get(name)
-        if found is None:
-            found = self._frames[name] = self._load(frame)
+        with self._one:
+            found = self._frames.get(name)
+            if found is not None:
+                self._frames.move_to_end(name)
+                return found
+        found = self._load(frame)
+        with self._one:
+            self._frames[name] = found
             if len(self._frames) > CACHED_FRAMES:
                 self._frames.popitem(last=False)
-        else:
-            self._frames.move_to_end(name)
         return found
 
     def close(self) -> None:
@@ -166,9 +170,11 @@ class FrameReader:
         self._frames.clear()
 
     def _load(self, frame: Frame) -> bytes:
-        file, cipher = self._file(frame.pack)
         where = self._place.path(frame.pack)
-        payload = _check(file, frame, where)
+        with self._one:  # a file must not be closed for another one while it is read
+            file, cipher = self._file(frame.pack)
+            payload = file.read(frame.offset, frame.stored)
+        _compare(payload, frame, where)
         if cipher is not None:
             try:
                 payload = cipher.decrypt(_nonce(frame.number), payload, self._place.bond.to(frame.pack))
@@ -228,8 +234,6 @@ def _nonce(number: int) -> bytes:
     return number.to_bytes(keyring.NONCE, "big")
 
 
-def _check(file: File, frame: Frame, where: str) -> bytes:
-    payload = file.read(frame.offset, frame.stored)
+def _compare(payload: bytes, frame: Frame, where: str) -> None:
     if hashlib.sha256(payload).digest() != frame.digest:
         raise errors.Damaged(f"the bytes at {frame.offset} are not what was written", where=where)
-    return payload

@@ -7,6 +7,7 @@ only root can enter and that nobody else writes to, so that there is no link to 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import json
@@ -14,6 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent import futures
 from pathlib import Path
 
 from reconciler import errors
@@ -34,6 +36,9 @@ _KEPT = re.compile(
 _MEMORY = re.compile(rf"{memory.FOLDER}/(task|shared)-[0-9]{{1,20}}/[0-9a-f]{{1,16}}(\.[0-9]{{1,6}})?")
 _CPUINFO = "cpuinfo.img"
 _LARGEST_LOOKED_INTO = 256 << 20
+THREADS = 2
+"""Unpacking, hashing and writing pages all let go of the interpreter."""
+_AHEAD = 8
 _NEEDED = (f"{CRIU}/inventory.img", f"{CRIU}/pstree.img", f"{CRIU}/descriptors.json", CONTAINER)
 
 
@@ -116,10 +121,16 @@ def _write_pages(image: store.Image, names: dict[str, store.FileEntry], director
             raise errors.Damaged(f"two pagemaps name the pages image {number}", where=name)
         taken.add(number)
         with _created(directory / CRIU / f"pages-{number}.img") as file:
-            for path, places in _visits(runs):
-                if path not in names:
-                    raise errors.Damaged(f"the image lacks {path}", where=name)
-                _place(image.extents(path), places, file)
+            with futures.ThreadPoolExecutor(THREADS) as pool:
+                waiting = collections.deque[futures.Future[None]]()
+                for path, places in _visits(runs):
+                    if path not in names:
+                        raise errors.Damaged(f"the image lacks {path}", where=name)
+                    waiting.append(pool.submit(_place, image, path, places, file))
+                    if len(waiting) > _AHEAD:
+                        waiting.popleft().result()
+                for one in waiting:
+                    one.result()
             os.ftruncate(file, sum(run.length for run in runs if run.present))
 
 
@@ -141,10 +152,10 @@ def _visits(runs: Iterable[Run]) -> Iterator[tuple[str, list[tuple[int, int, int
         yield path, places
 
 
-def _place(extents: Iterable[tuple[int, bytes]], places: list[tuple[int, int, int]], file: int) -> None:
+def _place(image: store.Image, path: str, places: list[tuple[int, int, int]], file: int) -> None:
     """Copy what an image's file holds to where a pages image has it; what it does not hold is zeros in both."""
     first = 0
-    for offset, data in extents:
+    for offset, data in image.extents(path):
         end = offset + len(data)
         while first < len(places) and places[first][0] + places[first][1] <= offset:
             first += 1
