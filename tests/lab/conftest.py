@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.lab import ability
+from tests.lab import ability, cache, seed
 from tests.lab.docker import Docker, ping
 from tests.lab.lab import Lab
 from tests.lab.node import Node
@@ -30,6 +30,7 @@ def lab() -> Iterator[Lab]:
     if why := ability.reason():
         _unable(why)
     try:
+        seed.ensure(cache.ensure(cache.tell))
         site = Lab()
     except ability.LabUnable as error:
         _unable(str(error))

@@ -1,4 +1,4 @@
-"""The data directory of a dockerd that has the lab's images, from which a new one starts: links instead of `docker load`."""
+"""The data directory of a dockerd that has the lab's usual images, from which a new one starts: links instead of `docker load`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ensure(cache: Cache) -> Path:
     if not cache.seed.exists():
         aside = Path(tempfile.mkdtemp(prefix=".seed-", dir=cache.place))
         with Lab() as site:
-            docker = site.node().docker(images=[image.tag for image in recipe.IMAGES])
+            docker = site.node().docker(images=recipe.USUAL)
             docker.stop()
             data = docker.node.path("/var/lib/docker")
             for part in PARTS:
