@@ -37,7 +37,7 @@ class Containerd:
         """Whether pods run on it: a containerd beside dockerd that no kubelet uses is Docker's own."""
         if not machines.find(machine, "containerd"):
             return False
-        kubelet = machines.find(machine, "kubelet") or machines.at(machine, "/var/lib/kubelet").is_dir()
+        kubelet = machines.find(machine, "kubelet") or machines.at(machine, "/var/lib/kubelet/pods").is_dir()
         return bool(kubelet) or not machines.find(machine, "dockerd")
 
     def installed(self, machine: Machine) -> str:

@@ -150,8 +150,8 @@ class Docker:
         forget = () if holders else edits.forgetting(machine, where)
         first = Edit(path=where, before=before, after=_text(interim, before))
         note = (
-            f"{len(holders)} containers were made with the runtime {NAME!r}: it stays in {where} as another name of {runc}, so "
-            "that they can be started. Once they are removed, uninstall again."
+            f"containers that exist were made with the runtime {NAME!r} ({len(holders)}): it stays in {where} as another name "
+            f"of {runc}, so that they can be started. Once they are removed, uninstall again."
             if holders
             else ""
         )

@@ -163,7 +163,67 @@ def test_a_dockerd_that_cannot_reload_gets_its_file_back(docker: Docker) -> None
     assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
 
 
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$@" >> /var/log/systemctl
+stop() { kill "$(cat "$1")" && while kill -0 "$(cat "$1")"; do :; done; rm -f "$1"; }
+case "$1 $2" in
+    "restart docker")
+        stop /run/docker.pid
+        [ -e /root/broken ] && grep -q perdure /etc/docker/daemon.json && echo "Job for docker.service failed." >&2 && exit 1
+        setsid dockerd >> /var/log/dockerd.log 2>&1 < /dev/null & ;;
+    "restart containerd")
+        stop /run/containerd/containerd.pid
+        start='echo $$ > /run/containerd/containerd.pid; exec containerd'
+        setsid sh -c "$start" >> /var/log/containerd.log 2>&1 < /dev/null & ;;
+esac
+"""
+
+
+def with_services(node: Node) -> None:
+    """systemd for two services, as far as installing needs it."""
+    node.run(["mkdir", "-p", "/run/systemd/system"])
+    node.write("/usr/local/sbin/systemctl", SYSTEMCTL, 0o755)
+
+
+def test_a_restart_where_it_is_asked_for(docker: Docker) -> None:
+    node = docker.node
+    with_services(node)
+    program = f"{installed.LIBRARY}/{installed.agent(node, 'install', '--restart')['version']}/perdure-runc"
+    assert node.path("/var/log/systemctl").read_text() == "restart docker\n"
+    assert docker.cli("info", "--format", INFO) == f"perdure {program}"
+    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+
+
+def test_a_dockerd_that_does_not_start_again_gets_its_file_back(docker: Docker) -> None:
+    node = docker.node
+    with_services(node)
+    node.write("/root/broken", "")
+    before = node.path(installed.DAEMON_JSON).read_bytes()
+    assert "Job for docker.service failed." in refused(node, "install", "--restart")
+    assert node.path(installed.DAEMON_JSON).read_bytes() == before
+    assert docker.cli("info", "--format", INFO) == "runc runc", "it was started again, with its own file"
+    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+    assert not node.path(installed.LIBRARY).exists()
+
+
 # containerd.
+
+
+def test_containers_go_on_while_containerd_restarts(node: Node) -> None:
+    with_services(node)
+    containerd = node.containerd(TWO)
+    assert containerd.daemon
+    node.write("/run/containerd/containerd.pid", f"{containerd.daemon.pid}\n")
+    image = containerd.load(recipe.TINY_IMAGE)
+    containerd.ctr("run", "--detach", image, "kept", "sleep", "1000")
+    done = installed.agent(node, "install", "--engine", "containerd", "--restart")
+    assert done["said"] == ["containerd: containerd was restarted, containers go on"]
+    assert "RUNNING" in containerd.ctr("tasks", "ls")
+    containerd.ctr("tasks", "exec", "--exec-id", "x", "kept", "true")
+    containerd.ctr("tasks", "kill", "--signal", "KILL", "kept")
+    installed.agent(node, "uninstall", "--restart")
+    assert node.path("/etc/containerd/config.toml").read_text() == TWO
 
 
 @pytest.fixture(scope="session")

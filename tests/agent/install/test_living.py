@@ -104,7 +104,7 @@ def test_a_container_that_is_stopped_can_be_started_after_uninstalling(tree: Tre
     tree.made_by_docker("c3", "runc")
     done = installing.uninstall(tree, OPTIONS)
     assert json.loads(tree.read(DAEMON_JSON) or "") == {"runtimes": {"perdure": {"path": "/usr/sbin/runc"}}}
-    assert done.said[-1].startswith("1 containers were made with the runtime 'perdure'")
+    assert done.said[-1].startswith("containers that exist were made with the runtime 'perdure' (1)")
     record.unlink()
     installing.uninstall(tree, OPTIONS)
     assert tree.read(DAEMON_JSON) == "{}"
