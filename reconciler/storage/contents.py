@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent import futures
 
 from reconciler import errors
 from reconciler.contracts import store
@@ -11,6 +13,8 @@ from reconciler.storage import digests, index, manifest, packs
 from reconciler.storage.packs import Frame, Pack
 
 UNIT = store.UNIT
+_THREADS = 2
+_AHEAD = 8
 
 
 class Contents:
@@ -48,12 +52,17 @@ class Contents:
     def check(self, progress: store.Progress | None = None) -> None:
         """Re-hash every byte."""
         done, whole = 0, sum(file.entry.size for file in self.index.files.values())
-        for path, file in self.index.files.items():
-            if file.entry.kind == "file":
-                for offset, data in self.extents(path):
+        waiting = collections.deque[tuple[int, futures.Future[None]]]()
+        with futures.ThreadPoolExecutor(_THREADS) as pool:
+            for path, file in self.index.files.items():
+                if file.entry.kind == "file":
+                    waiting.append((file.entry.size, pool.submit(self._check_file, path)))
+                while len(waiting) > _AHEAD:
+                    done += _ended(*waiting.popleft())
                     if progress is not None:
-                        progress(done + offset + len(data), whole)
-                done += file.entry.size
+                        progress(done, whole)
+            while waiting:
+                _ended(*waiting.popleft())
         if progress is not None:
             progress(whole, whole)
 
@@ -70,6 +79,10 @@ class Contents:
                 return
             yield span
 
+    def _check_file(self, path: str) -> None:
+        for _ in self.extents(path):
+            """Compared on the way."""
+
     def _span(self, span: index.Span, path: str) -> bytes:
         parts, cursor = [], 0
         for run in span.runs:
@@ -83,6 +96,12 @@ class Contents:
         if b"".join(digests.blocks(data)) != span.digests.blocks:
             raise errors.Damaged(f"the bytes from {span.first * UNIT} are not what was written", where=path)
         return data
+
+
+def _ended(size: int, checked: futures.Future[None]) -> int:
+    """Return the size of a file once it has been checked. Raises what was found."""
+    checked.result()
+    return size
 
 
 def complete(place: packs.Place, body: manifest.Body, sizes: dict[str, int]) -> bool:
