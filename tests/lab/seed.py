@@ -1,4 +1,4 @@
-"""The data directory of a dockerd that has the lab's usual images, from which a new one starts: links instead of `docker load`."""
+"""What a new dockerd starts from: a data directory that has the lab's usual images, by links instead of `docker load`."""
 
 from __future__ import annotations
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,8 +86,7 @@ def sweep(slot: Slot) -> None:
         if device.name == slot.bridge or device.name.startswith(f"{slot.bridge}-"):
             subprocess.run(["ip", "link", "delete", device.name], check=False, capture_output=True)
     cgroups.remove(slot.group)
-    with suppress(FileNotFoundError):
-        shutil.rmtree(slot.folder)
+    subprocess.run(["rm", "-rf", str(slot.folder)], check=True)
 
 
 def _lock(descriptor: int) -> bool:

@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -44,6 +43,7 @@ class Supervisor:
         self._lower = lower
         self._boots: dict[str, subprocess.Popen[bytes]] = {}
         self._links: dict[str, str] = {}
+        self._removals: list[subprocess.Popen[bytes]] = []
         self._shared = slot.folder / "shared"
 
     def begin(self) -> Answer:
@@ -113,7 +113,9 @@ class Supervisor:
 
     def forget(self, name: str) -> Answer:
         """Throws the disk of a node that is off away."""
-        shutil.rmtree(self._slot.folder / name)
+        gone = self._slot.folder / f".gone-{len(self._removals)}"
+        (self._slot.folder / name).rename(gone)
+        self._removals.append(subprocess.Popen(["rm", "-rf", str(gone)]))  # thousands of files: nobody waits for them
         return {}
 
     def mount(self, name: str, arguments: list[str]) -> Answer:
@@ -135,6 +137,8 @@ class Supervisor:
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if (place := line.split()[1]).startswith(str(self._slot.folder)):
                 subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+        for removal in self._removals:
+            removal.wait()
         slots.sweep(self._slot)
 
     def _group(self, name: str) -> str:
