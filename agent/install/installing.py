@@ -126,7 +126,11 @@ def uninstall(machine: Machine, wanted: Options) -> Done:
 def _uninstall(machine: Machine, wanted: Options) -> Done:
     known = hostfile.load(machine)
     runc = (known.runc if known else "") or machines.find(machine, "runc") or "runc"
-    engines = _chosen(machine, wanted.engines) if wanted.engines else tuple(each for each in ENGINES if each.here(machine))
+    engines = tuple(
+        each
+        for each in ENGINES
+        if (each.name in wanted.engines if wanted.engines else each.here(machine) or each.installed(machine))
+    )
     changes = [engine.remove(machine, runc) for engine in engines]
     diff = edits.diff(edit for change in changes for edit in _shown(change))
     if wanted.dry_run:

@@ -17,6 +17,8 @@ from reconciler import errors
 
 SPOOLS = "/var/lib"
 
+START = "systemctl enable --now perdure-agent"
+
 LOW = 2 << 30
 """Bytes of free space below which a warning is worth it."""
 
@@ -238,8 +240,10 @@ def _loose(machine: Machine, path: str) -> bool:
 
 def used(machine: Machine) -> Iterator[Found]:
     """Whether each engine is configured to use it, and dockerd does."""
-    for engine in (each for each in installing.ENGINES if each.here(machine)):
+    for engine in installing.ENGINES:
         program = engine.installed(machine)
+        if not program and not engine.here(machine):
+            continue
         if not program:
             yield _fail(f"{engine.name} is not configured to use it", f"perdure-agent install --engine {engine.name}")
         elif not machines.at(machine, program).is_file():
@@ -267,8 +271,11 @@ def agent(machine: Machine) -> Iterator[Found]:
     socket = told.socket if told else ""
     if machine.answers(socket):
         yield _ok(f"it answers on {socket}")
+    elif told and told.arch.roots:
+        text = f"nobody answers on {socket}: the variables of ARCH work, jobs of a reconciler do not"
+        yield Found(state="warn", text=text, remedy=START)
     else:
-        yield _fail(f"nobody answers on {socket}", "systemctl enable --now perdure-agent")
+        yield _fail(f"nobody answers on {socket}", START)
 
 
 def space(machine: Machine) -> Iterator[Found]:

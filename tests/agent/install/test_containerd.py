@@ -170,6 +170,16 @@ def test_the_containerd_of_dockerd_is_left_alone(tree: Tree) -> None:
     assert containerd.config(tree) == CONFIG
 
 
+def test_what_was_installed_by_name_is_uninstalled_without(tree: Tree) -> None:
+    tree.docker_engine("{}")
+    tree.containerd_engine(DEBIAN)
+    (tree.root / "usr/sbin/kubelet").unlink()
+    before = tree.state()
+    installing.install(tree, OPTIONS)
+    installing.uninstall(tree, installing.Options())
+    assert tree.state() == before
+
+
 def test_the_file_of_a_running_containerd_is_the_one(tree: Tree) -> None:
     tree.containerd_engine(None)
     tree.write("/srv/containerd.toml", "version = 2\n")

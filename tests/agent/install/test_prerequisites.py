@@ -206,6 +206,13 @@ def test_before_anything_is_installed_the_doctor_names_that(tree: Tree) -> None:
     assert [(each.subject, each.remedy) for each in failing(tree)] == [("interposer", "perdure-agent install")]
 
 
+def test_a_machine_for_the_variables_of_arch_needs_no_agent(tree: Tree) -> None:
+    installing.install(tree, installing.Options(arch_roots=("/mnt/shared",)))
+    tree.listening.clear()
+    found = {each.subject: each for each in prerequisites.examine(tree)}
+    assert (failing(tree), found["agent"].state) == ([], "warn")
+
+
 def test_other_distributions_are_told_their_own_command(tree: Tree) -> None:
     tree.write("/etc/os-release", 'ID="rocky"\nID_LIKE="rhel centos fedora"\n')
     (tree.root / "usr/sbin/tar").unlink()
