@@ -1,4 +1,4 @@
-"""Run in a node: commands in turn, each timed. `python -m tests.bench.interposer_worker ROUNDS COMMANDS`, the latter as JSON."""
+"""Run in a node: commands in turn, each timed. `python -m tests.bench.interposer_worker ROUNDS COMMANDS`, these as JSON."""
 
 from __future__ import annotations
 

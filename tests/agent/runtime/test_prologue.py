@@ -201,3 +201,29 @@ def _break(place: Place, what: str) -> None:
         interpreter.write_text("#!/bin/sh\nexit 9\n")
         interpreter.chmod(0o755)
         (place.etc / "programs").write_text(f"{place.runc}\n{interpreter}\n")
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox sh", "mksh", "zsh --emulate sh"])
+def test_any_shell_of_a_host_reads_it(place: Place, shell: str) -> None:
+    program, *flags = shell.split()
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"this machine has no {program}")
+    wrapper = place.folder / "bin" / "sh"
+    wrapper.write_text(f'#!/bin/sh\nexec {found} {" ".join(flags)} {place.program}.text "$@"\n')
+    wrapper.chmod(0o755)
+    place.program.rename(f"{place.program}.text")
+    place.program.symlink_to(wrapper)
+    words = ["--bundle", str(place.bundle), "a b'c"]
+    place.config()
+    assert place.call("create", *words, fails="create", status=7).returncode == 7
+    place.config(f"PERDURE_ATTEMPT={ATTEMPT}")
+    assert place.call("create", "--no-pivot", f"--bundle={place.bundle}", CONTAINER).returncode == 1
+    assert "does not answer" in place.told()
+    place.home.mkdir(parents=True)
+    (place.home / "restored").touch()
+    assert place.call("start", CONTAINER).returncode == 0
+    assert place.call("kill", CONTAINER, "KILL").returncode == 0
+    assert place.call("delete", CONTAINER).returncode == 0
+    assert place.subcommands() == ["create", "kill", "delete"]
+    assert place.calls()[0]["argv"][-3:] == words
