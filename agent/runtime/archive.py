@@ -82,10 +82,7 @@ def find(made: Call, machine: Config, config: Config, variables: Sequence[str]) 
 
 def _must_be_mounted(base: str) -> None:
     """A shared file system that is not mounted would fill the host's own disk, and the next host would find nothing."""
-    path = base
-    while path != "/" and not os.path.ismount(path):
-        path = os.path.dirname(path)
-    if path == "/":
+    if not any(mount.point != "/" and f"{base}/".startswith(f"{mount.point}/") for mount in system.mounts()):
         raise Refused(f"the shared file system at {base} is not mounted on this host. Mount it")
 
 

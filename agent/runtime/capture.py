@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from agent.runtime import call
+from agent.runtime import call, system
 from agent.runtime.call import Config, Refused
 
 if TYPE_CHECKING:
@@ -22,15 +22,10 @@ OPAQUE = tuple(prefix + "opaque" for prefix in OVERLAY)
 
 def upper(rootfs: str) -> str:
     """Return the writable layer of an overlay mounted at `rootfs`. Raises `Refused` when none is."""
-    rootfs = os.path.realpath(rootfs)
-    with open("/proc/self/mountinfo", errors="surrogateescape") as file:
-        for line in reversed(file.read().splitlines()):
-            fields, _, rest = line.partition(" - ")
-            kind, _, options = rest.split(" ", 2)
-            if fields.split(" ")[4] == rootfs and kind == "overlay":
-                for option in options.split(","):
-                    if option.startswith("upperdir="):
-                        return option[len("upperdir=") :]
+    at = [mount for mount in system.mounts() if mount.point == os.path.realpath(rootfs)]
+    for option in at[-1].options if at and at[-1].kind == "overlay" else ():
+        if option.startswith("upperdir="):
+            return option[len("upperdir=") :]
     raise Refused(f"the file system at {rootfs} is no overlay, so what the container has changed in it is not known")
 
 

@@ -147,7 +147,9 @@ def _own_folder(directory: str) -> None:
 def _prepare(made: Call, config: Config, state: Config, wanted: Sequence[str]) -> None:
     sweep()
     shape.clean(made.home)
-    os.makedirs(os.path.dirname(made.home), 0o700, exist_ok=True)
+    for folder in (call.RUN, os.path.join(call.RUN, "containers"), os.path.dirname(made.home)):
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
     os.mkdir(made.home, 0o700)
     rootfs = os.path.join(os.path.abspath(made.bundle), config["root"]["path"])
     call.write_json({"v": 1, "root": made.root, "rootfs": rootfs, **state}, made.home, "state.json")

@@ -1,10 +1,14 @@
-"""The few calls of the C library that Python 3.8 does not have."""
+"""The few calls of the C library that Python 3.8 does not have, and the mounts that we see."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CLONE_NEWNET, CLONE_NEWUTS = 0x40000000, 0x04000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 2, 4, 8, 4096
@@ -19,3 +23,25 @@ def call(name: str, *arguments: Any) -> None:
     if getattr(_libc, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), name)
+
+
+class Mount(NamedTuple):
+    """A line of mountinfo (proc(5))."""
+
+    point: str
+    kind: str
+    options: tuple[str, ...]
+    """Of the file system."""
+
+
+def mounts() -> Iterator[Mount]:
+    """Yield the mounts that this process sees, those on top of others last."""
+    with open("/proc/self/mountinfo", errors="surrogateescape") as file:
+        for line in file:
+            fields, _, rest = line.rstrip("\n").partition(" - ")
+            kind, _, options = rest.split(" ", 2)
+            yield Mount(_plain(fields.split(" ")[4]), kind, tuple(_plain(options).split(",")))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
