@@ -55,4 +55,4 @@ def _foreign(source: Source, tree: tuple[Source, ...]) -> list[tuple[str, int]]:
 def _own(source: Source, name: str) -> bool:
     """Whether an imported module is part of what the importer is installed with."""
     home = next((one for one in STANDALONE if source.module.startswith(one)), "")
-    return name.startswith(home) if home else name.split(".")[0] in ("reconciler", "agent")
+    return name.startswith(home) if home else name.partition(".")[0] in ("reconciler", "agent")
