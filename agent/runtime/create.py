@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 MARKER = "PERDURE_ATTEMPT"
 KINDS = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
 """Annotations of a Kubernetes runtime that tell a pod's sandbox from its containers."""
+SILENT = {
+    "FileNotFoundError": "its socket is not there",  # Podman takes the system's own words for a missing command
+    "ConnectionRefusedError": "nobody listens there",
+    "TimeoutError": "it is silent",
+    "timeout": "it is silent",
+}
+"""Why an agent does not answer, by the name of the error: one of them changes with the version of Python."""
 STALE_SECONDS = 120
 """What the real runtime does not know after so long is left from a call that failed."""
 KEPT_FLAGS = ("b", "bundle", "console-socket", "pid-file", "no-pivot")
@@ -119,7 +126,7 @@ def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -
     try:
         answer = question.ask(machine, made, attempt, seconds, bundle=os.path.abspath(made.bundle), annotations=known)
     except OSError as error:
-        detail = error.strerror or str(error)
+        detail = SILENT.get(type(error).__name__) or error.strerror or str(error)
         raise Refused(
             f"the agent does not answer at {where} within {seconds:g} s ({detail}), and without it nothing of Perdure is "
             "started. Look at: systemctl status perdure-agent"

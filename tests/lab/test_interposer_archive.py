@@ -13,7 +13,7 @@ from tests import conditions
 from tests.lab import interposer
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
-from tests.lab.recipe import BASE_IMAGE
+from tests.lab.recipe import BASE_IMAGE, TINY_IMAGE
 
 COUNTER = """
 import itertools, pathlib, time
@@ -161,6 +161,34 @@ def test_a_container_that_a_person_restores_by_containerd(lab: Lab) -> None:
     assert counted() >= 10
     conditions.eventually(lambda: counted() > before)
     containerd.ctr("task", "kill", "--signal", "KILL", "counter")
+    lab.remove(node)
+
+
+def test_podman_with_runc(lab: Lab) -> None:
+    node = lab.node()
+    interposer.install(node, roots=[ROOT], namespaces=["runc"])
+    node.run(["mkdir", "-p", ROOT])
+    with lab.cache.image(TINY_IMAGE).open("rb") as archive:
+        loading = node.popen(["podman", "load"], stdin=archive)
+        said, _ = loading.communicate(timeout=60)
+    assert loading.returncode == 0, said
+    podman = ["podman", "--runtime", interposer.PROGRAM, "--cgroup-manager", "cgroupfs"]
+    run = [*podman, "run", "--network", "none"]
+    assert node.out(*run, "--rm", TINY_IMAGE, "echo", "hello") == "hello"
+    marked = node.run([*run, "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "true"], check=False)
+    assert marked.returncode == 126
+    assert "the agent does not answer" in marked.stderr
+    count = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.02; done"
+    flags = ["--env", "ARCH_ENABLE=1", "--env", BASIC, "--name", "counter", "--detach"]
+    node.run([*run, *flags, TINY_IMAGE, "sh", "-c", count])
+    look = [*podman, "exec", "counter", "cat", "/dev/shm/count"]
+    conditions.eventually(lambda: int(node.out(*look) or 0) > 20)
+    identity = node.out(*podman, "inspect", "--format", "{{.Id}}", "counter")
+    node.run([interposer.PROGRAM, "checkpoint", identity])
+    node.run([*podman, "stop", "--time", "0", "counter"], check=False)
+    node.run([*podman, "start", "counter"])
+    assert int(node.out(*look)) > 20
+    node.run([*podman, "rm", "--force", "--time", "0", "counter"])
     lab.remove(node)
 
 

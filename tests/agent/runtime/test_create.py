@@ -121,7 +121,7 @@ def test_an_agent_that_is_stopped_fails_the_create_within_its_deadline(place: Pl
     place.config(MARKED)
     with _stopped_agent(place):
         assert place.create().returncode == 1
-        assert "within 0.2 s" in place.told()
+        assert "within 0.2 s (it is silent)" in place.told()
         place.home.mkdir(parents=True)
         (place.home / "state.json").write_text(json.dumps({"v": 1, "root": str(place.root), "attempt": ATTEMPT}))
         assert place.call("kill", CONTAINER, "TERM").returncode == 0
