@@ -20,6 +20,8 @@ def find(instance: str, records: Mapping[str, record.Record], world: observed.Wo
         for ref, item in target.items.items():
             if item.want is spec.Want.REMOVE or (item.spec is not None and item.spec.instance != instance):
                 continue
+            if ref in target.objects and item.host not in target.hosts:
+                continue  # no host speaks of it: what the engine keeps for it is dealt with below
             run = records.get(ref.run)
             newest = run.newest if run is not None else None
             if newest is not None and newest.number == ref.attempt and newest.live:

@@ -196,7 +196,6 @@ def test_without_a_leader_nothing_is_known_and_nothing_is_done(site: Site) -> No
     eventually(lambda: not site.view().known, 60.0, interval=0.5)
     view = site.view()
     assert "no manager of the Swarm answers" in view.error
-    assert site.target.delete(what.ref, what.host).result is Result.UNKNOWN
     assert site.target.apply(spec.Assignment(spec=dataclasses.replace(what, timeout=5.0))).result is Result.CHANGED
     first.start()
     second.start()
@@ -302,6 +301,9 @@ def test_the_end_of_an_attempt_frees_its_service(site: Site) -> None:
     site.begin(what)
     eventually(lambda: "complete" in site.task(what), 60.0)
     site.says(what, observed.ItemState.ENDED)
+    assert site.target.delete(what.ref, what.host).result is Result.DELETED
+    assert "complete" in site.task(what), "its host sends the last output first"
+    site.hosts[what.host].obey()
     assert site.target.delete(what.ref, what.host).result is Result.DELETED
     assert site.known().objects == {}
     eventually(lambda: not worker.cli("ps", "--all", "--quiet", "--filter", f"label={container.RUN}=over"), 60.0)

@@ -270,8 +270,6 @@ def test_a_swarm_without_an_answer_is_unknown(site: Site, said: str) -> None:
     assert not view.known
     assert said in view.error
     assert set(view.hosts) == {"a", "b"}
-    assert site.target.delete(run().spec.ref, "a").result is Result.UNKNOWN
-    assert site.link.newest("a") is None, "and the host is not told to forget it"
     site.managers.silent = ""
     assert site.view().items[run().spec.ref].state is State.RUNNING
 
@@ -300,16 +298,18 @@ def test_another_swarm_at_the_same_address_is_not_this_one(site: Site) -> None:
 # what is gone, and what is removed
 
 
-def test_the_service_is_removed_before_the_host_forgets(site: Site) -> None:
+def test_the_service_is_removed_once_the_host_has_sent_the_last_output_and_forgotten(site: Site) -> None:
     site.running(run())
     site.a.report(item(run(), State.ENDED))
+    assert site.target.delete(run().spec.ref, "a").result is Result.DELETED
+    assert len(site.managers.bodies) == 1, "with it would go what the container has printed"
+    site.a.obey()
+    assert run().spec.ref in site.view().objects
     site.managers.silent = "no leader"
     assert site.target.delete(run().spec.ref, "a").result is Result.UNKNOWN
-    assert site.link.newest("a") is None
     site.managers.silent = ""
     assert site.target.delete(run().spec.ref, "a").result is Result.DELETED
     assert site.managers.bodies == {}
-    site.a.obey()
     assert site.target.delete(run().spec.ref, "a").result is Result.UNCHANGED
 
 

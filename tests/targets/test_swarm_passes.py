@@ -103,9 +103,10 @@ def test_from_a_manifest_to_a_finished_run(loop: Loop) -> None:
     loop.says(State.ENDED, started_at=loop.now, ended_at=loop.now, exit=EXITED)
     assert loop.passes() == ["remove 1"]
     assert loop.run.phase is record.Phase.FINISHED
-    assert loop.services() == []
+    assert loop.services() == [name], "its host sends the last output first"
     loop.host().obey()
-    assert loop.passes() == []
+    assert loop.passes() == ["remove 1"]
+    assert (loop.services(), loop.passes()) == ([], [])
 
 
 def test_without_a_leader_nothing_happens_and_nothing_is_lost(loop: Loop) -> None:
@@ -159,3 +160,13 @@ def test_what_no_node_can_hold_is_told(loop: Loop) -> None:
     given = observed.World(at=loop.now, targets={"cluster": loop.site.target.observe(loop.now)})
     planned = plan.compute(facts.Facts(instance="test", desired=loop.desired, records=loop.records, world=given, now=loop.now))
     assert "no host of target cluster can hold it: 2 of 2 hosts too small" in planned.actions[0].sentence
+
+
+def test_a_task_that_outlives_its_attempt_is_ended_by_removing_its_service(loop: Loop) -> None:
+    """The host has forgotten it, and the managers do not know yet that its container is no more."""
+    loop.begin()
+    loop.says(State.ENDED, started_at=loop.now, ended_at=loop.now, exit=EXITED)
+    loop.passes()
+    loop.host().obey()
+    assert loop.passes() == ["remove 1"]
+    assert loop.services() == []

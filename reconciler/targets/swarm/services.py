@@ -67,14 +67,20 @@ class SwarmTarget:
             return settle.Outcome(result=Result.UNKNOWN, detail=str(error))
 
     def delete(self, ref: spec.AttemptRef, host: str) -> settle.Outcome:
-        """Remove the attempt's service, then have its host forget it. Never the other way round: the service would be lost."""
+        """Have the host forget the attempt, then remove its service: with the service goes the container, and what it printed.
+
+        A host that is heard sends the last output to the store before it forgets. The service of one that is not goes at once:
+        should the host come back, Swarm ends there what was given up.
+        """
+        told = self._books.remove(ref, host)
+        if told.result is Result.DELETED:
+            return told
         try:
             removed = self._remove(ref)
         except errors.Refused as error:
             return settle.Outcome(result=Result.REFUSED, detail=str(error))
         except errors.PerdureError as error:
             return settle.Outcome(result=Result.UNKNOWN, detail=str(error))
-        told = self._books.remove(ref, host)
         return settle.Outcome(result=Result.DELETED) if removed and told.result is Result.UNCHANGED else told
 
     def confirm_gone(self, ref: spec.AttemptRef, host: str) -> target.Presence:
