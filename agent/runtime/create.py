@@ -62,23 +62,23 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
     attempt = attempts.pop()
     if made.command == "restore":
         raise Refused(f"attempt {attempt} is restored by Perdure only. Use: perdure restore")
+    _engine_will_do(config)
     directory = _verdict(made, machine, attempt, notes)
-    state = {"attempt": attempt}
     try:
         if directory:
             _own_folder(directory)
         wanted = call.read_json(directory, "container.json").get("mounts", ()) if directory else ()
-        _prepare(made, config, state, wanted)
+        _prepare(made, config, {"attempt": attempt}, wanted)
         if directory:
             compare.check(config, directory)
             restore(made, machine, config, directory)
             call.note(machine, made, f"restored attempt {attempt}")
             _mark_restored(made)
             return
-    except (Refused, OSError, ValueError) as error:
+    except Exception as error:
         shape.clean(made.home)
         with suppress(OSError):
-            question.ask(machine, made._replace(command="failed"), attempt, 2.0, reason=str(error))
+            question.ask(machine, made._replace(command="failed"), attempt, question.NOTE_SECONDS, reason=str(error))
         raise
     call.note(machine, made, f"creates attempt {attempt}")
     made.become_real()
@@ -98,6 +98,7 @@ def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> No
     if where is None:
         made.become_real()
         return
+    _engine_will_do(config)
     try:
         with archive.opened(where) as image:
             if made.command == "restore" and image is None:
@@ -112,7 +113,7 @@ def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> No
                 if made.command == "create":
                     _mark_restored(made)
                 return
-    except (Refused, OSError, ValueError):
+    except Exception:
         shape.clean(made.home)
         raise
     made.become_real()
@@ -120,7 +121,6 @@ def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> No
 
 def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -> str:
     """Return the directory to restore from, empty for a beginning."""
-    _engine_will_do(call.read_json(made.bundle, "config.json"))
     known = {name: value for name, value in notes.items() if name.startswith("io.kubernetes.")}
     where, seconds = machine["socket"], machine["deadline"]
     try:
@@ -184,12 +184,14 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
     for name, value in made.flags():
         if name in KEPT_FLAGS:
             words += [f"--{name}"] if value is None else [f"--{name}", value]
-    status = run(made.other("restore", *words, made.container), os.path.dirname(criu))
-    if status:
+    try:
+        if run(made.other("restore", *words, made.container), os.path.dirname(criu)):
+            raise Refused(f"it could not be restored: {reason(machine, made, work, 'restore.log')}")
+        open(shape.criu_conf(made.home), "w").close()  # the next checkpoint would be refused with it
+        shape.rename(config, dict(made.flags()).get("pid-file"))
+    except Exception:
         run(made.other("delete", "--force", made.container))
-        raise Refused(f"it could not be restored: {reason(machine, made, work, 'restore.log')}")
-    open(shape.criu_conf(made.home), "w").close()  # the next checkpoint would be refused with it
-    shape.rename(config, dict(made.flags()).get("pid-file"))
+        raise
 
 
 def _settings(directory: str) -> str:

@@ -50,8 +50,6 @@ from contextlib import suppress
 from agent.runtime import call, question
 from agent.runtime.call import Call, Refused
 
-NOTE_SECONDS = 2.0
-"""What is waited for an agent that only listens."""
 DEFAULT_SIGNAL = "TERM"
 
 
@@ -93,7 +91,7 @@ def _kill(made: Call) -> None:
     if attempt:
         machine = call.host()
         number = _number([*made.arguments(), DEFAULT_SIGNAL][1])
-        seconds = NOTE_SECONDS if number == signal.SIGKILL else machine["deadline"]  # nothing comes before SIGKILL
+        seconds = question.NOTE_SECONDS if number == signal.SIGKILL else machine["deadline"]  # nothing comes before SIGKILL
         with suppress(OSError):
             question.ask(machine, made, attempt, seconds, signal=number)
 
@@ -104,7 +102,7 @@ def _tell(made: Call) -> None:
         attempt = call.read_json(made.home, "state.json").get("attempt")
         if attempt:
             verb = {"start": "started", "delete": "deleted"}[made.command]
-            question.ask(call.host(), made._replace(command=verb), attempt, NOTE_SECONDS)
+            question.ask(call.host(), made._replace(command=verb), attempt, question.NOTE_SECONDS)
 
 
 def _number(name: str) -> int:

@@ -11,6 +11,9 @@ from typing import Any
 
 from agent.runtime.call import Call, Config
 
+NOTE_SECONDS = 2.0
+"""What is waited for an agent that only listens."""
+
 
 def ask(machine: Config, call: Call, attempt: str, seconds: float, **more: Any) -> Config:
     """Return the agent's answer. Raises OSError when none comes within so many seconds.

@@ -191,6 +191,17 @@ def test_a_restore_that_fails_leaves_no_half_container_and_says_why(place: Place
     assert "No such thing" in answers.asked[1][1].reason
 
 
+def test_what_goes_wrong_after_the_restore_ends_the_container_too(place: Place, answers: Answers, image: Path) -> None:
+    answers.verdict = verdicts.Restore(directory=image)
+    place.config(MARKED, linux={"namespaces": [{"type": "uts"}, {"type": "network"}]})
+    (place.folder / "pid").write_text("none")
+    with place.agent(answers):
+        assert place.create().returncode == 1
+    assert place.subcommands() == ["restore", "delete"]
+    assert "ValueError" in place.told()
+    assert not place.home.exists()
+
+
 def test_only_roots_own_folder_is_restored_from(place: Place, answers: Answers, image: Path) -> None:
     image.chmod(0o755)
     answers.verdict = verdicts.Restore(directory=image)
