@@ -183,9 +183,7 @@ class ContainerController:
     ) -> engine.Captured | engine.Failed:
         """Ask the engine to, one at a time for a container."""
         with self._saving.setdefault(entry.ref, threading.Lock()):
-            listed = self.view.now().of(entry.ref, self.books.get(entry.ref).container)
-            over = listed is None or listed.state in (*seam.OVER, seam.State.CREATED)
-            if over and entry.spec.checkpoint.engine is model.EngineName.CRIU:
+            if entry.spec.checkpoint.engine is model.EngineName.CRIU and self._over(entry.ref):
                 return engine.Failed(reason="its container has ended")
             if asked.then_stop or asked.purpose in spec.ENDING:
                 self.books.set(entry.ref, served=asked.id)
@@ -249,6 +247,14 @@ class ContainerController:
         self._saving.pop(entry.ref, None)
         self._shippers.pop(entry.ref, None)
         self._shipping.pop(entry.ref, None)
+
+    def _over(self, ref: spec.AttemptRef) -> bool:
+        """Whether its container is known not to run. An engine that shuts down does not answer any more: nothing is known then."""
+        try:
+            listed = self.view.now().of(ref, self.books.get(ref).container)
+        except errors.Unavailable:
+            return False
+        return listed is None or listed.state in (*seam.OVER, seam.State.CREATED)
 
     def _create(self, entry: journal.Entry, record: books.Record) -> str:
         what, place = entry.spec, self._setup.places.attempt(entry.ref)

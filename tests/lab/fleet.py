@@ -90,6 +90,7 @@ class Fleet:
         node = self.lab.node(f"{self.name}-{name}")
         docker = node.docker(options, images=(recipe.BASE_IMAGE,))
         node.run([str(BIN / "perdure-agent"), "install"], env=PLAIN)
+        docker.options = json.loads(node.path("/etc/docker/daemon.json").read_text())  # kept when it starts again
         token = json.loads(self.perdure("token", "create", name, "-o", "json"))["token"]
         node.run([str(BIN / "perdure-agent"), "join", "--name", name, "-"], input=token, env=PLAIN)
         host = self.hosts[name] = Host(self, node, docker)
@@ -116,6 +117,11 @@ class Fleet:
         """Starts the reconciler."""
         command = [str(BIN / "perdure"), "reconcile", "--config", f"{self.inside}/perdure.yaml"]
         self._loop = self.control.daemon(command, log="/var/log/perdure.log", env=PLAIN, cwd=self.inside)
+
+    def stop_loop(self, number: int = 15) -> None:
+        """Ends the reconciler."""
+        assert self._loop
+        self._loop.stop(number)
 
     def run(self, job: str = "") -> dict[str, Any]:
         """The newest run of a job: phase, attempts, checkpoints."""

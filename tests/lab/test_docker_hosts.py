@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from tests import conditions
 from tests.lab import fleet
 from tests.lab.lab import Lab
-from tests.lab.test_docker_jobs import COUNT, counted_on, lines, started
+from tests.lab.test_docker_jobs import COUNT, counted_on, joins, lines, started
 
 SAVES = """
 import json, os, pathlib, time
@@ -91,7 +90,7 @@ def test_nobody_else_can_be_an_attempt(site: fleet.Fleet, alpha: fleet.Host) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_with_live_restore_it_outlives_its_engine(site: fleet.Fleet, alpha: fleet.Host, number: int) -> None:
-    alpha.docker.configure({**_daemon(alpha), "live-restore": True})
+    alpha.docker.configure({**alpha.docker.options, "live-restore": True})
     alpha.docker.restart()
     declare(site, f"lives{number}", COUNT, checkpoint="{interval: 1s}")
     site.until(f"lives{number}", started(1))
@@ -106,7 +105,7 @@ def test_with_live_restore_it_outlives_its_engine(site: fleet.Fleet, alpha: flee
 
 
 def test_an_engine_that_shuts_down_saves_first(site: fleet.Fleet, alpha: fleet.Host) -> None:
-    alpha.docker.configure({**_daemon(alpha), "live-restore": False})
+    alpha.docker.configure({**alpha.docker.options, "live-restore": False})
     alpha.docker.restart()
     declare(site, "goes", COUNT)
     site.until("goes", started(1))
@@ -115,8 +114,7 @@ def test_an_engine_that_shuts_down_saves_first(site: fleet.Fleet, alpha: fleet.H
     alpha.docker.start()
     run = site.until("goes", started(2))
     assert run["attempts"][0]["ending"] == "checkpointed"
-    before, after = lines(site, "goes", "--attempt", "1"), counted_on(site, "goes", 0, 2)
-    assert after[0] == (before[0][0], before[-1][1] + 1)
+    joins(site, "goes", 1)
 
 
 def test_a_notice_saves_everything_and_it_goes_on_elsewhere(site: fleet.Fleet, alpha: fleet.Host) -> None:
@@ -134,8 +132,7 @@ def test_a_notice_saves_everything_and_it_goes_on_elsewhere(site: fleet.Fleet, a
     for name in names:
         run = site.until(name, started(2))
         assert (run["attempts"][0]["ending"], run["attempts"][1]["host"]) == ("checkpointed", "beta")
-        before, after = lines(site, name, "--attempt", "1"), counted_on(site, name, 0, 2)
-        assert after[0] == (before[0][0], before[-1][1] + 1)
+        joins(site, name, 1)
     conditions.eventually(lambda: "going away" not in _status(alpha), 60)
 
 
@@ -215,11 +212,6 @@ def _job(name: str, workload: str, checkpoint: str) -> str:
         f"  workload: {{{workload}}}\n  checkpoint: {{{checkpoint}}}\n"
         "  placement: {node: alpha}\n  resources: {memory: 100Mi, cpu: 500m}\n"
     )
-
-
-def _daemon(host: fleet.Host) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(host.node.path("/etc/docker/daemon.json").read_text())
-    return found
 
 
 def _status(host: fleet.Host) -> str:

@@ -65,6 +65,20 @@ def counted_on(site: fleet.Fleet, job: str, before: int, attempt: int) -> list[t
     return found
 
 
+def joins(site: fleet.Fleet, job: str, attempt: int) -> None:
+    """Waits until the output of two attempts is one without a seam: nothing done twice, nothing left out."""
+
+    def seamless() -> bool:
+        before, after = (lines(site, job, "--attempt", str(number)) for number in (attempt, attempt + 1))
+        return bool(before and after) and after[0] == (before[0][0], before[-1][1] + 1)
+
+    def told() -> str:
+        both = [lines(site, job, "--attempt", str(number)) for number in (attempt, attempt + 1)]
+        return f"{both[0][-3:]} … {both[1][:3]}\n{site.told(job)}"
+
+    conditions.eventually(seamless, 60, interval=0.5, message=told)
+
+
 def test_its_memory_survives_the_loss_of_its_machine(site: fleet.Fleet) -> None:
     first = site.host("alpha")
     site.commit({"train.yaml": fleet.job("train", COUNT, checkpoint="{interval: 2s}", extra="onLost: replace")})
@@ -95,11 +109,9 @@ def test_it_is_suspended_and_goes_on(site: fleet.Fleet) -> None:
     run = site.until("train", lambda run: run["phase"] == "suspended")
     assert run["attempts"][0]["ending"] == "checkpointed"
     conditions.eventually(lambda: host.containers() == [], 30)
-    before = lines(site, "train")
     site.commit({"train.yaml": manifest})
     site.until("train", started(2))
-    after = counted_on(site, "train", before[-1][1], 2)
-    assert after[0] == (before[0][0], before[-1][1] + 1)  # nothing done twice, nothing left out
+    joins(site, "train", 1)
 
 
 def test_docker_stop_takes_a_checkpoint_first(site: fleet.Fleet) -> None:
@@ -110,8 +122,7 @@ def test_docker_stop_takes_a_checkpoint_first(site: fleet.Fleet) -> None:
     host.docker.cli("stop", host.containers()[0]["Id"])
     run = site.until("train", started(2))
     assert run["attempts"][0]["ending"] == "checkpointed"
-    before, after = lines(site, "train", "--attempt", "1"), counted_on(site, "train", 0, 2)
-    assert after[0] == (before[0][0], before[-1][1] + 1)
+    joins(site, "train", 1)
 
 
 def test_its_exit_status_is_recorded_though_the_agent_was_down(site: fleet.Fleet) -> None:

@@ -431,3 +431,13 @@ def test_records_survive(rig: Rig) -> None:
     record = books.Books(rig.control.books._places).get(REF)
     assert (record.container, record.granted, record.begun) == (one.id, True, True)
     assert record.digest == rigs.IMAGE.digests[0]
+
+
+def test_an_engine_that_answers_no_more_is_no_reason_to_save_nothing(rig: Rig) -> None:
+    """dockerd closes its socket before it ends its containers."""
+    one = rig.running()
+    rig.docker.trouble = errors.Unavailable("shutting down")
+    rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
+    rig.docker.trouble = None
+    assert rig.ended().stopped
+    assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
