@@ -237,6 +237,7 @@ class _Faulty:
         taken, usage = found
         self.committed = {
             "durable": time.monotonic() - self._began,
+            "cpu": time.process_time(),
             "digest": taken.digest,
             "logical": usage.logical_bytes,
             "stored": usage.stored_bytes,

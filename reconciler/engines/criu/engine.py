@@ -43,6 +43,9 @@ GHOST_LIMIT = 8 << 30
 _RESERVE = 1 << 30
 """Bytes of the spool's disk that are never filled."""
 
+_MORE = 16
+"""A part of a program's memory by which it may grow until it stands still."""
+
 _DESCRIPTORS = "descriptors.json"
 _SPOOL = "spool"
 
@@ -168,7 +171,8 @@ class _Take:
     def going_on(self, sink: store.Sink) -> tuple[observed.Taken, store.Usage, float]:
         """Pages go to the spool; the program goes on as soon as they lie there."""
         self._ahead(sink)
-        with spool.Spool(self._folder / _SPOOL, self._room()) as kept:
+        need = preflight.resident(runtime_state.processes(self._state))
+        with spool.Spool(self._folder / _SPOOL, self._room(need), need + need // _MORE) as kept:
             taker = takers.Spooled(kept)
             with self._start(leave_running=True) as freeze:
                 freeze.pages(self._made.version, taker, taker.settled)
@@ -225,10 +229,9 @@ class _Take:
             return f"it would have stood still for longer than {limit:g} s (checkpoint.maxFrozen)"
         return ""
 
-    def _room(self) -> int:
+    def _room(self, need: int) -> int:
         """Return how large the spool may become. Raises `errors.Unavailable` when the program's memory will not fit."""
         free = shutil.disk_usage(self._folder).free - _RESERVE
-        need = preflight.resident(runtime_state.processes(self._state))
         if need > free:
             raise errors.Unavailable(
                 f"the program has {need >> 20} MiB of memory, and {max(free, 0) >> 20} MiB may be used for the spool",

@@ -1,6 +1,7 @@
-"""Where a checkpoint waits for the store when the program must not: one file of bounded size, in the agent's own folder.
+"""Where a checkpoint waits for the store when the program must not: one file of bounded size.
 
-Pages go from CRIU's socket into it without passing through this process (`splice`); the kernel copies them once.
+It lies in memory that was taken beforehand where the machine has plenty, so that the program waits for one copy and nothing
+else; otherwise on the agent's disk. Pages go from CRIU's socket into it without passing through this process (`splice`).
 """
 
 from __future__ import annotations
@@ -21,17 +22,25 @@ _PIPE = 1 << 20
 """Bytes that a pipe holds: what an unprivileged pipe may have at most, by default."""
 _READ = 1 << 20
 
+_SHARE = 0.4
+"""Of the memory that is free, what a spool may take at most."""
+
 
 class Spool:
     """Remembers files and extents like a sink, and hands them on later. For one thread."""
 
-    def __init__(self, path: Path, limit: int) -> None:
-        """Write to `path`, which must not exist, at most `limit` bytes. Raises OSError."""
+    def __init__(self, path: Path, limit: int, expected: int = 0) -> None:
+        """Hold at most `limit` bytes, in memory or in `path`, which must not exist. Raises OSError.
+
+        `expected`: how many will probably come; without it nothing is made ready.
+        """
         self._limit = limit
         self._end = 0
         self._entries: list[store.FileEntry] = []
         self._extents: dict[str, list[tuple[int, int, int]]] = {}
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._file = _in_memory(expected)
+        if self._file < 0:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._pipe = os.pipe2(os.O_CLOEXEC)
         fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE)
 
@@ -111,3 +120,24 @@ class Spool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _in_memory(expected: int) -> int:
+    """Return a file in memory with room for so many bytes, already taken; -1 where too little is free."""
+    if not 0 < expected < _SHARE * _available():
+        return -1
+    file = os.memfd_create("perdure-spool")
+    try:
+        os.posix_fallocate(file, 0, expected)
+    except OSError:  # less may be free for us than for the machine
+        os.close(file)
+        return -1
+    return file
+
+
+def _available() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
