@@ -43,8 +43,8 @@ lab: setup ## build what tests on real engines need: a Debian root and images, o
 bench: setup ## the figures of docs/performance.md (ARGS="store --size 256M": some of them, smaller)
 	@$(PY) -m tests.bench $(ARGS)
 
-soak: setup ## the crash simulation over thousands of seeds (SEEDS=5000)
-	@SEEDS="$(or $(SEEDS),5000)" $(PY) -m pytest -m soak
+soak: setup ## the crash simulation over thousands of seeds (SEEDS=5000), and ten minutes of disasters on real engines (SEED=1)
+	@SEEDS="$(or $(SEEDS),5000)" SEED="$(SEED)" $(PY) -m pytest -m soak --capture=no
 
 lock: ## refresh the locks (needs uv)
 	@command -v uv >/dev/null || { echo "perdure: uv is missing. Install it: python3 -m pip install uv" >&2; exit 1; }
