@@ -6,6 +6,7 @@ import json
 import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ _PLAIN = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class Rig:
-    """A node whose containers share Python and numpy as their image, and a store."""
+    """A node whose containers have layers of the lab as their image (topmost first; Python and numpy), and a store."""
 
-    def __init__(self, lab: Lab, store: str = STORE) -> None:
+    def __init__(self, lab: Lab, layers: Sequence[str] = ("base",), store: str = STORE) -> None:
         self.lab = lab
-        self.base = lab.cache.layer("base")
-        self.node: Node = lab.node(binds=[self.base])
+        folders = [lab.cache.layer(name) for name in layers]
+        self.lower = ":".join(map(str, folders))
+        self.node: Node = lab.node(binds=folders)
         self.store = store
         (lab.shared / "store").mkdir(exist_ok=True)
         self._names: list[str] = []
@@ -46,7 +48,7 @@ class Rig:
 
     def run(self, command: list[str], **asked: Any) -> Container:
         """Start a container."""
-        made = Container(self, {"lower": str(self.base), "command": command, **asked})
+        made = Container(self, {"lower": self.lower, "command": command, **asked})
         self.ask("create", name=made.name, **made.asked)
         return made
 

@@ -126,3 +126,26 @@ assert open("/volume/x").read() == "shared"
     assert os.readlink(root / "data" / "c") == "/data/b"
     assert os.getxattr(root / "data" / "in", "user.mark") == b"yes"
     assert not (there.merged / "etc" / "passwd").exists()
+
+
+def test_another_user_needs_a_capability_of_the_agent(rig: Rig) -> None:
+    one = live(
+        rig,
+        "import os\nif os.fork() == 0:\n    os.setgid(1000); os.setuid(1000)\n    while True: os.read(0, 1) or __import__('time').sleep(9)\n",
+    )
+    if (
+        int(next(line for line in rig.node.out("cat", "/proc/self/status").splitlines() if "CapEff" in line).split()[1], 16)
+        >> 24
+        & 1
+    ):
+        assert "digest" in one.take()
+    else:
+        refused(one, "CAP_SYS_RESOURCE")
+
+
+def test_a_volume_that_only_this_host_has(rig: Rig) -> None:
+    source = f"/srv/lab/volumes/{'ab' * 32}/_data"
+    rig.node.run(["mkdir", "-p", source])
+    refused(
+        live(rig, mounts=[{"destination": "/data", "type": "bind", "source": source, "options": ["bind"]}]), "volume at /data"
+    )

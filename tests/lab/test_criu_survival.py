@@ -79,3 +79,63 @@ def test_connections_to_elsewhere(rig: Rig) -> None:
     assert said["wrong"] == 0
     assert said["listened"] > before["listened"]
     echo.stop(9)
+
+
+def test_redis(lab: Lab) -> None:
+    """PostgreSQL is not here: it wants another user than root, and so CAP_SYS_RESOURCE, which not every lab's machine has."""
+    rig = Rig(lab, layers=("services", "base"))
+    one = rig.start("redis.sh")
+    one.goes_on()
+    assert "digest" in one.take()
+    assert one.goes_on()["wrong"] == 0
+    for _ in range(2):
+        before = one.said()["n"]
+        one = one.moved()
+        said = one.goes_on()
+        assert said["n"] > before
+        assert said["wrong"] == 0
+    rig.clean()
+
+
+THREADS = """
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static volatile long turns, n[4];
+static __thread long own;
+static void *live(void *number) {
+    long me = (long)number;
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        while (turns % 4 != me) pthread_cond_wait(&changed, &lock);
+        turns++; n[me]++; own++;
+        int wrong = own != n[me] || n[0] - n[3] < 0 || n[0] - n[3] > 1;
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+        if (me == 0) {
+            FILE *out = fopen("/.said", "w");
+            fprintf(out, "{\\"n\\": %ld, \\"wrong\\": %d}", n[0], wrong);
+            fclose(out);
+            rename("/.said", "/said");
+            usleep(1000);
+        }
+    }
+}
+int main(void) {
+    pthread_t one;
+    for (long number = 1; number < 4; number++) pthread_create(&one, 0, live, (void *)number);
+    live(0);
+}
+"""
+
+
+def test_threads_in_c(rig: Rig) -> None:
+    rig.node.run(["gcc", "-static", "-O2", "-pthread", "-x", "c", "-", "-o", "/srv/lab/threads"], input=THREADS)
+    program = {"destination": "/threads", "type": "bind", "source": "/srv/lab/threads", "options": ["bind", "ro"]}
+    one = rig.run(["/threads"], mounts=[program])
+    for _ in range(3):
+        one.goes_on()
+        one = one.moved()
+        assert one.goes_on()["wrong"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,12 @@ _SOCKETS_CHANGED, _SOCKETS_SINCE = (6, 16), (4, 2)
 """Kernels that answer SO_PASSCRED of unix sockets only, and the CRIU that knows it (checkpoint-restore/criu #2705)."""
 
 _INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
+
+_SYS_RESOURCE = 24
+"""Bit of CAP_SYS_RESOURCE (linux/capability.h): prlimit(2) wants it of who asks about another user's process."""
+
+_ANONYMOUS = re.compile(r"/volumes/[0-9a-f]{64}/_data$")
+"""Where Docker keeps a volume that nobody has named."""
 
 GPU = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
 
@@ -141,6 +148,29 @@ def _sockets(look: Look) -> engine.Cannot | None:
     )
 
 
+def _users(look: Look) -> engine.Cannot | None:
+    if _bits(os.getpid(), "CapEff") >> _SYS_RESOURCE & 1:
+        return None
+    for pid in look.processes:
+        if any(_numbers(pid, name) - {0} for name in ("Uid", "Gid")):
+            return engine.Cannot(
+                reason="a process of the container has another user than root, and without CAP_SYS_RESOURCE the agent may not "
+                "ask for its limits",
+                remedy="Give the agent CAP_SYS_RESOURCE (a virtual machine or host that withholds it from root).",
+            )
+    return None
+
+
+def _volumes(look: Look) -> engine.Cannot | None:
+    for destination, source in look.state.binds.items():
+        if _ANONYMOUS.search(source):
+            return engine.Cannot(
+                reason=f"the image declares a volume at {destination}, whose content stays on this host",
+                remedy="Declare a shared volume of the Job there, or use an image without VOLUME.",
+            )
+    return None
+
+
 RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
     _alive,
     _cgroups,
@@ -151,6 +181,8 @@ RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
     _io_uring,
     _gpu,
     _sockets,
+    _users,
+    _volumes,
 )
 
 
@@ -194,6 +226,23 @@ def _masters(pid: int) -> Iterator[str]:
         return
 
 
+def _numbers(pid: int, name: str) -> set[int]:
+    """Return the numbers of a line of a process's status."""
+    return {int(word) for word in _status(pid, name).split()}
+
+
+def _bits(pid: int, name: str) -> int:
+    return int(_status(pid, name) or "0", 16)
+
+
+def _status(pid: int, name: str) -> str:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
+
+
 def _inodes(table: Path) -> Iterator[str]:
     """Yield the inodes of the sockets in a table of /proc/net."""
     try:
@@ -205,12 +254,7 @@ def _inodes(table: Path) -> Iterator[str]:
 
 
 def _resident(pid: int) -> int:
-    wanted = ("RssAnon:", "RssShmem:")
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith(wanted)) * 1024
+    return sum(int((_status(pid, name) or "0").split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
 
 
 def _links(folder: Path) -> Iterator[str]:
