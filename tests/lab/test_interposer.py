@@ -20,8 +20,9 @@ COUNTER = """
 import itertools, pathlib, time
 for number in itertools.count():
     print(number, flush=True)
-    pathlib.Path("/count").write_text(str(number))
-    pathlib.Path("/dev/shm/count").write_text(str(number))
+    for place in ("/count", "/dev/shm/count"):
+        pathlib.Path(place + ".new").write_text(str(number))
+        pathlib.Path(place + ".new").replace(place)
     time.sleep(0.02)
 """
 STOPPED = """
