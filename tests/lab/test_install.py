@@ -125,6 +125,41 @@ def test_an_upgrade_and_uninstalling_leave_running_containers_whole(docker: Dock
     assert not node.path("/usr/local/bin/perdure-runc").is_symlink()
 
 
+COUNTER = (
+    "import secrets, time\nnonce = secrets.token_hex(16)\nfor n in range(10**9): print(n, nonce, flush=True); time.sleep(0.02)"
+)
+
+
+def test_a_container_is_checkpointed_by_the_version_that_started_it_and_restored_by_the_next(docker: Docker) -> None:
+    node = docker.node
+    docker.load(recipe.BASE_IMAGE)
+    node.run(["mkdir", "-p", "/mnt/shared"])
+    first = installed.agent(node, "install", "--arch-root", "/mnt/shared")["version"]
+    run = ("run", "--detach", "--env=ARCH_ENABLE=1", "--env=ARCH_CHECKPOINT_HOST_PATH=/mnt/shared", "--env=AWS_BATCH_JOB_ID=a")
+    program = (recipe.BASE_IMAGE, "python3", "-c", COUNTER)
+    docker.cli(*run, "--name", "old", *program)
+
+    def said(name: str) -> list[list[str]]:
+        return [line.split() for line in docker.cli("logs", name).splitlines() if line.count(" ") == 1]
+
+    conditions.eventually(lambda: len(said("old")) > 20)
+    done = installed.agent(node, "upgrade", "--criu", another_criu(node))
+    assert [use["version"] for use in done["kept"]] == [first]
+    address = "/run/docker/containerd/containerd.sock"
+    identity = docker.inspect("old")["Id"]
+    node.run(
+        ["ctr", "--address", address, "-n", "moby", "tasks", "checkpoint", "--exit", "--image-path", "/tmp/unused", identity]
+    )
+    conditions.eventually(lambda: docker.inspect("old")["State"]["Status"] == "exited")
+    number, nonce = said("old")[-1]
+    docker.cli(*run, "--name", "new", *program)
+    again = conditions.eventually(lambda: said("new"))[0]
+    assert (again[1], int(number) <= int(again[0]) <= int(number) + 2) == (nonce, True)
+    docker.cli("rm", "old")
+    installed.agent(node, "upgrade")
+    assert versions(node) == [done["version"]]
+
+
 WRONG = {
     "invalid JSON": ('{"debug": true,}', "not valid JSON"),
     "what dockerd does not know": ('{"hosts": ["unix:///run/docker.sock"], "no-such-option": 1}', "no-such-option"),

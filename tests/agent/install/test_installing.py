@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from agent.install import edits, hostfile, installing, versions
 from agent.install.machine import Answer
-from reconciler import errors
+from reconciler import data, errors
 from tests.agent.install.tree import DAEMON_JSON, Tree
 
 OPTIONS = installing.Options()
@@ -64,6 +66,20 @@ def test_the_host_file_says_what_the_interposer_needs(tree: Tree) -> None:
     assert (found.runc, found.criu) == ("/usr/sbin/runc", f"/usr/local/lib/perdure/{done.version}/criu")
     assert found.arch.roots == ("/mnt/shared",)
     assert tree.read(hostfile.PROGRAMS) == f"{found.runc}\n{found.python}\n"
+
+
+def test_the_host_file_is_what_its_schema_says(tree: Tree) -> None:
+    tree.docker_engine()
+    installing.install(tree, OPTIONS)
+    schema = json.loads((resources.files(data) / "schemas" / "host" / "runtime.json").read_text())
+    written = json.loads(tree.read(hostfile.PATH) or "")
+    jsonschema.Draft202012Validator(schema).validate(written)
+    members = {
+        **schema["properties"],
+        **{f"arch.{name}": each for name, each in schema["properties"]["arch"]["properties"].items()},
+    }
+    defaults = {name: member["default"] for name, member in members.items() if "default" in member}
+    assert defaults == {name: written["arch"][name.partition(".")[2]] if "." in name else written[name] for name in defaults}
 
 
 def test_what_a_person_has_set_in_the_host_file_stays(tree: Tree) -> None:
