@@ -52,7 +52,7 @@ class Site:
         self.a, self.b = self.host("a", "n1"), self.host("b", "n2")
 
     def make(self, instance: str = "test") -> services.SwarmTarget:
-        return services.SwarmTarget("cluster", instance, self.books, self.managers)
+        return services.SwarmTarget("cluster", instance, self.books, self.managers, self.clock)
 
     def host(self, name: str, node: str) -> Host:
         host = Host(self.link, name, facts={"swarm.node": node}, cpu=4000, memory=8 * GIB, engines=("docker", "criu"))
@@ -208,6 +208,47 @@ def test_what_swarm_could_not_create_has_not_started(site: Site) -> None:
     assert seen.exit is not None
     assert seen.exit.kind is observed.ExitKind.NOT_STARTED
     assert "No such image: train:1" in seen.exit.detail
+
+
+def test_a_short_program_that_has_finished_before_its_hosts_word_of_it_is_not_taken_for_one_that_never_began(
+    site: Site,
+) -> None:
+    site.ready(run())
+    site.target.apply(run())
+    site.managers.step()
+    site.managers.end(container.name(run().spec.ref), "complete", "finished")
+    for _ in range(4):
+        assert site.view().items[run().spec.ref].state is State.PREPARING
+        site.clock.pass_(2.0)
+    done = observed.Exit(kind=observed.ExitKind.EXITED, code=0)
+    site.a.report(item(run(), State.ENDED, exit=done, ended_at=AT))
+    assert site.view().items[run().spec.ref].exit == done
+
+
+def test_a_container_that_was_made_and_never_begun_is_told_once_its_host_has_looked_long_enough(site: Site) -> None:
+    site.ready(run())
+    site.target.apply(run())
+    site.managers.step()
+    site.managers.end(container.name(run().spec.ref), "failed", "starting container failed: refused")
+    for _ in range(3):
+        site.clock.pass_(10.0)
+        site.a.report()
+        assert site.view().items[run().spec.ref].state is State.PREPARING
+    site.clock.pass_(10.0)
+    site.a.report()
+    seen = site.view().items[run().spec.ref]
+    assert seen.exit is not None
+    assert "starting container failed: refused" in seen.exit.detail
+
+
+@pytest.mark.parametrize("state", ["orphaned", "rejected"])
+def test_of_a_silent_host_nothing_is_concluded(site: Site, state: str) -> None:
+    site.ready(run())
+    site.target.apply(run())
+    site.view()
+    site.managers.end(container.name(run().spec.ref), state)
+    site.a.leave()
+    assert site.view().items[run().spec.ref].state is State.PREPARING
 
 
 def test_what_swarm_cannot_place_waits_and_says_why(site: Site) -> None:

@@ -95,7 +95,7 @@ class FakeSwarm:
                 if node is None or (node.state, node.availability) != ("ready", "active"):
                     self.tasks[number] = dataclasses.replace(task, said="no suitable node")
                 else:
-                    self.tasks[number] = dataclasses.replace(task, node=node.id, state="running", said="started")
+                    self.tasks[number] = dataclasses.replace(task, node=node.id, state="running", said="started", created=True)
 
     def end(self, name: str, state: str = "failed", said: str = "task: non-zero exit (137)") -> None:
         """Let a service's task come to its end; the managers want nothing more of it then."""

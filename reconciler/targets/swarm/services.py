@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from reconciler import errors
-from reconciler.contracts import swarm, target
+from reconciler.contracts import clock, swarm, target
 from reconciler.core import container, model, observed, settle, spec
 from reconciler.targets import books, views
 from reconciler.targets.swarm import sight, wire
 
 CAPABILITIES = target.Capabilities(kind="swarm", engines=frozenset({model.EngineName.CRIU, model.EngineName.NONE}))
 
+STALLED = 30.0
+"""Seconds after the end of a task for which its host may still wait, in words that were on their way."""
+
+WORDS = 3
+"""Words of a host after which it has certainly looked since."""
+
 Result = settle.Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _First:
+    """When an attempt was first seen to wait although its task is over, and which word of its host said so."""
+
+    at: float
+    """Monotonic seconds."""
+    session: int
+    generation: int
 
 
 class SwarmTarget:
     """`contracts.target.Target` over the agents of a Swarm's nodes and its managers."""
 
-    def __init__(self, name: str, instance: str, shared: books.Books, managers: swarm.Swarm) -> None:
+    def __init__(self, name: str, instance: str, shared: books.Books, managers: swarm.Swarm, time: clock.Clock) -> None:
         self._name = name
+        self._clock = time
         self._instance = instance
         self._books = shared
         self._managers = managers
@@ -26,6 +46,7 @@ class SwarmTarget:
         self._nodes: frozenset[str] = frozenset()
         self._members: set[str] = set()
         self._busy: frozenset[spec.AttemptRef] = frozenset()
+        self._waiting: dict[spec.AttemptRef, _First] = {}
 
     def capabilities(self) -> target.Capabilities:
         """Return what containers on a Swarm can do."""
@@ -42,9 +63,10 @@ class SwarmTarget:
             return observed.TargetView(name=self._name, known=False, error=text, hosts=self._hosts(at))
         self._cluster = listing.cluster
         self._nodes = frozenset(node.id for node in listing.nodes)
-        own = sight.services(listing, self._instance)
+        own, hosts = sight.services(listing, self._instance), self._hosts(at)
         self._busy = frozenset(ref for ref, each in own.items() if not each.over)
-        return sight.join(self._name, self._hosts(at), listing, self._instance)
+        known = sight.Known(name=self._name, instance=self._instance, stalled=self._stalled_since(own, hosts))
+        return sight.join(known, hosts, listing)
 
     def apply(self, assignment: spec.Assignment) -> settle.Outcome:
         """Make one attempt stand on its host, and have its service created once the host is ready for it."""
@@ -91,6 +113,25 @@ class SwarmTarget:
         state = self._state(host)
         ended = any(item.ref == ref for item in state.items) if state is not None else False
         return presence if ended else target.Presence.UNKNOWN
+
+    def _stalled_since(
+        self, own: Mapping[spec.AttemptRef, sight.Own], hosts: Mapping[str, observed.HostView]
+    ) -> frozenset[spec.AttemptRef]:
+        """Return the attempts whose tasks are over and whose hosts, heard again and again since, still wait for a container."""
+        now, before, stalled = self._clock.monotonic(), self._waiting, set()
+        self._waiting = {}
+        for view in hosts.values():
+            session, generation = view.state.session, view.state.generation
+            for item in view.state.items:
+                if not item.ready or view.silent_since is not None or item.ref not in own or not own[item.ref].over:
+                    continue
+                first = before.get(item.ref)
+                if first is None or first.session != session:
+                    first = _First(at=now, session=session, generation=generation)
+                self._waiting[item.ref] = first
+                if now >= first.at + STALLED and generation >= first.generation + WORDS:
+                    stalled.add(item.ref)
+        return frozenset(stalled)
 
     def _create(self, what: spec.AttemptSpec, node: str) -> settle.Outcome:
         if not node:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from reconciler.contracts import swarm
 from reconciler.core import container, observed, spec
@@ -34,6 +34,11 @@ class Own:
         return bool(self.tasks) and all(task.state in swarm.OVER for task in self.tasks)
 
     @property
+    def never(self) -> bool:
+        """Whether its node says that it has made no container and will not. One that is lost to the managers does not say."""
+        return self.over and not any(task.created or task.state == "orphaned" for task in self.tasks)
+
+    @property
     def said(self) -> str:
         """What the managers say of it, in their own words."""
         if not self.tasks:
@@ -43,8 +48,20 @@ class Own:
         return f"{text}: {task.said}" if task.said else text
 
 
-def join(name: str, hosts: Mapping[str, observed.HostView], listing: swarm.Listing, instance: str) -> observed.TargetView:
-    """Return the target's view. `hosts` are those with an agent on a node; attempts of other instances are not spoken of."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a target knows besides the hosts with an agent on a node."""
+
+    name: str
+    instance: str
+    """Attempts of others are not spoken of."""
+    stalled: Container[spec.AttemptRef] = ()
+    """Attempts whose hosts go on waiting for a container although their tasks are over: it was made and not begun."""
+
+
+def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Listing) -> observed.TargetView:
+    """Return the target's view."""
+    instance = known.instance
     own = services(listing, instance)
     nodes = {node.id: node for node in listing.nodes}
     reserved = _reserved(listing, {each.service.id for each in own.values()})
@@ -55,10 +72,14 @@ def join(name: str, hosts: Mapping[str, observed.HostView], listing: swarm.Listi
                 items[item.ref] = item
     doubt = _doubt(listing, items, own)
     listed = set(items)
-    items = {ref: _joined(item, own.get(ref)) for ref, item in items.items()}
+    heard = {name for name, view in hosts.items() if view.silent_since is None}
+    items = {
+        ref: _joined(item, own.get(ref), ends=item.host in heard and (ref in known.stalled or (ref in own and own[ref].never)))
+        for ref, item in items.items()
+    }
     items |= {ref: _alone(ref, each) for ref, each in own.items() if ref not in listed and not each.over}
     return observed.TargetView(
-        name=name,
+        name=known.name,
         known=not doubt,
         error=doubt,
         hosts={host: _offering(view, nodes.get(view.state.facts.get(NODE, "")), reserved) for host, view in hosts.items()},
@@ -97,8 +118,11 @@ def _doubt(listing: swarm.Listing, items: Items, own: Mapping[spec.AttemptRef, O
     return ""
 
 
-def _joined(item: observed.Item, own: Own | None) -> observed.Item:
-    """An attempt that its host reports."""
+def _joined(item: observed.Item, own: Own | None, *, ends: bool) -> observed.Item:
+    """An attempt that its host reports; `ends`: a container that it still waits for has not begun, and never will.
+
+    That the task is over is not enough: a short program may have run and finished before its host's word of it arrives.
+    """
     if item.state is observed.ItemState.ENDED:
         return item
     if own is None:
@@ -106,7 +130,7 @@ def _joined(item: observed.Item, own: Own | None) -> observed.Item:
         return _with(item, told)
     if item.state is observed.ItemState.RUNNING:
         return item
-    if own.over:
+    if ends:
         detail = f"Swarm could not create its container: {own.tasks[-1].said or own.said}"
         never = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=detail)
         return dataclasses.replace(item, state=observed.ItemState.ENDED, ready=False, exit=never)

@@ -151,6 +151,7 @@ def task(answer: Mapping[str, Any]) -> swarm.Task:
         state=status.get("State", "new"),
         wanted=answer.get("DesiredState", ""),
         said=status.get("Err") or status.get("Message") or "",
+        created=bool((status.get("ContainerStatus") or {}).get("ContainerID")),
         cpu=cpu,
         memory=memory,
     )
