@@ -41,10 +41,11 @@ def unharmed(container: Container) -> None:
     assert "CRIU" not in node.run(["nsenter", f"--net={net}", "nft", "list", "tables"], check=False).stdout
 
 
-def test_the_same_process_after_every_move(rig: Rig) -> None:
+@pytest.mark.parametrize("moves", [3, pytest.param(50, marks=pytest.mark.soak)])
+def test_the_same_process_after_every_move(rig: Rig, moves: int) -> None:
     one = rig.start("same.py", "64")
     first = one.said()
-    for _ in range(5):
+    for _ in range(moves):
         one = one.moved()
         said = one.goes_on()
         assert said["id"] == first["id"]

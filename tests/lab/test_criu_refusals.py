@@ -129,15 +129,16 @@ assert open("/volume/x").read() == "shared"
 
 
 def test_another_user_needs_a_capability_of_the_agent(rig: Rig) -> None:
-    one = live(
-        rig,
-        "import os\nif os.fork() == 0:\n    os.setgid(1000); os.setuid(1000)\n    while True: os.read(0, 1) or __import__('time').sleep(9)\n",
-    )
-    if (
-        int(next(line for line in rig.node.out("cat", "/proc/self/status").splitlines() if "CapEff" in line).split()[1], 16)
-        >> 24
-        & 1
-    ):
+    child = """
+import os, time
+if os.fork() == 0:
+    os.setgid(1000)
+    os.setuid(1000)
+    time.sleep(1000)
+"""
+    one = live(rig, child)
+    held = next(line for line in rig.node.out("cat", "/proc/self/status").splitlines() if line.startswith("CapEff:"))
+    if int(held.split()[1], 16) >> 24 & 1:
         assert "digest" in one.take()
     else:
         refused(one, "CAP_SYS_RESOURCE")
