@@ -32,6 +32,7 @@ class Server:
 
     def __init__(self, node: Node, folder: Path) -> None:
         self.node = node
+        self._starts = 0
         self.key = folder / "key of git"
         self.stranger = folder / "stranger"
         self.known = folder / "known hosts"
@@ -52,7 +53,8 @@ class Server:
     def start(self) -> Daemon:
         self.node.run(["mkdir", "-p", "/run/sshd"])
         options = ["-p", str(PORT), "-h", HOST_KEY, "-o", f"ListenAddress={self.node.address}", "-o", "UsePAM=no"]
-        daemon = self.node.daemon(["/usr/sbin/sshd", "-D", "-e", *options], log="/var/log/sshd.log")
+        self._starts += 1  # a log of its own: what an earlier one said is no sign of life
+        daemon = self.node.daemon(["/usr/sbin/sshd", "-D", "-e", *options], log=f"/var/log/sshd-{self._starts}.log")
         conditions.eventually(lambda: "Server listening" in daemon.output(), message=daemon.output)
         return daemon
 
