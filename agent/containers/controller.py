@@ -215,11 +215,11 @@ class ContainerController:
             found = self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
             if entry.ref not in self._shippers:
                 place = self._setup.places.attempt(entry.ref)
-                self._shippers[entry.ref] = output.Pump(place), logs.Shipper(place, entry.ref)
+                self._shippers[entry.ref] = output.Pump(place, self._secrets(entry)), logs.Shipper(place, entry.ref)
             pump, shipper = self._shippers[entry.ref]
             if found is not None and found.state is not seam.State.CREATED:
                 with contextlib.suppress(seam.Gone):
-                    pump.run(self._docker, found.id)
+                    pump.run(self._docker, found.id, over=found.state in seam.OVER)
             if (to := self._stores.get(entry.spec)) is not None:
                 shipper.ship(to)
 
@@ -248,8 +248,14 @@ class ContainerController:
         self._shippers.pop(entry.ref, None)
         self._shipping.pop(entry.ref, None)
 
+    def _secrets(self, entry: journal.Entry) -> tuple[str, ...]:
+        """Return the values that must not be read in its output."""
+        with contextlib.suppress(errors.Refused):  # gone since it was started: what it prints cannot be told from other words
+            return tuple(secretfiles.read(self._setup.secrets, entry.spec.tenant, entry.spec.workload.secrets).values())
+        return ()
+
     def _over(self, ref: spec.AttemptRef) -> bool:
-        """Whether its container is known not to run. An engine that shuts down does not answer any more: nothing is known then."""
+        """Whether its container is known not to run. While an engine shuts down it does not answer: nothing is known then."""
         try:
             listed = self.view.now().of(ref, self.books.get(ref).container)
         except errors.Unavailable:

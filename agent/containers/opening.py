@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from reconciler.contracts import clock as clocks
 from reconciler.core import model
 from reconciler.engines.criu import engine as criu_engine
 from reconciler.engines.criu import program
+
+_log = logging.getLogger("perdure.agent")
 
 SOCKET = "/var/run/docker.sock"
 CRIU = "criu"
@@ -94,7 +97,8 @@ def opened(
     room.swept(keep)
     made = about.engines.get(model.EngineName.CRIU)
     if isinstance(made, criu_engine.CriuEngine):
-        made.sweep()
+        for concerned in made.sweep():
+            _log.warning("a checkpoint of container %s was cut short: it goes on", concerned[:12])
     path = Path(known.socket) if known else verdicts.SOCKET
     with contextlib.ExitStack() as stack:
         try:
@@ -104,6 +108,7 @@ def opened(
             ability.unanswered = f"the interposer is not answered: {error}".replace("\n  ", ". ")
         stack.callback(docker.close)
         control.view.open()
+        _forget(book, control, docker)
         stack.callback(control.view.close)
         keeper = archived.Keeper(docker, about.clock)
         keeper.open()
@@ -111,6 +116,14 @@ def opened(
         ability.begin()
         stack.callback(ability.close)
         yield control
+
+
+def _forget(book: journal.Journal, control: controller.ContainerController, docker: seam.Docker) -> None:
+    """Remove what is left of attempts that were removed here: their outcome is in the ledger."""
+    with contextlib.suppress(errors.PerdureError):  # an engine that does not answer keeps them, until the next start
+        listed = control.view.recent().attempts
+        for ref in set(book.host.forgotten) & listed.keys() - book.entries.keys():
+            docker.remove(listed[ref].id)
 
 
 def on(path: str) -> seam.Docker:

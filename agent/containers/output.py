@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent import places, workspace
 from agent.containers import seam
+from agent.supervisor import mask
 from agent.supervisor import output as segments
 from reconciler import errors
 from reconciler.core import codec
@@ -44,9 +45,10 @@ class Read:
 class Pump:
     """Appends one container's output to its segments. One thread at a time."""
 
-    def __init__(self, place: places.Attempt) -> None:
-        """Continue where the last agent stopped."""
+    def __init__(self, place: places.Attempt, secrets: Iterable[str] = ()) -> None:
+        """Continue where the last agent stopped. None of the values of `secrets` is written down."""
         self._place = place
+        self._secrets = tuple(secrets)
         self._file: Path = place.private / FILE
         place.logs.mkdir(mode=0o700, exist_ok=True)
         self._read = Read()
@@ -62,19 +64,21 @@ class Pump:
             self._read, self._ahead = Read(), 0
         self._to = segments.Output(str(place.logs), workspace.SEGMENT, workspace.SEGMENTS)
 
-    def run(self, docker: seam.Docker, container: str) -> None:
-        """Append everything there is now. Raises `errors.Unavailable`."""
+    def run(self, docker: seam.Docker, container: str, *, over: bool) -> None:
+        """Append what there is now, in whole lines unless it is `over`. Raises `errors.Unavailable`."""
         before = self._read
         moments: list[int] = []  # of the pieces since `since` that we have
         try:
-            for pieces in _groups(docker.output(container, before.since), before.pieces, moments):
+            for pieces in _groups(docker.output(container, before.since), before.pieces, moments, over):
                 self._append(pieces, moments)
         finally:
             if self._read != before:
                 durable.write_atomic(self._file, codec.encode(self._read))
 
     def _append(self, pieces: list[seam.Line], moments: list[int]) -> None:
-        data = b"".join(piece.data for piece in pieces)
+        # A group ends with a line, and a secret is masked line by line: none is cut in two.
+        hidden = mask.Mask(self._secrets)
+        data = hidden.feed(b"".join(piece.data for piece in pieces)) + hidden.rest()
         known = min(self._ahead, len(data))
         self._to.append(data[known:])
         self._ahead -= known
@@ -89,8 +93,12 @@ def _end(logs: Path) -> int:
     return known[-1][0] + os.path.getsize(known[-1][1]) if known else 0
 
 
-def _groups(found: Iterator[seam.Line], known: int, moments: list[int]) -> Iterator[list[seam.Line]]:
-    """Yield what is new in groups of about `CHUNK` bytes; the moments of the first `known` pieces go into `moments`."""
+def _groups(found: Iterator[seam.Line], known: int, moments: list[int], over: bool) -> Iterator[list[seam.Line]]:
+    """Yield what is new in groups of about `CHUNK` bytes; the moments of the first `known` pieces go into `moments`.
+
+    A group ends with a line, except where one is longer than a group, and the last one where it is `over`: else the beginning
+    of a line waits for the rest of it.
+    """
     size = 0
     group: list[seam.Line] = []
     for number, piece in enumerate(found):
@@ -99,8 +107,10 @@ def _groups(found: Iterator[seam.Line], known: int, moments: list[int]) -> Itera
             continue
         group.append(piece)
         size += len(piece.data)
-        if size >= CHUNK:
+        if size >= CHUNK and (piece.data.endswith(b"\n") or size >= 2 * CHUNK):
             yield group
             size, group = 0, []
+    while group and not over and not group[-1].data.endswith(b"\n"):
+        group.pop()
     if group:
         yield group

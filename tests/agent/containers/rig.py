@@ -82,7 +82,7 @@ class Rig:
 
     def start(self) -> None:
         where = places.lay_out(self.folder / "agent", None, self.folder / "jobs")
-        about = setup.Setup(
+        self.about = about = setup.Setup(
             offer=setup.Offer(host="h"),
             places=where,
             secrets=self.folder / "secrets",

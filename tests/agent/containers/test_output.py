@@ -28,17 +28,17 @@ class Printer:
         self.docker.images["i"] = seam.Image(id="i")
         self.id = self.docker.create("c", {"Image": "i"})
         self.store = FakeStore()
-        self.pump = output.Pump(self.place)
+        self.pump = output.Pump(self.place, ["hush-hush"])
 
     def say(self, *pieces: tuple[float, str]) -> None:
         for at, text in pieces:
             self.docker.say(self.id, text, int(at * SECOND))
 
     def restart(self) -> None:
-        self.pump = output.Pump(self.place)
+        self.pump = output.Pump(self.place, ["hush-hush"])
 
-    def run(self) -> bytes:
-        self.pump.run(self.docker, self.id)
+    def run(self, over: bool = True) -> bytes:
+        self.pump.run(self.docker, self.id, over=over)
         logs.Shipper(self.place, REF).ship(self.store)
         return self.store.read_log(REF, 0, 1 << 24)
 
@@ -78,7 +78,7 @@ def test_an_agent_that_was_killed_repeats_nothing(printer: Printer, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(durable, "write_atomic", killed)
         with pytest.raises(errors.Unavailable):
-            printer.pump.run(printer.docker, printer.id)
+            printer.pump.run(printer.docker, printer.id, over=True)
     printer.restart()
     printer.say((50, "e"))
     assert printer.run() == b"abcde"
@@ -98,3 +98,14 @@ def test_much_output_comes_in_groups(printer: Printer) -> None:
     printer.say(*((float(n), "x" * 100_000) for n in range(30)))
     printer.say((40, "end"))
     assert printer.run() == b"x" * 3_000_000 + b"end"
+
+
+def test_secrets_are_masked_also_where_a_line_comes_in_parts(printer: Printer) -> None:
+    printer.say((10, "a hush-hush b\n"), (11, "hush-"))
+    assert printer.run(over=False) == b"a *** b\n"
+    printer.say((12, "hush and on\n"))
+    assert printer.run(over=False) == b"a *** b\n*** and on\n"
+    printer.restart()
+    printer.say((13, "no end"))
+    assert printer.run(over=False) == b"a *** b\n*** and on\n"
+    assert printer.run(over=True) == b"a *** b\n*** and on\nno end"
