@@ -1,0 +1,59 @@
+"""Faults of CRIU that others have met, one by one: docs/reliability.md names them by their numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.criu_inside import RUNC
+from tests.lab.criu_rig import Container, Rig
+from tests.lab.lab import Lab
+from tests.lab.node import CommandFailed
+from tests.lab.test_criu_refusals import LIVE
+
+
+@pytest.fixture(scope="module")
+def shared_rig(lab: Lab) -> Rig:
+    return Rig(lab)
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Iterator[Rig]:
+    yield shared_rig
+    shared_rig.clean()
+
+
+def live(rig: Rig, before: str = "", **asked: object) -> Container:
+    one = rig.run(["python3", "-c", before + LIVE], **asked)
+    one.said()
+    return one
+
+
+@pytest.mark.parametrize("stop", [True, False], ids=["ending", "going on"])
+def test_a_container_that_somebody_has_paused(rig: Rig, stop: bool) -> None:
+    """It is saved as it stands, continues awake elsewhere, and stays paused here."""
+    one = live(rig)
+    rig.node.run([*RUNC, "pause", one.name])
+    taken = one.take(stop=stop)
+    one.continued(taken["digest"]).goes_on()
+    if not stop:
+        assert json.loads(rig.node.out(*RUNC, "state", one.name))["status"] == "paused"
+        rig.node.run([*RUNC, "resume", one.name])
+        one.goes_on()
+
+
+def test_an_open_file_of_a_volume_that_has_another_length_since(rig: Rig) -> None:
+    """What the program had in mind of it is not true any more: it is not restored, and the reason names the file."""
+    folder = rig.lab.shared / "catalogue"
+    folder.mkdir(exist_ok=True)
+    (folder / "data").write_text("as it was")
+    volume = {"destination": "/volume", "type": "bind", "source": "/srv/lab/catalogue", "options": ["rbind"]}
+    one = live(rig, "kept = open('/volume/data')\n", mounts=[volume])
+    taken = one.take(stop=True)
+    (folder / "data").write_text("as it is now, and longer")
+    with pytest.raises(CommandFailed, match="volume/data"):
+        one.continued(taken["digest"])
+    (folder / "data").write_text("as it was")
+    one.continued(taken["digest"]).goes_on()
