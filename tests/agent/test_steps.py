@@ -196,6 +196,17 @@ def test_checkpoints_are_kept_once_in_order_and_bounded() -> None:
     assert [one.taken_at for one in found.checkpoints] == [float(n) for n in range(10, 60)]
 
 
+def test_what_a_checkpoint_is_worth() -> None:
+    """Where the time cannot hold all of them, the most work for each second comes first."""
+
+    def measured(seconds: float) -> journal.Entry:
+        return entry(checkpoints=(observed.Taken(digest="sha256:1", attempt=1, taken_at=1.0, seconds=seconds),))
+
+    assert due.worth(measured(2.0), 100.0) > due.worth(measured(20.0), 300.0)
+    assert due.worth(measured(2.0), 100.0) < due.worth(measured(2.0), 101.0)
+    assert due.worth(entry(), 10.0) == 10.0 / due.PRIOR
+
+
 @pytest.mark.parametrize(("hours", "minutes"), [(24, 116.69), (6, 56.71), (0.25, 9.14)])
 def test_daly_gives_the_figures_of_his_paper(hours: float, minutes: float) -> None:
     assert interval.daly(5 * 60, hours * 3600) / 60 == pytest.approx(minutes, abs=0.01)
