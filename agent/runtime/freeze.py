@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 KEPT = ("tcp-established", "tcp-skip-in-flight", "ext-unix-sk", "shell-job", "file-locks", "link-remap", "manage-cgroups-mode")
 """Flags that say how; where the image goes and what becomes of the container is ours to say."""
+LAST = "inventory.img"
+"""What CRIU writes last."""
 
 
 def checkpoint(made: Call) -> None:
@@ -40,6 +42,8 @@ def checkpoint(made: Call) -> None:
             places = ["--image-path", os.path.join(image, "criu"), "--work-path", work]
             if create.run(made.other("checkpoint", *words, *places, made.container), os.path.dirname(machine["criu"])):
                 raise Refused(f"no checkpoint was taken, and it runs on: {create.reason(machine, made, work, 'dump.log')}")
+            if not os.path.exists(os.path.join(image, "criu", LAST)):
+                raise Refused("the real runtime tells of a checkpoint that is not there, and it runs on")
             capture.take(capture.upper(state["rootfs"]), image, "layer")
             shm = os.path.join(made.home, "shm")
             if os.path.isdir(shm):

@@ -1,7 +1,7 @@
 """In place of the real runtime: writes down its arguments, environment and descriptors, and keeps names as runc does.
 
 Run as `python -IS fake_runc.py …` by the script that `place.Place` makes. FAKE_STATUS is the exit status of the subcommand that
-FAKE_FAILS names.
+FAKE_FAILS names; with FAKE_LIES=1 a checkpoint succeeds and writes nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ def main(record: str, argv: list[str]) -> int:
             with open(os.path.join(values["--work-path"], "restore.log"), "w") as file:
                 file.write("(00.01) all well\n(00.02) Error (criu/files.c:12): No such thing\n")
         return int(os.environ["FAKE_STATUS"])
+    if words[0] == "checkpoint" and os.path.isdir(values["--image-path"]) and os.environ.get("FAKE_LIES") != "1":
+        with open(os.path.join(values["--image-path"], "inventory.img"), "w"):
+            pass
     if len(words) > 1:
         keep(words[0], os.path.join(values.get("--root", "/nowhere"), words[1]))
     return 0

@@ -134,16 +134,29 @@ class Place:
 
     def call(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """Calls the interposer as a shim does: these words after the global flags."""
-        flags = ["--root", str(self.root), "--log", str(self.log), "--log-format", "json"]
-        return self.exactly(*flags, *words, **more)
+        return self.exactly(*self.flags, *words, **more)
 
     def exactly(self, *argv: str, fails: str = "", status: int = 1, **more: Any) -> subprocess.CompletedProcess[str]:
         """Calls the interposer with exactly these arguments; the real runtime's subcommand `fails` ends with `status`."""
-        environment = {"PATH": os.defpath, "PERDURE_ETC": str(self.etc), "PERDURE_RUN": str(self.run)}
-        environment |= {"PERDURE_VAR": str(self.folder / "var"), "FAKE_FAILS": fails, "FAKE_STATUS": str(status)}
+        environment = {**self.environment, "FAKE_FAILS": fails, "FAKE_STATUS": str(status)}
         return subprocess.run(
             [str(self.program), *argv], check=False, capture_output=True, text=True, env=environment, timeout=60, **more
         )
+
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        """Calls the interposer and does not wait."""
+        return subprocess.Popen([self.program, *self.flags, *words], env=self.environment)
+
+    @property
+    def flags(self) -> list[str]:
+        """The global flags of a shim."""
+        return ["--root", str(self.root), "--log", str(self.log), "--log-format", "json"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a shim's environment would have."""
+        places = {"PERDURE_ETC": self.etc, "PERDURE_RUN": self.run, "PERDURE_VAR": self.folder / "var"}
+        return {"PATH": os.defpath, **{name: str(path) for name, path in places.items()}}
 
     def create(self, **more: Any) -> subprocess.CompletedProcess[str]:
         """Calls `create` as containerd's shim does."""

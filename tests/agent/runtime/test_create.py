@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent import verdicts
+from tests import conditions
 from tests.agent.runtime.place import ATTEMPT, CONTAINER, MARKED, TASK, Answers, Place
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -200,6 +201,20 @@ def test_what_goes_wrong_after_the_restore_ends_the_container_too(place: Place, 
     assert place.subcommands() == ["restore", "delete"]
     assert "ValueError" in place.told()
     assert not place.home.exists()
+
+
+def test_whoever_kills_a_restore_kills_the_real_runtimes_too(place: Place, answers: Answers, image: Path) -> None:
+    gate, alive = place.folder / "gate", place.folder / "alive"
+    os.mkfifo(gate)
+    place.runc.write_text(f"#!/bin/sh\necho $$ > {alive}\nread _ < {gate}\n")
+    answers.verdict = verdicts.Restore(directory=image)
+    place.config(MARKED)
+    with place.agent(answers):
+        process = place.begin("create", "--bundle", str(place.bundle), CONTAINER)
+        conditions.eventually(lambda: alive.exists() and alive.read_text().strip())
+        process.kill()
+        process.wait()
+    conditions.eventually(lambda: not Path(f"/proc/{alive.read_text().strip()}").exists())
 
 
 def test_only_roots_own_folder_is_restored_from(place: Place, answers: Answers, image: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -73,13 +72,19 @@ def test_whoever_kills_us_leaves_no_paused_container(running: Place, tmp_path: P
     os.mkfifo(gate)
     script = running.runc.read_text().splitlines()
     running.runc.write_text(f'{script[0]}\ncase "$*" in *image-path*) read _ < {gate} ;; esac\n{script[1]}\n')
-    environment = {"PATH": os.defpath, "PERDURE_ETC": str(running.etc), "PERDURE_RUN": str(running.run)}
-    words = ["--root", str(running.root), "--log", str(running.log), "--log-format", "json", "checkpoint", CONTAINER]
-    process = subprocess.Popen([running.program, *words], env=environment)
+    process = running.begin("checkpoint", CONTAINER)
     conditions.eventually(lambda: "pause" in running.subcommands())
     process.send_signal(signal.SIGKILL)
     process.wait()
     conditions.eventually(lambda: running.subcommands()[-1] == "resume")
+    assert not (running.roots / "moby" / CONTAINER).exists()
+
+
+def test_a_success_without_an_image_is_none(running: Place) -> None:
+    running.runc.write_text(running.runc.read_text().replace("exec ", "export FAKE_LIES=1; exec "))
+    assert running.call("checkpoint", CONTAINER).returncode == 1
+    assert "not there" in running.told()
+    assert running.subcommands() == ["state", "pause", "checkpoint", "resume"]
     assert not (running.roots / "moby" / CONTAINER).exists()
 
 
