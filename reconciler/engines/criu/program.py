@@ -77,13 +77,11 @@ def check(criu: str) -> None:
 
 def cpuinfo(criu: str, images: Path, verb: str) -> bool:
     """Write this machine's processor features into `images` ("dump"), or compare those that lie there ("check")."""
-    done = subprocess.run(
-        [criu, "cpuinfo", verb, "--images-dir", str(images), "--no-default-config", "--log-file", "/dev/null"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    command = [criu, "cpuinfo", verb, "--images-dir", str(images), "--no-default-config", "--log-file", "/dev/null"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
     return done.returncode == 0
 
 
