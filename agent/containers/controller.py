@@ -40,6 +40,7 @@ class ContainerController:
         self._moved: dict[spec.AttemptRef, float] = {}
         self._enders: dict[spec.AttemptRef, threading.Thread] = {}
         self._saving: dict[spec.AttemptRef, threading.Lock] = {}
+        self._calm = output.Calm()
         self._shipping: dict[spec.AttemptRef, threading.Lock] = {}
         self._shippers: dict[spec.AttemptRef, tuple[output.Pump, logs.Shipper]] = {}
 
@@ -198,7 +199,7 @@ class ContainerController:
         if found.exit is None:
             raise errors.Unavailable("its end is not known yet", where=str(entry.ref))
         with contextlib.suppress(errors.PerdureError):  # the shipper goes on trying
-            self.ship(entry)
+            self._ship(entry, at_end=True)
         doubtful = found.exit.signal == 9 or found.exit.kind is exits.Kind.UNKNOWN
         asks = record.served and doubtful and not found.exit.stopped
         if asks and any(exits.ends(taken, record) for taken in self.unknown(entry)):
@@ -210,16 +211,26 @@ class ContainerController:
         return self._checkpoints.unknown(entry)
 
     def ship(self, entry: journal.Entry) -> None:
-        """Take over what the engine has, into our own files, and from there to the store. One thread at a time for each."""
+        """Take over what the engine has, into our own files, and from there to the store."""
+        self._ship(entry, at_end=False)
+
+    def _ship(self, entry: journal.Entry, *, at_end: bool) -> None:
+        """One thread at a time for an attempt. `at_end`: whatever it costs."""
         with self._shipping.setdefault(entry.ref, threading.Lock()):
             found = self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
             if entry.ref not in self._shippers:
                 place = self._setup.places.attempt(entry.ref)
                 self._shippers[entry.ref] = output.Pump(place, self._secrets(entry)), logs.Shipper(place, entry.ref)
             pump, shipper = self._shippers[entry.ref]
+            root, now = self.view.about.root if self.view.about else "", self._setup.clock.monotonic()
             if found is not None and found.state is not seam.State.CREATED:
-                with contextlib.suppress(seam.Gone):
-                    pump.run(self._docker, found.id, over=found.state in seam.OVER)
+                try:
+                    if at_end or self._calm.worth(found.id, root, now):
+                        pump.run(self._docker, found.id, over=found.state in seam.OVER)
+                except errors.PerdureError as error:
+                    self._calm.forget(found.id)  # what was not had is asked for again
+                    if not isinstance(error, seam.Gone):
+                        raise
             if (to := self._stores.get(entry.spec)) is not None:
                 shipper.ship(to)
 
@@ -227,7 +238,7 @@ class ContainerController:
         """Ship the last output, or keep it, then remove container and folders. Raises `errors.Unavailable` while one stays."""
         place, stays = self._setup.places.attempt(entry.ref), entry.spec.store is None
         try:
-            self.ship(entry)
+            self._ship(entry, at_end=True)
         except errors.PerdureError:
             if not unshipped:
                 raise
@@ -239,6 +250,7 @@ class ContainerController:
         if listed is not None:
             self._docker.remove(listed.id)
             self.view.forget(listed.id)
+            self._calm.forget(listed.id)
         self._moved[entry.ref] = self._setup.clock.monotonic()
         self._free_restore(entry.ref)
         folders.discard(place.shared)

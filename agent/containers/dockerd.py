@@ -27,6 +27,8 @@ STARTING = 600
 """Seconds for a start: a restore reads all of a checkpoint."""
 PULLING = 600
 """Seconds without a word from a registry."""
+UNSEEN = 255
+"""Exit status that dockerd gives what ended while it was away; of a program that chose it there is an event."""
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
@@ -56,6 +58,7 @@ class Dockerd:
             default_runtime=str(info.get("DefaultRuntime", "")),
             rootless="name=rootless" in options,
             userns="name=userns" in options,
+            root=str(info.get("DockerRootDir", "")),
             node=str((info.get("Swarm") or {}).get("NodeID", "")),
         )
 
@@ -74,14 +77,17 @@ class Dockerd:
         """Return more of a container."""
         with self._told(f"container {container[:12]} cannot be looked at") as client:
             state = client.inspect_container(container)["State"]
+        ended_at = seconds(state.get("FinishedAt", ""))
+        doubtful = state.get("ExitCode") == UNSEEN and not state["Running"] and ended_at is not None
         return seam.Detail(
             running=bool(state["Running"]),
             pid=int(state.get("Pid") or 0),
             started_at=seconds(state.get("StartedAt", "")),
-            ended_at=seconds(state.get("FinishedAt", "")),
+            ended_at=ended_at,
             code=int(state.get("ExitCode") or 0),
             out_of_memory=bool(state.get("OOMKilled")),
             error=str(state.get("Error") or ""),
+            witnessed=not doubtful or any(each.id == container for each in self.ends(ended_at - 1, ended_at + 2)),
         )
 
     def image(self, name: str) -> seam.Image | None:

@@ -23,14 +23,13 @@ def ends(taken: observed.Taken, record: books.Record) -> bool:
 def decide(detail: seam.Detail | None, record: books.Record, *, saved: bool) -> observed.Exit:
     """Return how it ended. `detail` is None where the engine does not know the container any more; `saved`: a checkpoint
     after which it was to end is in the store."""
-    ended = saved and (detail is None or detail.code == KILLED)
-    if ended:
+    unseen = detail is None or not detail.witnessed
+    if saved and (unseen or (detail is not None and detail.code == KILLED)):
         return observed.Exit(kind=Kind.SIGNALED, signal=9, detail="ended by its own checkpoint", stopped=True)
     stopped = record.ending in (books.Ending.STOP, books.Ending.ENGINE)
-    if detail is None:
-        return observed.Exit(
-            kind=Kind.UNKNOWN, detail="its container was removed, and nobody saw how it ended", stopped=stopped
-        )
+    if detail is None or unseen:
+        why = "its container was removed" if detail is None else "its container engine was away"
+        return observed.Exit(kind=Kind.UNKNOWN, detail=f"{why}, and nobody saw how it ended", stopped=stopped)
     number = detail.code - 128 if FIRST <= detail.code <= LAST else None
     code = detail.code if number is None else None
     if record.ending is books.Ending.TIMEOUT:

@@ -86,6 +86,7 @@ class FakeDocker:
             ended_at=one.ended_at,
             code=one.code,
             out_of_memory=one.out_of_memory,
+            witnessed=one.witnessed,
         )
 
     def image(self, name: str) -> seam.Image | None:
@@ -166,9 +167,10 @@ class FakeDocker:
         self._called("output")
         yield from [line for line in self._found(container).output if line.at >= since]
 
-    def end(self, container: str, code: int = 0, *, out_of_memory: bool = False) -> None:
-        """Let its program end by itself."""
+    def end(self, container: str, code: int = 0, *, out_of_memory: bool = False, witnessed: bool = True) -> None:
+        """Let its program end by itself; without a witness: while the engine is away."""
         one = self._found(container)
+        one.witnessed = witnessed
         one.state, one.ended_at, one.code, one.out_of_memory = seam.State.EXITED, self.clock(), code, out_of_memory
         self.ended.append(seam.End(id=container, at=self.clock(), code=code))
 

@@ -26,6 +26,10 @@ CHUNK = 1 << 20
 """Bytes of one append."""
 OVERLAP = 5 * 10**9
 """Nanoseconds by which a piece may be older than one that was written before it."""
+AT_ONCE = 50
+"""Containers that are asked in a second."""
+LONGEST = 4.0
+"""Most seconds between two questions for one container's output."""
 FILE = "output.json"
 """File beside the journal that says how far we have come."""
 
@@ -40,6 +44,40 @@ class Read:
     """How many of the pieces since then we have."""
     end: int = 0
     """Bytes of all pieces that we have."""
+
+
+class Calm:
+    """Tells when it is worth asking an engine for output: a question costs it more than the program's silence is worth."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, tuple[float, tuple[int, int, int] | None]] = {}
+
+    def worth(self, container: str, root: str, now: float) -> bool:
+        """Whether there may be something new, at monotonic `now`. With many containers each is asked more seldom.
+
+        The engine's own file says whether it has grown, where it can be seen; nothing is read from it.
+        """
+        at, before = self._asked.get(container, (-LONGEST, None))
+        if now < at + min(max(len(self._asked) / AT_ONCE, 0.0), LONGEST):
+            return False
+        grown = _mark(root, container)
+        if grown is not None and grown == before:
+            return False
+        self._asked[container] = now, grown
+        return True
+
+    def forget(self, container: str) -> None:
+        """Let go of a container."""
+        self._asked.pop(container, None)
+
+
+def _mark(root: str, container: str) -> tuple[int, int, int] | None:
+    """Return what changes whenever the engine writes output down; None where that cannot be seen."""
+    try:
+        status = os.stat(f"{root}/containers/{container}/{container}-json.log")
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class Pump:

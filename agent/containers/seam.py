@@ -42,6 +42,8 @@ class About:
     rootless: bool = False
     userns: bool = False
     """User namespaces are remapped (`userns-remap`)."""
+    root: str = ""
+    """Folder in which it keeps its containers, as it sees it."""
     node: str = ""
     """Id of this engine's node in a Swarm; empty: it is in none."""
 
@@ -71,6 +73,8 @@ class Detail:
     out_of_memory: bool = False
     error: str = ""
     """What stood in the way of its start."""
+    witnessed: bool = True
+    """Whether the engine saw its end. One that was away then says 255 of whatever it does not find any more (dockerd 26)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

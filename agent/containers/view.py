@@ -16,6 +16,8 @@ PAUSE = 0.5
 """Seconds between lists while somebody reads them."""
 IDLE = 10.0
 """Seconds after the last reading in which nobody is listed for."""
+ASKING = 16
+"""Most questions about single containers at once."""
 STALE = 15.0
 """Seconds after which a list says nothing about now."""
 ABOUT = 15.0
@@ -93,7 +95,7 @@ class View:
     def detail(self, found: seam.Listed) -> seam.Detail | None:
         """Return more of a container that runs or has ended; None until the engine has answered, which nobody waits for."""
         key = (found.id, found.state in seam.OVER)
-        if key not in self._details and key not in self._asking:
+        if key not in self._details and key not in self._asking and len(self._asking) < ASKING:
             self._asking.add(key)
             threading.Thread(target=self._inspect, args=(key,), name="inspect", daemon=True).start()
         return self._details.get(key)

@@ -70,6 +70,14 @@ def test_how_it_ended(rig: Rig, code: int, memory: bool, expected: observed.Exit
     assert rig.ended() == expected
 
 
+def test_an_end_that_its_engine_did_not_see_is_no_failure_of_the_program(rig: Rig) -> None:
+    one = rig.running()
+    rig.docker.end(one.id, 255, witnessed=False)
+    found = rig.ended()
+    assert found == observed.Exit(kind=Kind.UNKNOWN, detail="its container engine was away, and nobody saw how it ended")
+    assert failures.classify(found).fault is failures.Fault.MACHINE
+
+
 def test_an_end_while_the_agent_was_down_is_recorded_at_its_return(rig: Rig) -> None:
     one = rig.running()
     rig.docker.say(one.id, "last words\n")
