@@ -78,7 +78,9 @@ class Dockerd:
         with self._told(f"container {container[:12]} cannot be looked at") as client:
             state = client.inspect_container(container)["State"]
         ended_at = seconds(state.get("FinishedAt", ""))
-        doubtful = state.get("ExitCode") == UNSEEN and not state["Running"] and ended_at is not None
+        witnessed = True
+        if state.get("ExitCode") == UNSEEN and not state["Running"] and ended_at is not None:
+            witnessed = any(each.id == container for each in self.ends(ended_at - 1, ended_at + 2))
         return seam.Detail(
             running=bool(state["Running"]),
             pid=int(state.get("Pid") or 0),
@@ -87,7 +89,7 @@ class Dockerd:
             code=int(state.get("ExitCode") or 0),
             out_of_memory=bool(state.get("OOMKilled")),
             error=str(state.get("Error") or ""),
-            witnessed=not doubtful or any(each.id == container for each in self.ends(ended_at - 1, ended_at + 2)),
+            witnessed=witnessed,
         )
 
     def image(self, name: str) -> seam.Image | None:

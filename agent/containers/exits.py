@@ -24,7 +24,7 @@ def decide(detail: seam.Detail | None, record: books.Record, *, saved: bool) -> 
     """Return how it ended. `detail` is None where the engine does not know the container any more; `saved`: a checkpoint
     after which it was to end is in the store."""
     unseen = detail is None or not detail.witnessed
-    if saved and (unseen or (detail is not None and detail.code == KILLED)):
+    if saved and (detail is None or unseen or detail.code == KILLED):
         return observed.Exit(kind=Kind.SIGNALED, signal=9, detail="ended by its own checkpoint", stopped=True)
     stopped = record.ending in (books.Ending.STOP, books.Ending.ENGINE)
     if detail is None or unseen:

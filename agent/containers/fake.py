@@ -28,6 +28,7 @@ class FakeContainer:
     ended_at: float | None = None
     code: int = 0
     out_of_memory: bool = False
+    witnessed: bool = True
     output: list[seam.Line] = field(default_factory=list)
     restored: str = ""
     """Folder from which it was restored."""

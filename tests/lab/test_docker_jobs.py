@@ -143,6 +143,23 @@ def test_its_exit_status_is_recorded_though_the_agent_was_down(site: fleet.Fleet
     conditions.eventually(lambda: host.containers() == [], 30)
 
 
+def test_what_ends_while_its_engine_is_away_has_not_failed(site: fleet.Fleet) -> None:
+    """dockerd says 255 of it, whatever its status was."""
+    host = site.host("alpha")
+    (site.outside / "flag").mkdir()
+    volume = f"volumes: [{{source: {site.inside}/flag, target: /flag, readOnly: true}}]"
+    text = fleet.job("unseen", UNTIL, checkpoint="{engine: none}").replace("workload: {", f"workload: {{{volume}, ")
+    site.commit({"unseen.yaml": text})
+    site.until("unseen", started(1))
+    own = host.docker.inspect(host.containers()[0]["Id"])["State"]["Pid"]
+    host.docker.stop(signal.SIGKILL)
+    (site.outside / "flag/go").touch()
+    conditions.eventually(lambda: not host.node.path(f"/proc/{own}").exists(), 30)
+    host.docker.start()
+    run = site.until("unseen", lambda run: run["phase"] == "failed")
+    assert [(each["failure"], each["exitCode"]) for each in run["attempts"]] == [("OutcomeUnknown", None), ("ExitStatus", 7)]
+
+
 def test_one_checkpoint_begins_three_more(site: fleet.Fleet) -> None:
     host = site.host("alpha")
     site.commit({"train.yaml": fleet.job("train", COUNT, checkpoint="{interval: 2s}")})

@@ -216,6 +216,7 @@ def come_to_rest(scene: Scene, watch: Watch) -> None:
         seen = watch.evidence()
         phases = {run.job: run.phase for run in seen.runs.values()}
         boxes = seen.looks[-1].boxes
+        assert "failed" not in phases.values(), scene.told()
         return not boxes and all(phases.get(name) == "finished" for name in names) and not scene.cluster.services()
 
     conditions.eventually(finished, PATIENCE, interval=0.5, message=scene.told)

@@ -98,6 +98,13 @@ class DockerContract:
         assert b"".join(line.data for line in rest).endswith(b"two\nthree\n")
         assert list(bench.docker.output(identity, lines[-1].at + 10**9)) == []
 
+    def test_an_end_that_it_saw_is_the_programs_whatever_its_status(self, bench: Bench) -> None:
+        identity = self.made(bench, bench.says("one", code=255))
+        bench.docker.start(identity)
+        self.until(bench, identity, State.EXITED)
+        found = bench.docker.inspect(identity)
+        assert (found.code, found.witnessed) == (255, True)
+
     def test_a_container_stands_still_and_goes_on(self, bench: Bench) -> None:
         identity = self.made(bench)
         bench.docker.start(identity)

@@ -10,7 +10,7 @@ import pytest
 from agent import journal, verdicts
 from agent.containers import books, seam
 from reconciler import errors
-from reconciler.core import container, model, observed, spec
+from reconciler.core import container, failures, model, observed, spec
 from tests.agent.containers import rig as rigs
 from tests.agent.containers.rig import REF, WHAT, Rig
 
