@@ -67,9 +67,10 @@ class Site:
         """Wait until no task is on its way any more."""
 
         def settled() -> bool:
-            return all(
-                task.state in (*contract.OVER, "running") or "no suitable node" in task.said
-                for task in self.managers.look().tasks
+            listing = self.managers.look()
+            begun = {task.service for task in listing.tasks} >= {service.id for service in listing.services}
+            return begun and all(
+                task.state in (*contract.OVER, "running") or "no suitable node" in task.said for task in listing.tasks
             )
 
         eventually(settled, 60.0, interval=0.2, message=lambda: str(self.managers.look().tasks))

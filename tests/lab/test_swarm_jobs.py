@@ -128,10 +128,13 @@ def started(number: int) -> Callable[[Run], object]:
 
 
 def continued(cluster: Cluster, job: str, attempt: int = 2) -> None:
-    """An attempt goes on with the memory of the one before, at the very next count."""
-    before = cluster.lines(job, "--attempt", str(attempt - 1))
-    after = cluster.counted(job, attempt)
-    assert after[0] == (before[0][0], before[-1][1] + 1)
+    """An attempt goes on with the memory of the one before, at the very next count. Its last words may come later."""
+    nonce, count = cluster.counted(job, attempt)[0]
+
+    def whole() -> bool:
+        return cluster.lines(job, "--attempt", str(attempt - 1))[-1] == (nonce, count - 1)
+
+    conditions.eventually(whole, 120, interval=0.5, message=lambda: f"not {count - 1}: {cluster.fleet.told(job)}")
 
 
 def begin(cluster: Cluster, name: str, **more: str) -> Run:
