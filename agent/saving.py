@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,6 +13,8 @@ from reconciler.core import model, observed, spec
 
 AT_ONCE = 8
 """Most checkpoints taken at the same time."""
+FROZEN_AT_ONCE = (os.cpu_count() or 1) + 1
+"""Most of them that keep a processor busy: one more than there are only makes every program stand still for longer."""
 
 Wanted = tuple[float, spec.AttemptRef, spec.Request]
 """What the checkpoint is worth (see `due.worth`), the attempt, and the checkpoint it is to take."""
@@ -37,10 +40,20 @@ class Saving:
 
     def begin(self, wanted: Sequence[Wanted], attempts: Mapping[spec.AttemptRef, attempt.Attempt]) -> None:
         """Begin checkpoints, those first that save the most work for the time they take."""
-        free = AT_ONCE - sum(one.saving is not None for one in attempts.values())
-        for _, ref, asked in sorted(wanted, key=lambda each: each[0], reverse=True)[: max(free, 0)]:
+        busy = [ref for ref, one in attempts.items() if one.saving is not None]
+        free, thawed = AT_ONCE - len(busy), FROZEN_AT_ONCE - sum(map(self._freezes, busy))
+        for _, ref, asked in sorted(wanted, key=lambda each: each[0], reverse=True):
+            freezes = self._freezes(ref)
+            if free <= 0 or (freezes and thawed <= 0):
+                continue
+            free, thawed = free - 1, thawed - freezes
             one, entry = attempts[ref], self._book.entries[ref]
             one.saving = (asked, self._hands.do(self._taking(one, entry, asked)))
+
+    def _freezes(self, ref: spec.AttemptRef) -> bool:
+        """Whether a checkpoint of an attempt is our own work, and not its program's."""
+        entry = self._book.entries.get(ref)
+        return entry is not None and entry.spec.checkpoint.engine is model.EngineName.CRIU
 
     def finish(self, one: attempt.Attempt, entry: journal.Entry, now: float) -> journal.Entry:
         """Return the entry with the result of a checkpoint that is over."""

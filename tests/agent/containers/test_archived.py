@@ -43,15 +43,26 @@ def test_another_exit_does_not(docker: FakeDocker, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_the_end_of_what_was_removed_meanwhile_is_known_from_events(docker: FakeDocker, tmp_path: Path, code: int) -> None:
+def test_the_end_of_what_was_removed_meanwhile_is_known_from_events(
+    docker: FakeDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     identity, image = _running(docker, tmp_path)
     docker.end(identity, code)
+    docker.remove(identity)
+    monkeypatch.setattr(archived, "PAUSE", 0.0)
+    _keeper(docker, tmp_path).look()
+    assert image.exists() is (code != 0)
+    assert archives.remembered(tmp_path / "archives") == ()
+
+
+def test_what_its_engine_lost_a_moment_ago_is_not_given_up(docker: FakeDocker, tmp_path: Path) -> None:
+    identity, image = _running(docker, tmp_path)
     docker.remove(identity)
     keeper = _keeper(docker, tmp_path)
     keeper.look()
     keeper.look()
-    assert image.exists() is (code != 0)
-    assert archives.remembered(tmp_path / "archives") == ()
+    assert archives.remembered(tmp_path / "archives")
+    assert image.exists()
 
 
 def test_an_end_before_the_last_create_is_of_an_earlier_time(docker: FakeDocker, tmp_path: Path) -> None:

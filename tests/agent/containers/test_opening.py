@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from agent.install import hostfile
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import container, spec
+from reconciler.seams import clock
 from tests import conditions
 from tests.agent.containers.rig import IMAGE, REF, WHAT, Rig
 
@@ -25,6 +27,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="only root answers the inter
 def rig(tmp_path: Path) -> Rig:
     made = Rig(tmp_path)
     made.docker.judge = None
+    made.about = dataclasses.replace(made.about, clock=clock.System())
     return made
 
 
