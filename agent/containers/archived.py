@@ -33,8 +33,8 @@ class Keeper:
         self._clock = clock
         self._folder = folder
         self._since = LONG_AGO
-        self._missing: set[str] = set()
-        """Containers that the engine did not know when it was last asked."""
+        self._missing: dict[str, float] = {}
+        """Since when the engine does not know a container, in monotonic seconds."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="archived", daemon=True)
 
@@ -55,13 +55,13 @@ class Keeper:
         for end in self._docker.ends(self._since, now):
             if end.id in mine and end.at >= mine[end.id].at:
                 archives.ended(mine[end.id], end.code, self._folder)
-        missing = set()
+        moment, missing = self._clock.monotonic(), {}
         for container, one in mine.items():
             try:
                 found = self._docker.inspect(container)
             except seam.Gone:
-                missing.add(container)
-                if container in self._missing:  # its end would have been among the events of this look
+                missing[container] = self._missing.get(container, moment)
+                if moment - missing[container] >= PAUSE:  # its end would have been among the events by now
                     archives.ended(one, None, self._folder)
                 continue
             if not found.running and found.code == 0 and (found.ended_at or 0.0) >= one.at:

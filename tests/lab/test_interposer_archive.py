@@ -26,11 +26,12 @@ for number in itertools.count():
 """
 ROOT = "/srv/archive"
 LOOK = """
+from agent import archives
 from agent.containers import archived, dockerd
 from reconciler.seams import clock
-keeper = archived.Keeper(dockerd.Dockerd("/run/docker.sock"), clock.System())
-keeper.look()
-keeper.look()
+from tests import conditions
+archived.Keeper(dockerd.Dockerd("/run/docker.sock"), clock.System()).open()
+conditions.eventually(lambda: not archives.remembered())
 """
 """What an agent does that was away when it happened."""
 CHECKOUT = Path(__file__).parents[2]
