@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from reconciler.core import facts, record, retention, situation
 
+LOOK = 10.0
+"""Seconds between looks at a Swarm while something is awaited of it: unlike agents it rings no bell."""
+
 
 def at(given: facts.Facts, records: Iterable[record.Record], sightings: Iterable[situation.Sighting]) -> float | None:
     """Return the POSIX time of that moment, or None when only an event can change anything."""
-    moments = [*_declared(given), *_silences(given, sightings)]
-    for run in records:
+    runs = tuple(records)
+    moments = [*_declared(given), *_silences(given, sightings), *_engines(given, runs)]
+    for run in runs:
         if _waits(run):
             moments += _of_run(given, run)
     return min((moment for moment in moments if moment > given.now), default=None)
@@ -28,6 +32,21 @@ def _silences(given: facts.Facts, sightings: Iterable[situation.Sighting]) -> It
             moment = situation.next_look(sighting.silence, given.now, given.budgets)
             if moment is not None:
                 yield moment
+
+
+def _engines(given: facts.Facts, records: Iterable[record.Record]) -> Iterator[float]:
+    """Yield a moment soon while anything is awaited of a Swarm: that it answers, has room, or creates a container."""
+    swarms = {name for name, declared in given.desired.targets.items() if declared.kind == "swarm"}
+    if not swarms:
+        return
+    unknown = {name for name in swarms if name not in given.world.targets or not given.world.targets[name].known}
+    for run in records:
+        attempt = run.live
+        begins = attempt is not None and attempt.target in swarms and attempt.started_at is None
+        unseen = attempt is not None and attempt.target in unknown
+        if begins or unseen or (run.phase is record.Phase.PENDING and run.applied.target in swarms):
+            yield given.now + LOOK
+            return
 
 
 def _waits(run: record.Record) -> bool:
