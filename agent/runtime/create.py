@@ -6,6 +6,7 @@ hears one line, and no half container is left: neither a process, nor a mount, n
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -158,6 +159,7 @@ def _prepare(made: Call, config: Config, state: Config, wanted: Sequence[str]) -
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
     os.mkdir(made.home, 0o700)
+    _lock(made.home)  # until we end or become the real runtime
     rootfs = os.path.join(os.path.abspath(made.bundle), config["root"]["path"])
     call.write_json({"v": 1, "root": made.root, "rootfs": rootfs, **state}, made.home, "state.json")
     shape.give(config, made.home, wanted)
@@ -237,4 +239,17 @@ def sweep() -> None:
             with suppress(OSError, ValueError, KeyError):
                 known = os.path.exists(os.path.join(call.read_json(home, "state.json")["root"], name))
                 if not known and time.time() - os.stat(home).st_mtime > STALE_SECONDS:
+                    lock = _lock(home)  # a restore of much may take longer than that
                     shape.clean(home)
+                    os.close(lock)
+
+
+def _lock(home: str) -> int:
+    """Return a lock on a container's folder. Raises OSError while another call has it."""
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(folder)
+        raise
+    return folder

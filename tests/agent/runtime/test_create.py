@@ -203,6 +203,27 @@ def test_what_goes_wrong_after_the_restore_ends_the_container_too(place: Place, 
     assert not place.home.exists()
 
 
+def test_a_restore_that_takes_long_is_not_taken_for_a_failed_one(place: Place, answers: Answers, image: Path) -> None:
+    gate, runc = place.folder / "gate", place.runc.read_text()
+    os.mkfifo(gate)
+    place.runc.write_text(f"#!/bin/sh\nread _ < {gate}\n")
+    answers.verdict = verdicts.Restore(directory=image)
+    place.config(MARKED)
+    other = place.folder / "other"
+    other.mkdir()
+    (other / "config.json").write_text((place.bundle / "config.json").read_text())
+    with place.agent(answers):
+        process = place.begin("create", "--bundle", str(place.bundle), CONTAINER)
+        conditions.eventually((place.home / "work").exists)
+        os.utime(place.home, (0, 0))
+        place.runc.write_text(runc)
+        answers.verdict = verdicts.Create()
+        assert place.call("create", "--bundle", str(other), "another").returncode == 0
+        assert (place.home / "state.json").exists()
+        process.kill()
+        process.wait()
+
+
 def test_whoever_kills_a_restore_kills_the_real_runtimes_too(place: Place, answers: Answers, image: Path) -> None:
     gate, alive = place.folder / "gate", place.folder / "alive"
     os.mkfifo(gate)
