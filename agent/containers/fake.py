@@ -182,7 +182,7 @@ class FakeDocker:
 
     def _signal(self, one: FakeContainer, number: int, *, ends: bool) -> None:
         asked = self._asked(one)
-        if self.judge is not None and asked is not None and number != signal.SIGKILL:
+        if self.judge is not None and asked is not None:
             self.judge.kill(verdicts.Asked(**{**_members(asked), "signal": number}))
         if ends and one.state in (seam.State.RUNNING, seam.State.PAUSED):
             self.end(one.id, 128 + number)
