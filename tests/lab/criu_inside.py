@@ -96,17 +96,17 @@ def take(asked: dict[str, Any]) -> dict[str, Any]:
 
     def open_sink(_: int | None) -> _Faulty:
         sinks.append(_Faulty(to.writer(meta, asked.get("parent", "")), asked.get("fault", "")))
-        return sinks[0]
+        return sinks[-1]
 
     began = time.monotonic()
     found = made.take(site, open_sink, request)
     seconds = time.monotonic() - began
     if isinstance(found, engine.Failed):
-        return {"failed": found.reason, "seconds": seconds, **(sinks[0].committed if sinks else {}), "peak": _peak()}
+        return {"failed": found.reason, "seconds": seconds, **(sinks[-1].committed if sinks else {}), "peak": _peak()}
     return {
         "frozen": found.frozen,
         "seconds": seconds,
-        **sinks[0].committed,
+        **sinks[-1].committed,
         "reused": found.usage.reused_units,
         "peak": _peak(),
     }

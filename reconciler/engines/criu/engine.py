@@ -31,7 +31,7 @@ from reconciler.engines.criu import (
     tree,
     watches,
 )
-from reconciler.engines.criu.freeze import Freeze
+from reconciler.engines.criu.freeze import Freeze, InFlight
 from reconciler.engines.criu.runtime_state import State
 
 LONGEST_FREEZE = 900.0
@@ -39,6 +39,9 @@ LONGEST_FREEZE = 900.0
 
 GHOST_LIMIT = 8 << 30
 """Bytes of the largest deleted file that is kept because it is still open (CRIU's own limit is 1 MiB)."""
+
+PATIENT = 4
+"""How often a program is let go because a connection has come that it has not taken in yet; then such a one is given up."""
 
 _RESERVE = 1 << 30
 """Bytes of the spool's disk that are never filled."""
@@ -80,24 +83,34 @@ class CriuEngine:
         can = self.preflight(site)
         if isinstance(can, engine.Cannot):
             return engine.Failed(reason=f"{can.reason}. {can.remedy}".strip())
-        folder: Path | None = None
         try:
-            container, state = _container(site), _state(site)
-            folder, trace = leftovers.begin(self._folder, container, state)
+            for skip in (*(False,) * PATIENT, True):
+                try:
+                    taken, usage, frozen = self._once(site, open_sink, request, skip)
+                    break
+                except InFlight:
+                    continue  # the program was let go; it will have taken the connection in by now
+        except (errors.PerdureError, OSError) as error:
+            return engine.Failed(reason=str(error))
+        taken = dataclasses.replace(taken, seconds=self._clock.monotonic() - begun)
+        return engine.Captured(taken=taken, usage=usage, frozen=frozen)
+
+    def _once(
+        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request, skip: bool
+    ) -> tuple[observed.Taken, store.Usage, float]:
+        state = _state(site)
+        folder, trace = leftovers.begin(self._folder, _container(site), state)
+        try:
             sink = open_sink(None)
             try:
                 one = _Take(self, site, state, folder, trace)
-                taken, usage, frozen = one.ending(sink) if request.then_stop else one.going_on(sink)
+                one.skip_in_flight = skip
+                return one.ending(sink) if request.then_stop else one.going_on(sink)
             except BaseException:
                 sink.abort()
                 raise
-        except (errors.PerdureError, OSError) as error:
-            return engine.Failed(reason=str(error))
         finally:
-            if folder is not None:
-                leftovers.discard(folder)
-        taken = dataclasses.replace(taken, seconds=self._clock.monotonic() - begun)
-        return engine.Captured(taken=taken, usage=usage, frozen=frozen)
+            leftovers.discard(folder)
 
     def prepare_restore(self, image: store.Image, site: engine.Site) -> None:
         """Write the directory that the interposer restores from to `site.restore`, which must not exist.
@@ -148,6 +161,7 @@ class _Take:
         self._trees = [tree.Tree(name, root, made.now_ns) for name, root in _roots(state)]
         self._config = runtime_state.config(_container(site).bundle)
         self._freeze: Freeze | None = None
+        self.skip_in_flight = False
 
     def ending(self, sink: store.Sink) -> tuple[observed.Taken, store.Usage, float]:
         """Pages go to the store while the program stands; it ends once they are safe there."""
@@ -202,6 +216,7 @@ class _Take:
             freezer=self._state.freezer,
             ghost_limit=GHOST_LIMIT,
             leave_running=leave_running,
+            skip_in_flight=self.skip_in_flight,
             patience=LONGEST_FREEZE,
         )
         self._freeze = Freeze(self._made.criu, order, self._trace, self._given_up)

@@ -26,8 +26,15 @@ from reconciler.engines.criu.receiver import Taker
 _BEAT = 0.1
 """Seconds between two looks at whether the dump should be given up."""
 
+_IN_FLIGHT = "In-flight connection (l)"
+"""CRIU `criu/sk-inet.c`."""
+
 _DUMP, _FROZEN_TIME = 1, 2
 """Fields of CRIU's `images/stats.proto`."""
+
+
+class InFlight(errors.Unavailable):
+    """A connection has come that the program has not accepted yet; a moment later it will have."""
 
 
 class Freeze:
@@ -106,7 +113,10 @@ class Freeze:
             self._close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(leftovers.PATIENCE)
-            said = logtext.explain(self._order.folder / program.WORK / program.LOG)
+            log = self._order.folder / program.WORK / program.LOG
+            if any(_IN_FLIGHT in line for line in logtext.complaints(log)):
+                raise InFlight("the program has a connection that it has not accepted yet") from error
+            said = logtext.explain(log)
             why = self._reason or said or error.message
             raise errors.Unavailable(f"the program could not be captured: {why}") from error
 

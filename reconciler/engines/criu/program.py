@@ -46,6 +46,8 @@ class Order:
     freezer: str
     ghost_limit: int
     leave_running: bool
+    skip_in_flight: bool = False
+    """Give up connections that nobody has accepted yet, instead of failing."""
     patience: float
     """Seconds that CRIU waits for our word at post-dump: longer than we may take."""
 
@@ -104,7 +106,6 @@ def start(criu: str, order: Order, pages: socket.socket) -> subprocess.Popen[byt
         *("--manage-cgroups=soft", "--freeze-cgroup", order.freezer),
         *(
             "--tcp-established",
-            "--skip-in-flight",
             "--file-locks",
             "--ext-unix-sk",
             "--link-remap",
@@ -112,6 +113,7 @@ def start(criu: str, order: Order, pages: socket.socket) -> subprocess.Popen[byt
             str(order.ghost_limit),
         ),
         *(["--leave-running"] if order.leave_running else []),
+        *(["--skip-in-flight"] if order.skip_in_flight else []),
         *order.external,
     ]
     return subprocess.Popen(
