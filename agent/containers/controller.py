@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from agent import checkpointing, controller, journal, kept, logs, process, refusal, secretfiles, setup
-from agent.containers import body, books, exits, images, interposed, output, room, seam, sites, view
+from agent import checkpointing, controller, journal, process, refusal, secretfiles, setup
+from agent.containers import body, books, exits, images, interposed, room, seam, shipping, sites, view
 from reconciler import errors
 from reconciler.contracts import engine
 from reconciler.core import container, model, observed, spec
@@ -40,9 +40,7 @@ class ContainerController:
         self._moved: dict[spec.AttemptRef, float] = {}
         self._enders: dict[spec.AttemptRef, threading.Thread] = {}
         self._saving: dict[spec.AttemptRef, threading.Lock] = {}
-        self._calm = output.Calm()
-        self._shipping: dict[spec.AttemptRef, threading.Lock] = {}
-        self._shippers: dict[spec.AttemptRef, tuple[output.Pump, logs.Shipper]] = {}
+        self._shipping = shipping.Shipping(about, docker, stores, self.view)
 
     def offers(self) -> controller.Offers:
         """Return whether there is an engine that answers, and whether its containers can be checkpointed."""
@@ -199,7 +197,7 @@ class ContainerController:
         if found.exit is None:
             raise errors.Unavailable("its end is not known yet", where=str(entry.ref))
         with contextlib.suppress(errors.PerdureError):  # the shipper goes on trying
-            self._ship(entry, at_end=True)
+            self._shipping.ship(entry, self._recent(entry), at_end=True)
         doubtful = found.exit.signal == 9 or found.exit.kind is exits.Kind.UNKNOWN
         asks = record.served and doubtful and not found.exit.stopped
         if asks and any(exits.ends(taken, record) for taken in self.unknown(entry)):
@@ -212,59 +210,25 @@ class ContainerController:
 
     def ship(self, entry: journal.Entry) -> None:
         """Take over what the engine has, into our own files, and from there to the store."""
-        self._ship(entry, at_end=False)
-
-    def _ship(self, entry: journal.Entry, *, at_end: bool) -> None:
-        """One thread at a time for an attempt. `at_end`: whatever it costs."""
-        with self._shipping.setdefault(entry.ref, threading.Lock()):
-            found = self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
-            if entry.ref not in self._shippers:
-                place = self._setup.places.attempt(entry.ref)
-                self._shippers[entry.ref] = output.Pump(place, self._secrets(entry)), logs.Shipper(place, entry.ref)
-            pump, shipper = self._shippers[entry.ref]
-            root, now = self.view.about.root if self.view.about else "", self._setup.clock.monotonic()
-            if found is not None and found.state is not seam.State.CREATED:
-                try:
-                    if at_end or self._calm.worth(found.id, root, now):
-                        pump.run(self._docker, found.id, over=found.state in seam.OVER)
-                except errors.PerdureError as error:
-                    self._calm.forget(found.id)  # what was not had is asked for again
-                    if not isinstance(error, seam.Gone):
-                        raise
-            if (to := self._stores.get(entry.spec)) is not None:
-                shipper.ship(to)
+        self._shipping.ship(entry, self._recent(entry), at_end=False)
 
     def remove(self, entry: journal.Entry, *, unshipped: bool) -> None:
         """Ship the last output, or keep it, then remove container and folders. Raises `errors.Unavailable` while one stays."""
-        place, stays = self._setup.places.attempt(entry.ref), entry.spec.store is None
-        try:
-            self._ship(entry, at_end=True)
-        except errors.PerdureError:
-            if not unshipped:
-                raise
-            stays = True
-        if stays:
-            kept.keep(place)
-            kept.trim(self._setup.places.kept, self._setup.clock.now())
         listed = self.view.now().of(entry.ref, self.books.get(entry.ref).container)
+        self._shipping.finish(entry, listed, unshipped=unshipped)
         if listed is not None:
             self._docker.remove(listed.id)
             self.view.forget(listed.id)
-            self._calm.forget(listed.id)
-        self._moved[entry.ref] = self._setup.clock.monotonic()
         self._free_restore(entry.ref)
-        folders.discard(place.shared)
+        folders.discard(self._setup.places.attempt(entry.ref).shared)
         self.books.forget(entry.ref)
+        self._shipping.forget(entry.ref, listed)
+        self._moved.pop(entry.ref, None)
         self._enders.pop(entry.ref, None)
         self._saving.pop(entry.ref, None)
-        self._shippers.pop(entry.ref, None)
-        self._shipping.pop(entry.ref, None)
 
-    def _secrets(self, entry: journal.Entry) -> tuple[str, ...]:
-        """Return the values that must not be read in its output."""
-        with contextlib.suppress(errors.Refused):  # gone since it was started: what it prints cannot be told from other words
-            return tuple(secretfiles.read(self._setup.secrets, entry.spec.tenant, entry.spec.workload.secrets).values())
-        return ()
+    def _recent(self, entry: journal.Entry) -> seam.Listed | None:
+        return self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
 
     def _over(self, ref: spec.AttemptRef) -> bool:
         """Whether its container is known not to run. While an engine shuts down it does not answer: nothing is known then."""
@@ -305,7 +269,7 @@ class ContainerController:
     def _end(self, entry: journal.Entry, why: books.Ending, *, at_once: bool = False) -> None:
         """Have a thread end it, unless one is at it."""
         before = self._enders.get(entry.ref)
-        listed = self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
+        listed = self._recent(entry)
         if listed is None or (before is not None and before.is_alive()):
             return
         self.books.end(entry.ref, why)

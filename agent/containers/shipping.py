@@ -1,0 +1,79 @@
+"""Containers' output: from the engine into this host's files, from there to the stores."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from agent import checkpointing, journal, kept, logs, secretfiles, setup
+from agent.containers import output, seam, view
+from reconciler import errors
+from reconciler.core import spec
+
+
+class Shipping:
+    """Ships every attempt's output. May be used by many threads at once."""
+
+    def __init__(self, about: setup.Setup, docker: seam.Docker, stores: checkpointing.Stores, seen: view.View) -> None:
+        self._setup = about
+        self._docker = docker
+        self._stores = stores
+        self._view = seen
+        self._calm = output.Calm()
+        self._locks: dict[spec.AttemptRef, threading.Lock] = {}
+        self._pumps: dict[spec.AttemptRef, tuple[output.Pump, logs.Shipper]] = {}
+
+    def ship(self, entry: journal.Entry, found: seam.Listed | None, *, at_end: bool) -> None:
+        """Ship what there is of `found`'s output; `at_end`: whatever it costs. Raises `errors.Unavailable`.
+
+        One thread at a time for an attempt.
+        """
+        place = self._setup.places.attempt(entry.ref)
+        with self._locks.setdefault(entry.ref, threading.Lock()):
+            if not place.private.is_dir():
+                return  # it was removed meanwhile
+            if entry.ref not in self._pumps:
+                self._pumps[entry.ref] = output.Pump(place, self._secrets(entry)), logs.Shipper(place, entry.ref)
+            pump, shipper = self._pumps[entry.ref]
+            if found is not None and found.state is not seam.State.CREATED:
+                self._pump(pump, found, at_end=at_end)
+            if (to := self._stores.get(entry.spec)) is not None:
+                shipper.ship(to)
+
+    def finish(self, entry: journal.Entry, found: seam.Listed | None, *, unshipped: bool) -> None:
+        """Ship the last output, or keep it here where no store takes it. Raises `errors.Unavailable` unless `unshipped`."""
+        place, stays = self._setup.places.attempt(entry.ref), entry.spec.store is None
+        try:
+            self.ship(entry, found, at_end=True)
+        except errors.PerdureError:
+            if not unshipped:
+                raise
+            stays = True
+        if stays:
+            kept.keep(place)
+            kept.trim(self._setup.places.kept, self._setup.clock.now())
+
+    def forget(self, ref: spec.AttemptRef, found: seam.Listed | None) -> None:
+        """Let go of an attempt."""
+        if found is not None:
+            self._calm.forget(found.id)
+        self._pumps.pop(ref, None)
+        self._locks.pop(ref, None)
+
+    def _pump(self, pump: output.Pump, found: seam.Listed, *, at_end: bool) -> None:
+        root, now = self._view.about.root if self._view.about else "", self._setup.clock.monotonic()
+        if not at_end and not self._calm.worth(found.id, root, now):
+            return
+        try:
+            pump.run(self._docker, found.id, over=found.state in seam.OVER)
+        except seam.Gone:
+            self._calm.forget(found.id)
+        except errors.PerdureError:
+            self._calm.forget(found.id)  # what was not had is asked for again
+            raise
+
+    def _secrets(self, entry: journal.Entry) -> tuple[str, ...]:
+        """Return the values that must not be read in its output."""
+        with contextlib.suppress(errors.Refused):  # gone since it was started: what it prints cannot be told from other words
+            return tuple(secretfiles.read(self._setup.secrets, entry.spec.tenant, entry.spec.workload.secrets).values())
+        return ()
