@@ -163,6 +163,10 @@ class HostView:
     """Observations in a row that heard nothing."""
     closed: str = ""
     """Why the engine takes nothing new here, though the host is heard; completes "1 of 3 hosts …". Empty: it does."""
+    held_cpu: int = 0
+    """Thousandths of a core of what it offers that others than this target's attempts hold now."""
+    held_memory: int = 0
+    """Bytes, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

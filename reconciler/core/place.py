@@ -159,7 +159,7 @@ def rooms(world: observed.World, records: Iterable[record.Record]) -> Rooms:
     result = Rooms(
         {
             name: {
-                host: Room(view=view, cpu=view.state.cpu, memory=view.state.memory)
+                host: Room(view=view, cpu=view.state.cpu - view.held_cpu, memory=view.state.memory - view.held_memory)
                 for host, view in target.hosts.items()
                 if target.known
             }

@@ -35,7 +35,7 @@ class HostsTarget:
             state = self._own(pools.labelled(sight.state, self._declared.by_pool))
             if state is None:
                 continue
-            hosts[name] = self._views.of(sight, state, at)
+            hosts[name] = _shared(self._views.of(sight, state, at))
             for item in state.items:
                 if item.spec is not None and item.spec.created_by is spec.Creator.ENGINE:
                     continue  # it belongs to the target that its engine is: nobody else may have it forgotten
@@ -68,6 +68,12 @@ class HostsTarget:
             return dataclasses.replace(state, draining=True, conditions=(*state.conditions, text))
         self._matched.discard(name)
         return None
+
+
+def _shared(view: observed.HostView) -> observed.HostView:
+    """A host of which a Swarm holds a part, where it is a node of one too."""
+    cpu, memory = views.taken(view.state, spec.Creator.ENGINE)
+    return dataclasses.replace(view, held_cpu=cpu, held_memory=memory) if cpu or memory else view
 
 
 def _matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

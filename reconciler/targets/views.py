@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core import observed
+from reconciler.core import observed, spec
 from reconciler.targets import books
 
 
@@ -25,3 +25,13 @@ class Views:
 def rightful(item: observed.Item) -> bool:
     """Whether the host that lists an attempt is the one it was made for: no other host's word counts against it."""
     return item.spec is not None and item.spec.host == item.host
+
+
+def taken(state: observed.HostState, creator: spec.Creator) -> tuple[int, int]:
+    """Return the cpu and memory that a host's attempts of one creator ask for."""
+    wanted = [
+        item.spec.resources
+        for item in state.items
+        if item.spec is not None and item.spec.created_by is creator and item.state is not observed.ItemState.ENDED
+    ]
+    return sum(each.cpu or 0 for each in wanted), sum(each.memory or 0 for each in wanted)

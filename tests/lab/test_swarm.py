@@ -333,13 +333,13 @@ def test_what_swarm_has_no_room_for_waits_and_is_told(site: Site) -> None:
 
 def test_room_is_what_reservations_of_others_leave(site: Site) -> None:
     worker = site.swarm.all[-1]
-    before = site.known().hosts[worker.node.name].state
+    assert site.known().hosts[worker.node.name].held_cpu == 0
     site.swarm.leader().cli(
         *("service", "create", "--detach", "--no-resolve-image", "--name", "web", "--reserve-cpu", "0.5"),
         *("--reserve-memory", "64M", "--constraint", f"node.hostname=={worker.node.name}", site.image, "sleep", "60"),
     )
-    eventually(lambda: site.known().hosts[worker.node.name].state.cpu == before.cpu - 500, 60.0, interval=0.5)
-    assert site.known().hosts[worker.node.name].state.memory == before.memory - 64 * 2**20
+    eventually(lambda: site.known().hosts[worker.node.name].held_cpu == 500, 60.0, interval=0.5)
+    assert site.known().hosts[worker.node.name].held_memory == 64 * 2**20
 
 
 @pytest.mark.parametrize("availability", ["drain", "pause"])

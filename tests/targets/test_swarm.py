@@ -297,6 +297,13 @@ def test_plain_targets_do_not_speak_of_a_swarms_attempts(site: Site) -> None:
     assert set(plain.observe(AT).hosts) == {"a", "b"}
 
 
+def test_a_machine_that_two_targets_share_offers_what_the_other_leaves(site: Site) -> None:
+    site.running(run(resources=model.Resources(cpu=1000, memory=GIB)))
+    plain = hosts.HostsTarget(model.TargetSpec(name="plain"), site.books)
+    held = {name: (view.held_cpu, view.held_memory) for name, view in plain.observe(AT).hosts.items()}
+    assert held == {"a": (1000, GIB), "b": (0, 0)}
+
+
 # nothing is concluded from managers that do not answer, or cannot be believed
 
 
@@ -437,8 +444,9 @@ def test_room_is_the_nodes_less_what_others_reserve(site: Site) -> None:
     ]
     plain = spec.Assignment(spec=dataclasses.replace(attempt("p1"), resources=model.Resources(cpu=250, memory=GIB)))
     site.a.report(item(plain, State.RUNNING))
-    state = site.view().hosts["a"].state
-    assert (state.cpu, state.memory) == (2250, 6 * GIB)
+    view = site.view().hosts["a"]
+    assert (view.state.cpu, view.held_cpu) == (3000, 750)
+    assert (view.state.memory, view.held_memory) == (8 * GIB, 2 * GIB)
 
 
 # the words of the API

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler import annotate
+from reconciler.contracts import swarm
 from reconciler.core import action, container, facts, model, observed, plan, record, spec
 from tests.targets.test_swarm import AT, Site
 
@@ -151,6 +152,17 @@ def test_a_new_reconciler_adopts_what_runs(loop: Loop) -> None:
     loop.site.target = loop.site.make()
     assert loop.passes() == []
     assert len(loop.site.managers.asked) == 1
+
+
+def test_what_others_reserve_is_waited_for(loop: Loop) -> None:
+    whole = dataclasses.replace(JOB, resources=model.Resources(cpu=4000))
+    loop.desired = dataclasses.replace(loop.desired, jobs={whole.ref: whole})
+    loop.site.managers.others = [
+        swarm.Task(id=node, service="web", node=node, state="running", cpu=500) for node in loop.site.managers.nodes
+    ]
+    assert loop.passes() == []
+    loop.site.managers.others = []
+    assert loop.passes() == ["start 1"]
 
 
 def test_what_no_node_can_hold_is_told(loop: Loop) -> None:

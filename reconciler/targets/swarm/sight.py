@@ -156,20 +156,17 @@ def _offering(view: observed.HostView, node: swarm.Node | None, reserved: Mappin
     closed = f"set to {node.availability} in the Swarm" if node.availability != "active" else ""
     if node.state != "ready":
         closed = f"{node.state} in the Swarm"
-    cpu, memory = reserved.get(node.id, (0, 0))
-    for item in state.items:
-        others = item.spec if item.state is not observed.ItemState.ENDED else None
-        if others is not None and others.created_by is spec.Creator.AGENT:
-            cpu += others.resources.cpu or 0
-            memory += others.resources.memory or 0
+    others, beside = reserved.get(node.id, (0, 0)), views.taken(state, spec.Creator.AGENT)
     offer = dataclasses.replace(
         state,
         labels={**node.labels, **state.labels},
-        cpu=max(min(state.cpu, node.cpu) - cpu, 0),
-        memory=max(min(state.memory, node.memory) - memory, 0),
+        cpu=min(state.cpu, node.cpu),
+        memory=min(state.memory, node.memory),
         conditions=(*state.conditions, f"its node is {closed}") if closed else state.conditions,
     )
-    return dataclasses.replace(view, state=offer, closed=closed)
+    return dataclasses.replace(
+        view, state=offer, closed=closed, held_cpu=others[0] + beside[0], held_memory=others[1] + beside[1]
+    )
 
 
 def _reserved(listing: swarm.Listing, own: set[str]) -> Mapping[str, tuple[int, int]]:
