@@ -231,9 +231,9 @@ class ContainerController:
         return self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
 
     def _over(self, ref: spec.AttemptRef) -> bool:
-        """Whether its container is known not to run. While an engine shuts down it does not answer: nothing is known then."""
+        """Whether its container is known not to run. Nothing is asked: an engine that starts or shuts down waits for us."""
         try:
-            listed = self.view.now().of(ref, self.books.get(ref).container)
+            listed = self.view.recent().of(ref, self.books.get(ref).container)
         except errors.Unavailable:
             return False
         return listed is None or listed.state in (*seam.OVER, seam.State.CREATED)

@@ -449,3 +449,13 @@ def test_an_engine_that_answers_no_more_is_no_reason_to_save_nothing(rig: Rig) -
     rig.docker.trouble = None
     assert rig.ended().stopped
     assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
+
+
+def test_an_engine_that_waits_for_the_end_of_a_container_is_not_asked_meanwhile(rig: Rig) -> None:
+    """dockerd ends what it finds when it starts, one after the other, and answers nobody until then."""
+    one = rig.running()
+    before = rig.docker.calls.copy()
+    rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
+    assert rig.docker.calls == before
+    assert rig.ended().stopped
+    assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
