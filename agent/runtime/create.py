@@ -177,7 +177,8 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
     if not os.access(criu, os.X_OK):
         raise Refused(f"criu is missing at {criu}. Run: perdure-agent install")
     tree.lay(directory, "layer", os.path.join(os.path.abspath(made.bundle), config["root"]["path"]))
-    tree.lay(directory, "shm", os.path.join(made.home, "shm"))
+    if os.path.isdir(os.path.join(made.home, "shm")):  # otherwise it is the host's, or another container's
+        tree.lay(directory, "shm", os.path.join(made.home, "shm"))
     work = os.path.join(made.home, "work")
     os.mkdir(work, 0o700)
     with open(shape.criu_conf(made.home), "w") as file:

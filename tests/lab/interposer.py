@@ -60,7 +60,8 @@ def checkpoint(docker: Docker, name: str, directory: str) -> None:
     node.run(["runc", "--root", RUNTIMES, "pause", identity])
     node.run(["runc", "--root", RUNTIMES, *words, *places, identity])
     capture.take(str(node.path(found["GraphDriver"]["Data"]["UpperDir"])), str(image), "layer")
-    capture.take(str(node.path(str(shm))), str(image), "shm")
+    if shm != Path("/dev/shm"):
+        capture.take(str(node.path(str(shm))), str(image), "shm")
     node.run(["runc", "--root", RUNTIMES, "kill", "--all", identity, "KILL"])
     node.run(["runc", "--root", RUNTIMES, "resume", identity], check=False)
     cores = {path.name: path.read_bytes() for path in (image / "criu").glob("core-*.img")}

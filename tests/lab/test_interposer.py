@@ -219,6 +219,30 @@ def test_an_image_with_more_rights_than_the_manifest_is_refused(
     assert says.split(";", maxsplit=1)[0] in said
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--group-add", "44"],
+        ["--security-opt", "seccomp=unconfined", "--cap-add", "SYS_PTRACE"],
+        ["--read-only", "--tmpfs", "/tmp", "--hostname", "fixed"],
+        ["--network", "host", "--ipc", "host"],
+        ["--volume", "/media:/data:ro", "--volume", "named:/more", "--init"],
+        ["--device", "/dev/zero:/dev/zero2", "--memory", "200m", "--cpus", "0.5", "--pids-limit", "50"],
+        ["--privileged"],
+    ],
+    ids=" ".join,
+)
+def test_an_image_fits_the_manifest_that_it_came_from(docker: Docker, answers: Answers, flags: list[str]) -> None:
+    program = [*flags, BASE_IMAGE, "python3", "-c", COUNTER.partition("    for place")[0] + "    time.sleep(0.02)"]
+    docker.cli("run", "--detach", "--name", "first", "--env", "PERDURE_ATTEMPT=abc-1", *program)
+    conditions.eventually(lambda: len(_numbers(docker, "first")) > 3)
+    directory = f"/run/perdure/image-{len(' '.join(flags))}"
+    seen = _checkpointed(docker, answers, "first", directory)
+    docker.cli("run", "--detach", "--name", "second", "--env", "PERDURE_ATTEMPT=abc-2", *program)
+    conditions.eventually(lambda: len(_numbers(docker, "second")) > 3)
+    assert _numbers(docker, "second")[0] == seen + 1
+
+
 @pytest.fixture(scope="module")
 def kept_image(engine: Docker) -> str:
     made = Answers()

@@ -269,6 +269,8 @@ def _state(site: engine.Site) -> State:
 def _roots(state: State) -> list[tuple[str, Path]]:
     upper = runtime_state.upper(state.pid)
     shm = state.binds.get("/dev/shm")
+    if shm == "/dev/shm":  # the host's own, which others write to
+        shm = None
     return [(name, Path(root)) for name, root in ((tree.LAYER, upper), (tree.SHM, shm)) if root is not None]
 
 
