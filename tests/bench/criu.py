@@ -16,7 +16,8 @@ from tests.lab.criu_rig import Container, Rig
 from tests.lab.lab import Lab
 
 REQUIRES = ()
-ROUNDS = 5
+ROUNDS, FEW = 5, 3
+LINK = "100mibps"
 SHARE = 0.05
 KINDS = ("clustered", "scattered")
 PEER = "/srv/lab/peer"
@@ -33,8 +34,11 @@ def measure(options: Options) -> Iterator[figures.Figure]:
         yield _first(one, options)
         yield _going_on(one, options)
         yield _restored(one, options)
+        yield _over_a_link(lab, one, options)
         rig.clean()
         yield from _again(rig, options)
+        rig.clean()
+        yield _layer(rig, options)
 
 
 def _holding(rig: Rig, options: Options, kind: str) -> Container:
@@ -147,6 +151,57 @@ def _restored(one: Container, options: Options) -> figures.Figure:
             figures.Series(what="perdure, from the store", unit="s", values=ours),
             figures.Series(what="runc restore, from its own image", unit="s", values=peer),
             figures.ratios("time, against runc restore", ours, peer, figures.at_most(2.5)),
+        ),
+    )
+
+
+def _over_a_link(lab: Lab, one: Container, options: Options) -> figures.Figure:
+    node, server = one.rig.node, lab.node()
+    far = lab.remote_store("far", server, [node])
+    ours, peer = [], []
+    lab.limit_link(server, LINK)
+    try:
+        for _ in range(options.times(FEW)):
+            ours.append(_ending(one, store=far.path)["durable"])
+            seconds = _checkpoint(one)["seconds"]
+            began = time.perf_counter()
+            node.run(["rm", "-rf", f"{far.path}/peer"])
+            copy = 'cp -r "$0" "$1" && find "$1" -type f -exec sync {} +'
+            node.run(["/bin/sh", "-c", copy, f"{PEER}/image", f"{far.path}/peer"], timeout=900)
+            peer.append(seconds + time.perf_counter() - began)
+    finally:
+        lab.limit_link(server, "")
+    return figures.Figure(
+        work=f"the same ({_gib(options.size)}), into a store behind a link of 100 MiB/s",
+        series=(
+            figures.Series(what="perdure", unit="s", values=ours),
+            figures.Series(what="runc checkpoint, then cp with fsync", unit="s", values=peer),
+            figures.ratios("times faster", peer, ours, figures.at_least(3.5)),
+        ),
+        note="the store and the copy lie on sshfs; both pay for its encryption",
+    )
+
+
+def _layer(rig: Rig, options: Options) -> figures.Figure:
+    size = options.size * 5 // 2
+    large, empty = (rig.start("layer.py", str(mib)) for mib in (size >> 20, 0))
+    conditions.eventually(lambda: large.said()["n"] > 1 and empty.said(), 900)
+    _take(large)
+    ours, peer = [], []
+    for _ in range(options.times(FEW)):
+        ours.append(_take(large)["frozen"])
+        peer.append(_take(empty)["frozen"])
+    return figures.Figure(
+        work=f"a writable layer of {_gib(size)}, a hundredth of it changed since it was copied ahead",
+        series=(
+            figures.Series(what="stands still", unit="s", values=ours),
+            figures.Series(what="without a layer", unit="s", values=peer),
+            figures.Series(
+                what="longer by",
+                unit="s",
+                values=[max(one - other, 0.001) for one, other in zip(ours, peer, strict=True)],
+                bound=figures.at_most(1),
+            ),
         ),
     )
 
