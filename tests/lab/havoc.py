@@ -47,6 +47,8 @@ class Blow:
     """Which of those that it can befall, in the order of their names; the highest number is taken round."""
     lasts: float
     """Seconds until it is mended."""
+    calm: float
+    """Seconds afterwards in which nothing befalls."""
     meanwhile: Kind
     """An agent or the reconciler is killed too, and begins again at once."""
 
@@ -65,7 +67,8 @@ def schedule(seed: int, rounds: int) -> tuple[Blow, ...]:
             kind=kind,
             victim=dice.randrange(12),
             lasts=round(dice.choice((dice.uniform(0, 3), dice.uniform(3, 12))), 1),
-            meanwhile=dice.choice((Kind.AGENT, Kind.RECONCILER)),
+            calm=round(dice.uniform(0, 6), 1),
+            meanwhile=dice.choice([each for each in (Kind.AGENT, Kind.RECONCILER) if each is not kind]),
         )
         for kind in kinds
     )

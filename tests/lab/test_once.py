@@ -202,6 +202,8 @@ def suffer(scene: Scene, watch: Watch, blow: havoc.Blow) -> None:
     scene.hands.meanwhile(blow)
     conditions.eventually(lambda: time.monotonic() > until, 60)
     mend()
+    until = time.monotonic() + blow.calm
+    conditions.eventually(lambda: time.monotonic() > until, 60)
     watch.looked()
     assert witness.broken(watch.evidence()) == []
 

@@ -183,6 +183,10 @@ def test_a_seed_is_a_schedule() -> None:
     assert havoc.schedule(7, 20) == havoc.schedule(7, 20) != havoc.schedule(8, 20)
 
 
+def test_who_is_down_already_is_not_killed_meanwhile() -> None:
+    assert all(blow.meanwhile is not blow.kind for number in range(50) for blow in havoc.schedule(number, 40))
+
+
 def test_every_kind_comes_before_any_comes_twice() -> None:
     for number in range(50):
         kinds = [blow.kind for blow in havoc.schedule(number, 40)]
