@@ -37,6 +37,7 @@ class ContainerController:
         self.view = view.View(docker, about.clock)
         self._sites = sites.Sites(about, docker, self.books, self.view)
         self._checkpoints = checkpointing.Checkpointing(about, stores, self._sites.site, self._made_from)
+        self._seen: dict[spec.AttemptRef, process.Look] = {}
         self._moved: dict[spec.AttemptRef, float] = {}
         self._enders: dict[spec.AttemptRef, threading.Thread] = {}
         self._saving: dict[spec.AttemptRef, threading.Lock] = {}
@@ -83,8 +84,21 @@ class ContainerController:
         self._moved[ref] = self._setup.clock.monotonic()
 
     def look(self, entry: journal.Entry) -> process.Look:
-        """Return what the newest list says. Raises `errors.Unavailable` while the engine does not answer."""
-        sight, record = self.view.recent(), self.books.get(entry.ref)
+        """Return what the newest list says; while the engine does not answer, what was seen last: containers outlive it.
+
+        Raises `errors.Unavailable` where nothing was seen yet.
+        """
+        try:
+            sight = self.view.recent()
+        except errors.Unavailable:
+            if entry.ref in self._seen:
+                return self._seen[entry.ref]
+            raise
+        found = self._seen[entry.ref] = self._look(entry, sight)
+        return found
+
+    def _look(self, entry: journal.Entry, sight: view.Sight) -> process.Look:
+        record = self.books.get(entry.ref)
         if sight.at < self._moved.get(entry.ref, 0.0):
             return process.Look(presence=process.Presence.STARTING)  # the list is older than what we did
         listed = sight.of(entry.ref, record.container)
@@ -224,6 +238,7 @@ class ContainerController:
         self.books.forget(entry.ref)
         self._shipping.forget(entry.ref, listed)
         self._moved.pop(entry.ref, None)
+        self._seen.pop(entry.ref, None)
         self._enders.pop(entry.ref, None)
         self._saving.pop(entry.ref, None)
 

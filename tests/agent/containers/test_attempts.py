@@ -131,7 +131,7 @@ def test_an_engine_that_is_silent_is_trouble_and_not_an_end(rig: Rig) -> None:
     item = rig.item()
     assert item.state is observed.ItemState.RUNNING
     assert item.exit is None
-    assert any("does not answer" in text for text in rig.agent.state().conditions)
+    assert rig.agent.state().conditions == ("containers: dockerd does not answer",)
     assert rig.agent.state().engines == ("application",)
     rig.docker.trouble = None
     rig.look(3)
@@ -459,3 +459,12 @@ def test_an_engine_that_waits_for_the_end_of_a_container_is_not_asked_meanwhile(
     assert rig.docker.calls == before
     assert rig.ended().stopped
     assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
+
+
+def test_checkpoints_go_on_while_the_engine_is_away(rig: Rig) -> None:
+    """With live-restore containers outlive dockerd, and CRIU does not need it."""
+    rig.running(dataclasses.replace(WHAT, checkpoint=dataclasses.replace(rigs.CRIU, interval=10.0)))
+    rig.docker.trouble = errors.Unavailable("upgraded just now")
+    rig.clock.at += 60
+    rig.look(3)
+    assert len(rig.item().checkpoints) == 1
