@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -96,6 +97,19 @@ def test_standing_still_for_too_long_is_given_up(rig: Rig) -> None:
     failed = one.take(stop=True, max_frozen=0.5, fault="slow at commit")
     assert "checkpoint.maxFrozen" in failed["failed"]
     unharmed(one)
+
+
+@pytest.mark.parametrize("stage", ["pages", "commit"])
+def test_an_agent_that_is_stopped_keeps_nobody_still(rig: Rig, stage: str) -> None:
+    one = rig.start("same.py", "64")
+    one.said()
+    with rig.asking("take", **one.about(stop=True, fault=f"hang at {stage}", max_frozen=5.0)) as asker:
+        assert asker.stdout is not None
+        assert asker.stdout.readline().strip() == f'{{"at": "{stage}"}}'
+        asker.send_signal(signal.SIGSTOP)
+        unharmed(one)
+        asker.kill()
+    rig.ask("sweep")
 
 
 @pytest.mark.parametrize("stage", ["pages", "commit"])

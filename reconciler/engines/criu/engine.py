@@ -217,7 +217,7 @@ class _Take:
             ghost_limit=GHOST_LIMIT,
             leave_running=leave_running,
             skip_in_flight=self.skip_in_flight,
-            patience=LONGEST_FREEZE,
+            patience=self._limit(),
         )
         self._freeze = Freeze(self._made.criu, order, self._trace, self._given_up)
         return self._freeze
@@ -239,10 +239,13 @@ class _Take:
         """Return why this dump should be given up, if it should."""
         if self._site.given_up():
             return "the agent gave it up"
-        limit = LONGEST_FREEZE if self._site.max_frozen is None else self._site.max_frozen
+        limit = self._limit()
         if self._freeze is not None and self._freeze.standing() > limit:
             return f"it would have stood still for longer than {limit:g} s (checkpoint.maxFrozen)"
         return ""
+
+    def _limit(self) -> float:
+        return LONGEST_FREEZE if self._site.max_frozen is None else self._site.max_frozen
 
     def _room(self, need: int) -> int:
         """Return how large the spool may become. Raises `errors.Unavailable` when the program's memory will not fit."""

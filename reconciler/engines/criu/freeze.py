@@ -70,10 +70,12 @@ class Freeze:
         with self._explained():
             ended = os.pidfd_open(self._process.pid)
             try:
-                ready, _, _ = select.select([self._listener.fileno(), ended], [], [], self._order.patience)
+                ready, _, _ = select.select([self._listener.fileno(), ended], [], [])
                 if self._listener.fileno() not in ready:
                     raise receiver.Gone
                 self._asking, _ = self._listener.accept()
+            except OSError as error:  # it was closed because the dump is given up
+                raise receiver.Gone from error
             finally:
                 os.close(ended)
 
@@ -85,7 +87,7 @@ class Freeze:
                 raise receiver.Gone
             try:
                 asking.sendall(hook.YES)
-                if self._process.wait(self._order.patience) != 0:
+                if self._process.wait(leftovers.PATIENCE) != 0:
                     raise receiver.Gone
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise receiver.Gone from error

@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ IMAGES, WORK, LOG, STATS = "images", "work", "dump.log", "stats-dump"
 _SO_SNDBUFFORCE = 32
 """`asm-generic/socket.h`: Python has no name for it."""
 
+STALL = 60.0
+"""Seconds without any progress after which CRIU gives up by itself."""
+
 _SECONDS = 30.0
 _VERSION = re.compile(r"Version:\s*(\d+)\.(\d+)")
 
@@ -49,7 +53,7 @@ class Order:
     skip_in_flight: bool = False
     """Give up connections that nobody has accepted yet, instead of failing."""
     patience: float
-    """Seconds that CRIU waits for our word at post-dump: longer than we may take."""
+    """Seconds that CRIU waits for our word at post-dump, also where we were stopped and can say nothing."""
 
 
 def version(criu: str) -> tuple[int, ...]:
@@ -98,6 +102,8 @@ def start(criu: str, order: Order, pages: socket.socket) -> subprocess.Popen[byt
     )
     script.chmod(0o700)
     pages.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, receiver.BUFFER)
+    for side in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # an agent that is stopped, not dead, closes nothing
+        pages.setsockopt(socket.SOL_SOCKET, side, struct.pack("ll", max(1, round(min(order.patience, STALL))), 0))
     command = [
         *_outside(),
         *(criu, "dump", "--no-default-config", "--tree", str(order.pid)),
