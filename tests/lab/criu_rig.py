@@ -37,9 +37,13 @@ class Rig:
         answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
         return answer
 
-    def asking(self, verb: str, **asked: Any) -> subprocess.Popen[str]:
-        """Ask, and let the asker be killed meanwhile."""
-        return self.node.popen(self._command(verb, asked), cwd=str(CHECKOUT), env=_PLAIN)
+    def asking(self, verb: str, cgroup: str = "", **asked: Any) -> subprocess.Popen[str]:
+        """Ask, and let the asker be killed meanwhile. `cgroup`: a folder that it is put into."""
+        command = self._command(verb, asked)
+        if cgroup:
+            enter = f'mkdir -p {cgroup} && echo 0 > {cgroup}/cgroup.procs && exec "$@"'
+            command = ["/bin/sh", "-c", enter, "sh", *command]
+        return self.node.popen(command, cwd=str(CHECKOUT), env=_PLAIN)
 
     def start(self, program: str, *arguments: str, **asked: Any) -> Container:
         """Start a container that runs a program of the folder `programs`."""

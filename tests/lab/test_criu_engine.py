@@ -99,6 +99,22 @@ def test_standing_still_for_too_long_is_given_up(rig: Rig) -> None:
     unharmed(one)
 
 
+def test_ending_the_agents_cgroup_ends_no_criu(rig: Rig) -> None:
+    one = rig.start("same.py", "16")
+    one.said()
+    group = "/sys/fs/cgroup/pids/agent"
+    with rig.asking("take", cgroup=group, **one.about(stop=True, fault="hang at commit")) as asker:
+        assert asker.stdout is not None
+        assert asker.stdout.readline().strip() == '{"at": "commit"}'
+        (trace,) = rig.node.path(str(criu_inside.STATE)).glob("*/trace.json")
+        inside = rig.node.out("cat", f"{group}/cgroup.procs").split()
+        assert inside
+        assert str(json.loads(trace.read_text())["criu"]) not in inside
+        rig.node.run(["kill", "-9", *inside])
+    unharmed(one)
+    rig.ask("sweep")
+
+
 @pytest.mark.parametrize("stage", ["pages", "commit"])
 def test_an_agent_that_is_stopped_keeps_nobody_still(rig: Rig, stage: str) -> None:
     one = rig.start("same.py", "64")
