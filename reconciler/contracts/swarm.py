@@ -51,6 +51,8 @@ class Task:
     """The state that the managers want it in."""
     said: str = ""
     """The error, or else the message."""
+    created: bool = False
+    """Its node has made a container for it, whether or not that has run."""
     cpu: int = 0
     """Thousandths of a core that it reserves."""
     memory: int = 0
