@@ -9,16 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.contracts import engine
-from reconciler.engines.criu import externals, runtime_state
+from reconciler.engines.criu import externals, mounted, runtime_state
 from reconciler.engines.criu.runtime_state import State
-
-RESTORABLE = frozenset(
-    {
-        *("proc", "sysfs", "devtmpfs", "tmpfs", "devpts", "mqueue", "overlay", "cgroup", "cgroup2"),
-        *("binfmt_misc", "debugfs", "tracefs", "securityfs", "fusectl", "configfs", "pstore"),
-    }
-)
-"""File systems that CRIU mounts again by itself (`criu/filesystems.c`); overlay: only the root."""
 
 _SOCKETS_CHANGED, _SOCKETS_SINCE = (6, 16), (4, 2)
 """Kernels that answer SO_PASSCRED of unix sockets only, and the CRIU that knows it (checkpoint-restore/criu #2705)."""
@@ -96,7 +88,7 @@ def _mounts(look: Look) -> engine.Cannot | None:
     for mount in look.mounts:
         if mount.destination in outside or mount.destination == "/":
             continue
-        if mount.kind not in RESTORABLE or mount.kind == "overlay":
+        if mount.kind not in mounted.KINDS:
             return engine.Cannot(
                 reason=f"{mount.destination} is a mount of kind {mount.kind} inside of the container or below another mount",
                 remedy="Declare it as a volume of the Job, or unmount it in the program.",

@@ -21,7 +21,7 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import model
-from reconciler.engines.criu import credentials, elsewhere, index, memory, program, tree
+from reconciler.engines.criu import credentials, elsewhere, index, memory, mounted, program, tree
 from reconciler.engines.criu.receiver import Run
 
 CRIU = "criu"
@@ -81,8 +81,8 @@ def _fill(image: store.Image, directory: Path) -> None:
     for path, entry in names.items():
         if _KEPT.fullmatch(path):
             _copy(image, entry, directory)
-    _adapt(directory)
     small = {path.removeprefix(f"{CRIU}/"): path for path in names if path.startswith(f"{CRIU}/")}
+    _examine(directory, small)
     _write_pages(image, names, directory, list(small))
     cores = {name: _content(directory / path) for name, path in small.items() if credentials.is_core(name)}
     (directory / CREDENTIALS).write_text(json.dumps(credentials.collect(cores)))
@@ -92,14 +92,18 @@ def _fill(image: store.Image, directory: Path) -> None:
     _check_descriptors(_content(directory / CRIU / "descriptors.json"))
 
 
-def _adapt(directory: Path) -> None:
-    """Give sockets addresses that will exist: the host's, or in a network of its own only what does not leave it."""
-    path = directory / CRIU / elsewhere.FILES
+def _examine(directory: Path, small: Iterable[str]) -> None:
+    """Compare the mounts with the record, and give sockets addresses that will exist."""
     try:
-        own_network = bool(json.loads(_content(directory / CONTAINER))["network"])
+        record = json.loads(_content(directory / CONTAINER))
+        own_network, declared = bool(record["network"]), {str(path) for path in record["mounts"]}
     except (ValueError, KeyError, TypeError) as error:
         raise errors.Damaged(f"{CONTAINER} is not what it should be") from error
-    if path.exists():
+    for name in small:
+        if name.startswith(mounted.PREFIX):
+            mounted.check(_content(directory / CRIU / name), name, declared)
+    path = directory / CRIU / elsewhere.FILES
+    if path.exists():  # in a network of its own only what does not leave it keeps its address
         path.write_bytes(elsewhere.adapted(_content(path), (lambda address: False) if own_network else elsewhere.exists_here))
 
 

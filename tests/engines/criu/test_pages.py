@@ -55,7 +55,7 @@ def complete(image: program.Memory) -> program.Memory:
         "criu/pstree.img": b"",
         "criu/descriptors.json": b'["/dev/null"]',
         "criu/core-1.img": stream.core(),
-        "container.json": b'{"network": true}',
+        "container.json": b'{"network": true, "mounts": []}',
     }.items():
         image.entries_.append(store.FileEntry(path=path, size=len(content)))
         image.content[path] = bytearray(content)

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.engines.criu import index, restore
+from reconciler.engines.criu import index, messages, restore
 from tests.engines import program
 from tests.engines.criu import stream
 
@@ -76,6 +76,28 @@ def entry(**changed: object) -> bytes:
     return json.dumps({"deleted": [], "entries": [{"path": "a", "kind": "file", **changed}]}).encode()
 
 
+def mounts(*entries: tuple[int, str, str]) -> bytes:
+    listed = [
+        messages.encode([(1, kind)]) + stream.text(7, where.encode()) + (stream.text(18, key.encode()) if key else b"")
+        for kind, where, key in entries
+    ]
+    return messages.image(messages.COMMON_MAGIC, 0x55563928, listed)
+
+
+USUAL = (
+    (17, "/", ""),
+    (1, "/proc", ""),
+    (3, "/proc/kcore", "/dev/null"),
+    (12, "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu"),
+    (5, "/dev/shm", "/dev/shm"),
+)
+
+
+def test_the_usual_mounts(tmp_path: Path) -> None:
+    record = b'{"v": 1, "mounts": ["/dev/shm"], "network": true}'
+    prepare(image(**{"criu/mountpoints-13.img": mounts(*USUAL), "container.json": record}), tmp_path)
+
+
 HOSTILE: dict[str, dict[str, bytes | None]] = {
     "a file where none belongs": {"authorized_keys": b""},
     "a configuration of CRIU": {"criu.conf": b"action-script /bin/evil"},
@@ -88,6 +110,17 @@ HOSTILE: dict[str, dict[str, bytes | None]] = {
     "no record": {"container.json": None},
     "a record that is none": {"container.json": b"{}"},
     "files that are none": {"criu/files.img": b"nonsense"},
+    "the host's devices": {"criu/mountpoints-13.img": mounts((3, "/dev", ""))},
+    "a mount that the record lacks": {"criu/mountpoints-13.img": mounts((0, "/etc/shadow", "/etc/shadow"))},
+    "a mount elsewhere than declared": {
+        "criu/mountpoints-13.img": mounts((0, "/a", "/b")),
+        "container.json": b'{"mounts": ["/b"], "network": true}',
+    },
+    "a mount of a plugin": {
+        "criu/mountpoints-13.img": messages.image(
+            messages.COMMON_MAGIC, 0x55563928, [messages.encode([(1, 5), (12, 1)]) + stream.text(7, b"/x")]
+        )
+    },
     "nobody in it": {"criu/core-1.img": None, "criu/core-7.img": None},
     "a core image that is none": {"criu/core-1.img": b"\x19\x43\x56\x54nonsense"},
     "descriptors that are none": {"criu/descriptors.json": b'{"a": 1}'},
