@@ -122,7 +122,7 @@ def _target(declared: model.TargetSpec, given: config.Settings, shared: Books, t
     from reconciler.targets.swarm.services import SwarmTarget
 
     managers = Managers(declared.swarm, compose.key_folder(given), time)
-    return SwarmTarget(declared.name, given.instance, shared, managers, time)
+    return SwarmTarget(declared, given.instance, shared, managers, time)
 
 
 def silent_hosts(heard: Mapping[str, link.Heard], now: float) -> frozenset[str]:

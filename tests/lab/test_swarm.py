@@ -54,7 +54,7 @@ class Site:
         first, *others = (one.url for one in swarm.managers)
         self.spec = model.SwarmSpec(host=first, others=tuple(others))
         self.managers = api.Managers(self.spec, keys, self.clock)
-        self.target = services.SwarmTarget("cluster", "lab", self.books, self.managers, self.clock)
+        self.target = services.SwarmTarget(model.TargetSpec(name="cluster"), "lab", self.books, self.managers, self.clock)
         self.hosts = {one.node.name: self._host(one) for one in swarm.all}
 
     def _host(self, docker: Docker) -> Host:

@@ -52,7 +52,7 @@ class Site:
         self.a, self.b = self.host("a", "n1"), self.host("b", "n2")
 
     def make(self, instance: str = "test") -> services.SwarmTarget:
-        return services.SwarmTarget("cluster", instance, self.books, self.managers, self.clock)
+        return services.SwarmTarget(model.TargetSpec(name="cluster"), instance, self.books, self.managers, self.clock)
 
     def host(self, name: str, node: str) -> Host:
         host = Host(self.link, name, facts={"swarm.node": node}, cpu=4000, memory=8 * GIB, engines=("docker", "criu"))
@@ -482,3 +482,15 @@ def test_keys_are_asked_for_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "tls" / "swarm" / "key.pem").chmod(0o644)
     with pytest.raises(errors.Refused, match="can be read by others"):
         api.Managers(declared, tmp_path, Clock()).look()
+
+
+def test_labels_of_a_pool_count_for_hosts_that_joined_for_it() -> None:
+    site = Site()
+    declared = model.TargetSpec(name="cluster", by_pool={"cheap": {"zone": "a"}})
+    site.target = services.SwarmTarget(declared, "test", site.books, site.managers, site.clock)
+    cheap = Host(site.link, "a", pool="cheap", facts={"swarm.node": "n1"}, labels={"zone": "b", "disk": "ssd"})
+    cheap.report()
+    assert {name: dict(view.state.labels) for name, view in site.view().hosts.items()} == {
+        "a": {"zone": "a", "disk": "ssd"},
+        "b": {},
+    }

@@ -84,7 +84,9 @@ class SwarmWorld(HostsWorld):
     def __init__(self) -> None:
         super().__init__()
         self.managers = fake_swarm.FakeSwarm(swarm.Node(id="n1", cpu=4000, memory=2**33))
-        self.target = services.SwarmTarget("plain", "test", books.Books(self.link, self.clock), self.managers, self.clock)
+        self.target = services.SwarmTarget(
+            model.TargetSpec(name="plain"), "test", books.Books(self.link, self.clock), self.managers, self.clock
+        )
         self.host.report(facts={"swarm.node": "n1"})
 
 

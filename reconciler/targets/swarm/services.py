@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler import errors
 from reconciler.contracts import clock, swarm, target
-from reconciler.core import container, model, observed, settle, spec
+from reconciler.core import container, model, observed, pools, settle, spec
 from reconciler.targets import books, views
 from reconciler.targets.swarm import sight, wire
 
@@ -35,8 +35,11 @@ class _First:
 class SwarmTarget:
     """`contracts.target.Target` over the agents of a Swarm's nodes and its managers."""
 
-    def __init__(self, name: str, instance: str, shared: books.Books, managers: swarm.Swarm, time: clock.Clock) -> None:
-        self._name = name
+    def __init__(
+        self, declared: model.TargetSpec, instance: str, shared: books.Books, managers: swarm.Swarm, time: clock.Clock
+    ) -> None:
+        self._name = declared.name
+        self._by_pool = declared.by_pool
         self._clock = time
         self._instance = instance
         self._books = shared
@@ -173,5 +176,5 @@ class SwarmTarget:
             elif name not in self._members or not any(sight.mine(seen.state, self._instance)):
                 self._members.discard(name)
                 continue
-            hosts[name] = self._views.of(seen, seen.state, at)
+            hosts[name] = self._views.of(seen, pools.labelled(seen.state, self._by_pool), at)
         return hosts
