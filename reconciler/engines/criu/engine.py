@@ -31,7 +31,7 @@ from reconciler.engines.criu import (
     tree,
     watches,
 )
-from reconciler.engines.criu.freeze import Freeze, InFlight
+from reconciler.engines.criu.freeze import Freeze, Passing
 from reconciler.engines.criu.runtime_state import State
 
 LONGEST_FREEZE = 900.0
@@ -41,7 +41,7 @@ GHOST_LIMIT = 8 << 30
 """Bytes of the largest deleted file that is kept because it is still open (CRIU's own limit is 1 MiB)."""
 
 PATIENT = 4
-"""How often a program is let go because a connection has come that it has not taken in yet; then such a one is given up."""
+"""How often a program is let go again for what will have passed in a moment, before the last try."""
 
 _RESERVE = 1 << 30
 """Bytes of the spool's disk that are never filled."""
@@ -84,19 +84,20 @@ class CriuEngine:
         if isinstance(can, engine.Cannot):
             return engine.Failed(reason=f"{can.reason}. {can.remedy}".strip())
         try:
-            for skip in (*(False,) * PATIENT, True):
+            for last in (*(False,) * PATIENT, True):
                 try:
-                    taken, usage, frozen = self._once(site, open_sink, request, skip)
+                    taken, usage, frozen = self._once(site, open_sink, request, last)
                     break
-                except InFlight:
-                    continue  # the program was let go; it will have taken the connection in by now
+                except Passing:
+                    if last:
+                        raise
         except (errors.PerdureError, OSError) as error:
             return engine.Failed(reason=str(error))
         taken = dataclasses.replace(taken, seconds=self._clock.monotonic() - begun)
         return engine.Captured(taken=taken, usage=usage, frozen=frozen)
 
     def _once(
-        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request, skip: bool
+        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request, last: bool
     ) -> tuple[observed.Taken, store.Usage, float]:
         state = _state(site)
         folder, trace = leftovers.begin(self._folder, _container(site), state)
@@ -104,7 +105,7 @@ class CriuEngine:
             sink = open_sink(None)
             try:
                 one = _Take(self, site, state, folder, trace)
-                one.skip_in_flight = skip
+                one.last = last
                 return one.ending(sink) if request.then_stop else one.going_on(sink)
             except BaseException:
                 sink.abort()
@@ -161,7 +162,7 @@ class _Take:
         self._trees = [tree.Tree(name, root, made.now_ns) for name, root in _roots(state)]
         self._config = runtime_state.config(_container(site).bundle)
         self._freeze: Freeze | None = None
-        self.skip_in_flight = False
+        self.last = False
 
     def ending(self, sink: store.Sink) -> tuple[observed.Taken, store.Usage, float]:
         """Pages go to the store while the program stands; it ends once they are safe there."""
@@ -216,7 +217,7 @@ class _Take:
             freezer=self._state.freezer,
             ghost_limit=GHOST_LIMIT,
             leave_running=leave_running,
-            skip_in_flight=self.skip_in_flight,
+            last=self.last,
             patience=self._limit(),
         )
         self._freeze = Freeze(self._made.criu, order, self._trace, self._given_up)

@@ -26,15 +26,12 @@ from reconciler.engines.criu.receiver import Taker
 _BEAT = 0.1
 """Seconds between two looks at whether the dump should be given up."""
 
-_IN_FLIGHT = "In-flight connection (l)"
-"""CRIU `criu/sk-inet.c`."""
-
 _DUMP, _FROZEN_TIME = 1, 2
 """Fields of CRIU's `images/stats.proto`."""
 
 
-class InFlight(errors.Unavailable):
-    """A connection has come that the program has not accepted yet; a moment later it will have."""
+class Passing(errors.Unavailable):
+    """What stands in the way will be over in a moment: the program was let go and may be asked again."""
 
 
 class Freeze:
@@ -116,11 +113,10 @@ class Freeze:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(leftovers.PATIENCE)
             log = self._order.folder / program.WORK / program.LOG
-            if any(_IN_FLIGHT in line for line in logtext.complaints(log)):
-                raise InFlight("the program has a connection that it has not accepted yet") from error
-            said = logtext.explain(log)
-            why = self._reason or said or error.message
-            raise errors.Unavailable(f"the program could not be captured: {why}") from error
+            why = f"the program could not be captured: {self._reason or logtext.explain(log) or error.message}"
+            if not self._reason and logtext.is_passing(log):
+                raise Passing(why) from error
+            raise errors.Unavailable(why) from error
 
     def _listen(self) -> None:
         folder = os.open(self._order.folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHOWN = 5
+_PASSING = re.compile(r"In-flight connection \(l\)|Timeout reached\. Try to interrupt")
 _HARMLESS = re.compile(r"RLIMIT_NOFILE for self|Dumping FAILED")
 """Errors that CRIU goes on after, or that only repeat."""
 _TAIL = 256 * 1024
@@ -65,7 +66,7 @@ MEANINGS: tuple[Row, ...] = (
         pattern=r"iptables-restore returned|Locking network failed",
         meaning="CRIU could not lock the network: iptables or nftables is missing or refused",
     ),
-    Row(pattern=r"Timeout reached", meaning="freezing took too long"),
+    Row(pattern=r"Timeout reached", meaning="the processes did not stand still in time"),
     Row(pattern=r"No space left on device", meaning="the disk is full"),
     Row(
         pattern=r"Can't write pages to socket|The page server doesn't answer|Can't send PSI",
@@ -88,6 +89,14 @@ def explain(log: Path) -> str:
             if match:
                 return f"{match.expand(row.meaning)} (CRIU: {line})"
     return "; ".join(found[:_SHOWN])
+
+
+def is_passing(log: Path) -> bool:
+    """Whether CRIU failed for what will be over in a moment: a connection not accepted yet, a process between vfork and exec.
+
+    Of two processes joined by vfork CRIU stops the child, and then waits for the parent, which waits for the child.
+    """
+    return any(_PASSING.search(line) for line in complaints(log))
 
 
 def complaints(log: Path) -> list[str]:

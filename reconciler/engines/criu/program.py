@@ -50,8 +50,8 @@ class Order:
     freezer: str
     ghost_limit: int
     leave_running: bool
-    skip_in_flight: bool = False
-    """Give up connections that nobody has accepted yet, instead of failing."""
+    last: bool = False
+    """The last try: wait longer for processes to stand still, and give up connections that nobody has accepted yet."""
     patience: float
     """Seconds that CRIU waits for our word at post-dump, also where we were stopped and can say nothing."""
 
@@ -119,7 +119,7 @@ def start(criu: str, order: Order, pages: socket.socket) -> subprocess.Popen[byt
             str(order.ghost_limit),
         ),
         *(["--leave-running"] if order.leave_running else []),
-        *(["--skip-in-flight"] if order.skip_in_flight else []),
+        *(["--timeout", "10", "--skip-in-flight"] if order.last else ["--timeout", "2"]),
         *order.external,
     ]
     return subprocess.Popen(

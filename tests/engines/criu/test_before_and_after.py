@@ -147,6 +147,9 @@ def test_a_log_in_plain_words(tmp_path: Path) -> None:
     log.write_text("(00.1) Error (new.c:1): something new\n(00.2) Error (new.c:2): and more\n")
     assert logtext.explain(log) == "Error (new.c:1): something new; Error (new.c:2): and more"
     assert logtext.explain(tmp_path / "nowhere") == ""
+    assert not logtext.is_passing(log)
+    log.write_text("(01.2) Error (criu/sk-inet.c:185): inet: In-flight connection (l) for 4f\n")
+    assert logtext.is_passing(log)
 
 
 @pytest.mark.parametrize(("answer", "status"), [(hook.YES, 0), (b"0", 1), (b"", 1), (None, 1)])
