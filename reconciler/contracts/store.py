@@ -96,7 +96,7 @@ class Image(Protocol):
     def extents(self, path: str) -> Iterator[tuple[int, bytes]]:
         """Yield (offset, data) of a file; each pack's and unit's digest is checked before its data is handed out.
 
-        Raises `errors.Damaged` before any damaged byte is handed out.
+        Raises `errors.Damaged` before any damaged byte is handed out. Several threads may each read a file of their own.
         """
         ...
 
