@@ -44,6 +44,10 @@ class Slot:
         """The outer end of a node's link."""
         return f"plab{self.number}-{index}"
 
+    def hardware(self, index: int) -> str:
+        """A node's hardware address: always the same for one index, or who knew its predecessor would go on writing to that."""
+        return f"02:70:64:72:{self.number:02x}:{index:02x}"
+
     def address(self, index: int) -> str:
         """A node's address; 254 is the outer machine's."""
         return f"{NETWORK}.{self.number}.{index}"
