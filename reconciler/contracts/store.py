@@ -28,7 +28,7 @@ class Meta:
     request: str = ""
     step: int | None = None
     image: str = ""
-    """What a container was made from: the image as its registry knows it, else its id where it was made; empty: no container."""
+    """What a container was made from: the image as its registry knows it, else its id; empty: no container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
