@@ -137,8 +137,7 @@ def after(entry: journal.Entry, asked: spec.Request, outcome: engine.Captured | 
     conditions = {name: text for name, text in entry.conditions.items() if name != CHECKPOINT}
     digest, detail = "", ""
     match outcome:
-        case engine.Captured(taken=taken, frozen=frozen):
-            taken = dataclasses.replace(taken, frozen=frozen)
+        case engine.Captured(taken=taken):
             if taken.digest not in {each.digest for each in entry.checkpoints}:
                 entry = dataclasses.replace(entry, checkpoints=(*entry.checkpoints, taken)[-journal.MOST_CHECKPOINTS :])
             digest = taken.digest

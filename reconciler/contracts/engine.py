@@ -73,8 +73,6 @@ class Captured:
 
     taken: observed.Taken
     usage: store.Usage
-    frozen: float = 0.0
-    """Seconds that the program stood still; 0 where the engine does not hold it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,7 @@ def take(asked: dict[str, Any]) -> dict[str, Any]:
     if isinstance(found, engine.Failed):
         return {"failed": found.reason, "seconds": seconds, **(sinks[-1].committed if sinks else {}), "peak": _peak()}
     return {
-        "frozen": found.frozen,
+        "frozen": found.taken.frozen,
         "seconds": seconds,
         **sinks[-1].committed,
         "reused": found.usage.reused_units,

@@ -93,8 +93,8 @@ class CriuEngine:
                         raise
         except (errors.PerdureError, OSError) as error:
             return engine.Failed(reason=str(error))
-        taken = dataclasses.replace(taken, seconds=self._clock.monotonic() - begun)
-        return engine.Captured(taken=taken, usage=usage, frozen=frozen)
+        taken = dataclasses.replace(taken, seconds=self._clock.monotonic() - begun, frozen=frozen)
+        return engine.Captured(taken=taken, usage=usage)
 
     def _once(
         self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request, last: bool
