@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent import futures
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,47 @@ def test_a_half_made_repository_is_made_again(private: mirror.Mirror) -> None:
     (private.directory.parent / "folder.git.abcd.partial").mkdir()
     assert private.build([commit(a="1")])
     assert sorted(path.name for path in private.directory.parent.iterdir()) == ["folder.git", "folder.git.lock"]
+
+
+def test_many_who_come_at_once_make_one_repository(tmp_path: Path) -> None:
+    all_here = threading.Barrier(8)
+
+    def identity(_: int) -> int:
+        mine = mirror.Mirror(tmp_path / "data" / "folder.git")
+        all_here.wait()
+        mine.prepare()
+        return mine.directory.stat().st_ino
+
+    with futures.ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(identity, range(8)))) == 1
+    assert sorted(each.name for each in (tmp_path / "data").iterdir()) == ["folder.git", "folder.git.lock"]
+
+
+def test_a_damaged_mirror_that_another_process_has_replaced_is_not_replaced_again(ours: mirror.Mirror) -> None:
+    other = mirror.Mirror(ours.directory, ours.access, timeout=60.0)
+    ours.prepare()
+
+    def identity() -> int:
+        ours.git("rev-parse", "--git-dir")
+        return other.directory.stat().st_ino
+
+    replaced: list[int] = []
+
+    def after_them() -> int:
+        if not replaced:
+            (ours.directory / "HEAD").unlink()
+            replaced.append(other.healed(identity))
+            raise faults.Failed(_damage(ours), "not a git repository", str(ours.directory))
+        return identity()
+
+    assert ours.healed(after_them) == replaced[0]
+
+
+def _damage(ours: mirror.Mirror) -> faults.Fault:
+    with pytest.raises(faults.Failed) as caught:
+        ours.git("cat-file", "-p", "1" * 40)
+    assert caught.value.kind is faults.Kind.DAMAGED
+    return caught.value.fault
 
 
 def test_a_damaged_mirror_is_replaced_and_a_damaged_private_repository_is_not(

@@ -99,8 +99,6 @@ class Exchange:
         answer = process.run(arguments, variables, feed, timeout or self._timeout * TRANSFER, self.exclusion.inherited)
         if answer.code == 0:
             return answer
-        if answer.code < 0 or answer.late:
-            self.exclusion.soiled()
         raise self._failed(answer, remote)
 
     def _failed(self, answer: process.Answer, remote: bool) -> faults.Failed:

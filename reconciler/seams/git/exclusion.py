@@ -29,16 +29,11 @@ class Exclusion:
         self._timeout = timeout
         self._thread = threading.RLock()
         self._descriptor: int | None = None
-        self._clean = False
 
     @property
     def inherited(self) -> tuple[int, ...]:
         """The descriptors that processes started now must hold too."""
         return () if self._descriptor is None else (self._descriptor,)
-
-    def soiled(self) -> None:
-        """Say that a git process was killed: what it left is removed before the next one writes."""
-        self._clean = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -53,8 +48,7 @@ class Exclusion:
             try:
                 self._wait(descriptor)
                 self._descriptor = descriptor
-                if not self._clean:
-                    self._sweep()
+                self._sweep()
                 yield
             finally:
                 self._descriptor = None
@@ -79,4 +73,3 @@ class Exclusion:
                 left.unlink(missing_ok=True)
         for unfinished in self._directory.parent.glob(f"{self._directory.name}.*.partial"):
             shutil.rmtree(unfinished, ignore_errors=True)
-        self._clean = True

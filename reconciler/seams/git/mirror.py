@@ -93,10 +93,14 @@ class Mirror:
         return self._exchange.where
 
     def prepare(self) -> None:
-        """Create the repository unless it is there; a half-made one is replaced."""
+        """Create the repository unless it is there; a half-made one is replaced. Several may come at once: one makes it."""
         if (self.directory / "HEAD").exists():
             return
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        with self.exclusively():
+            if not (self.directory / "HEAD").exists():
+                self._make()
+
+    def _make(self) -> None:
         made = self.directory.with_name(f"{self.directory.name}.{secrets.token_hex(4)}.partial")
         self._exchange.alone("init", "--bare", "--quiet", "--template=", "--object-format=sha1", str(made))
         if not self.access:  # the only copy of the ledger: a power cut must not take it
@@ -108,6 +112,7 @@ class Mirror:
 
     def healed(self, work: Callable[[], T]) -> T:
         """Do `work`; where a mirror turns out damaged (a power cut), replace it by a new one and do it again."""
+        before = self._identity()
         try:
             return work()
         except faults.Failed as failure:
@@ -115,13 +120,21 @@ class Mirror:
             if failure.kind is not faults.Kind.DAMAGED or self.access is None or recently:
                 raise
         with self.exclusively():
-            self._renewed_at = time.monotonic()
-            aside = self.directory.with_name(f"{self.directory.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
-            with suppress(FileNotFoundError):
-                self.directory.rename(aside)
+            if self._identity() == before:  # else another process has replaced it meanwhile
+                self._renewed_at = time.monotonic()
+                aside = self.directory.with_name(f"{self.directory.name}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                with suppress(FileNotFoundError):
+                    self.directory.rename(aside)
             self.prepare()
         return work()
+
+    def _identity(self) -> int:
+        """Return what another repository in this one's place would not have; 0 for none."""
+        try:
+            return self.directory.stat().st_ino
+        except FileNotFoundError:
+            return 0
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
