@@ -157,7 +157,7 @@ class IndexWriter:
                     pack = self.packs.setdefault(frame.pack, len(self.packs))
                     frames.append((pack, frame.number, frame.offset, frame.stored, frame.plain, frame.digest))
                 packed += _RUN.pack(run.start, run.count, place, run.at)
-            spans.append((number, span.first, span.digests.units, span.digests.blocks, bytes(packed)))
+            spans.append((number, span.first, span.digests.units, span.digests.whole, bytes(packed)))
         return frames, spans
 
     def _append(self, content: bytes) -> Frame:
@@ -197,6 +197,11 @@ class Index:
                 if span.end > first:
                     yield span
 
+    def frames(self) -> Iterator[Frame]:
+        """Yield every frame that holds units of the image; one that several sections name is yielded for each."""
+        for number in range(len(self._sections)):
+            yield from self._rows_of(number)[0]
+
     def _contents(self) -> tuple[list[Frame], dict[str, Listed]]:
         if sum(max(frame.plain, 0) for frame in self._body.contents) > LARGEST_CONTENTS:
             raise errors.Damaged("the table of contents is too long")
@@ -235,19 +240,25 @@ class Index:
         return found
 
     def _load(self, number: int) -> dict[int, list[Span]]:
-        rows, spans = _decode(_section_decoder, self._read(self._sections[number]))
+        frames, spans = self._rows_of(number)
         found: dict[int, list[Span]] = {}
         try:
-            frames = [_sane(Frame(self._pack(row[0]), *row[1:])) for row in rows]
-            for file, first, units, blocks, packed in spans:
+            for file, first, units, whole, packed in spans:
                 runs = [Run(start, count, frames[place], at) for start, count, place, at in _RUN.iter_unpack(packed)]
-                span = Span(first, Digests(units, blocks), runs)
+                span = Span(first, Digests(units, whole), runs)
                 before = found.setdefault(file, [])
                 _check(span, before[-1] if before else None)
                 before.append(span)
         except (IndexError, struct.error) as error:
             raise errors.Damaged("a section of the index points outside of it") from error
         return found
+
+    def _rows_of(self, number: int) -> tuple[list[Frame], list[_SpanRow]]:
+        rows, spans = _decode(_section_decoder, self._read(self._sections[number]))
+        try:
+            return [_sane(Frame(self._pack(row[0]), *row[1:])) for row in rows], spans
+        except IndexError as error:
+            raise errors.Damaged("a section of the index points outside of it") from error
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Rows], content: bytes) -> Rows:
@@ -264,7 +275,7 @@ def _sane(frame: Frame) -> Frame:
         and frame.offset >= 0
         and 0 < frame.stored <= packs.LARGEST + keyring.TAG
         and 0 < frame.plain <= packs.LARGEST
-        and len(frame.digest) == digests.BLOCK_DIGEST
+        and len(frame.digest) == digests.WHOLE_DIGEST
     )
     if not good:
         raise errors.Damaged("a frame of impossible size")
@@ -272,9 +283,8 @@ def _sane(frame: Frame) -> Frame:
 
 
 def _check(span: Span, before: Span | None) -> None:
-    units, blocks = span.digests.units, span.digests.blocks
-    good = 0 < len(units) == len(span.digests) * digests.UNIT_DIGEST
-    good = good and len(blocks) == -(-len(span.digests) // digests.IN_BLOCK) * digests.BLOCK_DIGEST
+    units = span.digests.units
+    good = 0 < len(units) == len(span.digests) * digests.UNIT_DIGEST and len(span.digests.whole) == digests.WHOLE_DIGEST
     good = good and span.first >= (0 if before is None else before.end)
     next_unit = 0
     for run in span.runs:

@@ -17,7 +17,7 @@ from reconciler.core import codec, observed
 from reconciler.storage import keyring, layout
 from reconciler.storage.packs import Frame, Pack
 
-FORMAT = 1
+FORMAT = 2
 LARGEST = 64 << 20
 """Bytes of the largest manifest; one names a pack in some 400."""
 

@@ -1,6 +1,6 @@
 """Pack files: frames of up to 1 MiB, each compressed (zstd), then encrypted (AES-256-GCM) where the store asks for it.
 
-A frame is known by pack, offset and the SHA-256 of its stored bytes, so that nothing is decrypted or unpacked before it is
+A frame is known by pack, offset and the digest of its stored bytes, so that nothing is decrypted or unpacked before it is
 known to be what was written. Every pack has a random key of its own; a frame's number in its pack is its nonce.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import os
 import threading
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers import aead
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import codec
-from reconciler.storage import keyring, layout
+from reconciler.storage import digests, keyring, layout
 from reconciler.storage.disk import Disk, File
 
 UNITS = 256
@@ -40,7 +39,7 @@ _Key = bytes | None
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where some bytes lie. `digest` is the SHA-256 of the stored bytes; stored raw where compressing did not help."""
+    """Where some bytes lie. `digest` is that of the stored bytes; stored raw where compressing did not help."""
 
     pack: str
     number: int
@@ -112,7 +111,7 @@ class PackWriter:
         if self._cipher is not None:
             payload = self._cipher.encrypt(_nonce(number), payload, self._bound)
         self._file.write(payload)
-        frame = Frame(self.name, number, self.size, len(payload), plain, hashlib.sha256(payload).digest())
+        frame = Frame(self.name, number, self.size, len(payload), plain, digests.whole(payload))
         self._frames.append(frame)
         self.size += len(payload)
         return frame
@@ -162,6 +161,10 @@ class FrameReader:
                 self._frames.popitem(last=False)
         return found
 
+    def check(self, frame: Frame) -> None:
+        """Read a frame's stored bytes and compare them with its digest. Raises `errors.Damaged`."""
+        self._payload(frame)
+
     def close(self) -> None:
         """Close every file."""
         for file, _ in self._files.values():
@@ -171,10 +174,7 @@ class FrameReader:
 
     def _load(self, frame: Frame) -> bytes:
         where = self._place.path(frame.pack)
-        with self._one:  # a file must not be closed for another one while it is read
-            file, cipher = self._file(frame.pack)
-            payload = file.read(frame.offset, frame.stored)
-        _compare(payload, frame, where)
+        payload, cipher = self._payload(frame)
         if cipher is not None:
             try:
                 payload = cipher.decrypt(_nonce(frame.number), payload, self._place.bond.to(frame.pack))
@@ -183,6 +183,13 @@ class FrameReader:
                     "a frame does not decrypt: altered, or of another pack, run or tenant", where=where
                 ) from error
         return expand(payload, frame.plain, where)
+
+    def _payload(self, frame: Frame) -> tuple[bytes, aead.AESGCM | None]:
+        with self._one:  # a file must not be closed for another one while it is read
+            file, cipher = self._file(frame.pack)
+            payload = file.read(frame.offset, frame.stored)
+        _compare(payload, frame, self._place.path(frame.pack))
+        return payload, cipher
 
     def _file(self, name: str) -> tuple[File, aead.AESGCM | None]:
         found = self._files.get(name)
@@ -235,5 +242,5 @@ def _nonce(number: int) -> bytes:
 
 
 def _compare(payload: bytes, frame: Frame, where: str) -> None:
-    if hashlib.sha256(payload).digest() != frame.digest:
+    if digests.whole(payload) != frame.digest:
         raise errors.Damaged(f"the bytes at {frame.offset} are not what was written", where=where)

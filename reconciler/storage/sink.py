@@ -194,7 +194,10 @@ class PathSink:
         )
 
     def _verify(self, body: manifest.Body) -> None:
-        """Check what the parent lends as well: all its bytes where the source ends after this, else that they are there."""
+        """Check what the parent lends: all its bytes where the source ends after this, else that they are there.
+
+        What was written for this image was read back when its packs were sealed.
+        """
         place = self._order.place
         if not contents.complete(place, body, {}):
             raise errors.Damaged(
@@ -203,7 +206,7 @@ class PathSink:
         if body.meta.purpose in spec.ENDING:
             whole = contents.Contents(place, body)
             try:
-                whole.check()
+                whole.check_lent(self._series.sealed)
             finally:
                 whole.close()
 

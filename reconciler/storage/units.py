@@ -1,4 +1,4 @@
-"""From the extents of files to frames: cut into pieces, hash each, leave out zeros and what the parent has, gather the rest.
+"""From the extents of files to frames: cut into pieces, hash, leave out zeros, what the parent has and repeats, gather.
 
 This is the way that every byte of a checkpoint goes. Pieces of up to 1 MiB are examined side by side and gathered in order.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from reconciler.contracts import store
-from reconciler.storage import digests, index, packs, parent
+from reconciler.storage import digests, index, packs, parent, repeats
 from reconciler.storage.digests import Bytes
 from reconciler.storage.index import Listed, Run, Span, Ticket
 
@@ -58,6 +58,7 @@ class Gatherer:
         self._emit = emit
         self._ticket = Ticket()
         self._frame = bytearray()
+        self._repeats = repeats.Repeats()
         self.new_units = 0
         self.reused_units = 0
 
@@ -65,14 +66,18 @@ class Gatherer:
         """Account for one piece."""
         runs = list(found.runs)
         self.reused_units += sum(run.count for run in runs)
-        self.new_units += len(found.new)
-        view = memoryview(found.piece.data)
-        for start, count in parent.consecutive(found.new):
-            if count == packs.UNITS and not self._frame:
-                runs.append(Run(start, count, self._ticket, 0))
-                self._send(found.piece.data)
-            else:
-                self._gather(view, start, count, runs)
+        single = digests.split(found.digests.units)
+        if self._repeats.none([single[number] for number in found.new]):
+            for start, count in parent.consecutive(found.new):
+                self._store(found.piece, single[start : start + count], start, runs)
+        else:
+            for number in found.new:
+                place = self._repeats.find(single[number])
+                if place is None:
+                    self._store(found.piece, [single[number]], number, runs)
+                else:
+                    self.reused_units += 1
+                    _add(runs, Run(number, 1, *place))
         runs.sort(key=_start)
         self._index.add(found.piece.file, Span(found.piece.first, found.digests, runs))
 
@@ -81,21 +86,38 @@ class Gatherer:
         if self._frame:
             self._send(self._frame)
 
-    def _gather(self, view: memoryview, start: int, count: int, runs: list[Run]) -> None:
-        """Put units into frames; add to `runs` where they will lie."""
-        while count:
+    def _store(self, piece: Piece, single: list[bytes], start: int, runs: list[Run]) -> None:
+        """Put the units with these digests, from `start` of the piece on, into frames; add to `runs` where they will lie."""
+        self.new_units += len(single)
+        if len(single) == packs.UNITS and not self._frame:  # uncopied
+            self._repeats.add(single, self._ticket, 0)
+            runs.append(Run(start, packs.UNITS, self._ticket, 0))
+            self._send(piece.data)
+            return
+        while single:
             at = len(self._frame) // UNIT
-            fits = min(count, packs.UNITS - at)
-            self._frame += view[start * UNIT : (start + fits) * UNIT]
-            runs.append(Run(start, fits, self._ticket, at))
-            start, count = start + fits, count - fits
+            fits = min(len(single), packs.UNITS - at)
+            self._frame += memoryview(piece.data)[start * UNIT : (start + fits) * UNIT]
+            self._repeats.add(single[:fits], self._ticket, at)
+            _add(runs, Run(start, fits, self._ticket, at))
+            start, single = start + fits, single[fits:]
             if len(self._frame) == packs.LARGEST:
                 self._send(self._frame)
 
     def _send(self, frame: Bytes) -> None:
         self._emit(self._ticket, frame)
+        self._repeats.next_frame()
         self._ticket = Ticket()
         self._frame = bytearray()
+
+
+def _add(runs: list[Run], run: Run) -> None:
+    """Append a run, to the last one where it only goes on."""
+    last = runs[-1] if runs else None
+    if last and last.source is run.source and last.start + last.count == run.start and last.at + last.count == run.at:
+        last.count += run.count
+    else:
+        runs.append(run)
 
 
 class Cutter:

@@ -201,11 +201,11 @@ def test_an_index_that_contradicts_itself(case: str, monkeypatch: pytest.MonkeyP
 
     def lying(self: index.IndexWriter, section: index._Open) -> object:
         frames, spans = rows(self, section)
-        number, first, digests, blocks, _ = spans[0]
+        number, first, digests, whole, _ = spans[0]
         packed = b"".join(index._RUN.pack(*run) for run in runs)
         if units > 3:
-            digests, blocks = digests[:16] * units, blocks[:32] * -(-units // 4)
-        return frames, [(number, first, digests, blocks, packed)]
+            digests = digests[:16] * units
+        return frames, [(number, first, digests, whole, packed)]
 
     depot = faults.opened(FakeDisk())
     with monkeypatch.context() as patch:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.contracts import store
-from reconciler.storage import digests, parent, units
+from reconciler.storage import digests, packs, parent, units
 from reconciler.storage.disk.fake import FakeDisk
 from reconciler.storage.index import Listed, Run, Ticket
 from tests.storage import faults, images
@@ -116,3 +117,41 @@ def test_a_whole_megabyte_is_passed_on_uncopied() -> None:
     data = bytes(1 << 20)
     cutter.extent(file, 0, data)
     assert seen[0].data is data
+
+
+def test_what_occurs_again_is_stored_once() -> None:
+    depot = faults.opened(FakeDisk())
+    kinds = [images.noise(f"kind {number}", 1) for number in range(40)]
+    chance = random.Random(1)
+    content = {"a": b"".join(chance.choices(kinds, k=700)), "b": b"".join(kinds) + images.noise("last", 2)[:-7]}
+    depot.claim(images.ALONE, "me")
+    sink = depot.writer(images.meta(), "")
+    _write(chance, sink, content)
+    taken, usage = sink.commit()
+    assert usage.new_units == 42
+    assert usage.new_units + usage.reused_units == 742
+    assert usage.stored_bytes < 50 * UNIT
+    assert images.content_of(depot, taken.digest) == content
+
+
+def test_no_frame_is_unpacked_twice_for_what_occurs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each megabyte repeats units of all before: only those that a reader still has count as known."""
+    depot = faults.opened(FakeDisk())
+    fresh = [images.noise(f"frame {number}", 200) for number in range(80)]
+    parts = [block + b"".join(old[:UNIT] for old in fresh[:number])[: 56 * UNIT] for number, block in enumerate(fresh)]
+    content = {"a": b"".join(part.ljust(256 * UNIT, b"\0") for part in parts)}
+    depot.claim(images.ALONE, "me")
+    sink = depot.writer(images.meta(), "")
+    _write(random.Random(1), sink, content)
+    taken, usage = sink.commit()
+    assert usage.reused_units > 1000
+    unpacked: list[packs.Frame] = []
+    load = packs.FrameReader._load
+
+    def counted(self: packs.FrameReader, frame: packs.Frame) -> bytes:
+        unpacked.append(frame)
+        return load(self, frame)
+
+    monkeypatch.setattr(packs.FrameReader, "_load", counted)
+    assert images.content_of(depot, taken.digest) == content
+    assert len({(frame.pack, frame.offset) for frame in unpacked}) == len(unpacked)
