@@ -1,12 +1,11 @@
 """Where a checkpoint waits for the store when the program must not: one file of bounded size.
 
 It lies in memory that was taken beforehand where the machine has plenty, so that the program waits for one copy and nothing
-else; otherwise on the agent's disk. Pages go from CRIU's socket into it without passing through this process (`splice`).
+else; otherwise on the agent's disk. Pages go from CRIU's socket into it without passing through this process (`lanes`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -16,10 +15,8 @@ from typing import Self
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.engines.criu import receiver
+from reconciler.engines.criu import lanes
 
-_PIPE = 1 << 20
-"""Bytes that a pipe holds: what an unprivileged pipe may have at most, by default."""
 _READ = 1 << 20
 
 _SHARE = 0.4
@@ -41,8 +38,7 @@ class Spool:
         self._file = _in_memory(expected)
         if self._file < 0:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._pipe = os.pipe2(os.O_CLOEXEC)
-        fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE)
+        self._lanes = lanes.Lanes(self._file)
 
     def file(self, entry: store.FileEntry) -> None:
         """Announce a file before its extents."""
@@ -60,16 +56,14 @@ class Spool:
         self._extents[path].append((offset, begin, length))
 
     def splice(self, connection: socket.socket, length: int) -> int:
-        """Take so many bytes from a connection; return where they lie."""
-        begin = position = self._room(length)
-        end = begin + length
-        while position < end:
-            came = self._come(connection, min(end - position, _PIPE))
-            while came:
-                moved = os.splice(self._pipe[0], self._file, came, offset_dst=position)
-                came -= moved
-                position += moved
+        """Take so many bytes from a connection; return where they will lie once `settle` has returned."""
+        begin = self._room(length)
+        self._lanes.carry(connection, begin, length)
         return begin
+
+    def settle(self) -> None:
+        """Wait until everything taken from connections is here. Raises OSError."""
+        self._lanes.settle()
 
     def read(self, position: int, length: int) -> bytes:
         """Return bytes taken before."""
@@ -87,23 +81,13 @@ class Spool:
 
     def close(self) -> None:
         """Let go of the file, whose name is for the caller to remove."""
-        for descriptor in (self._file, *self._pipe):
-            os.close(descriptor)
+        self._lanes.close()
+        os.close(self._file)
 
     def _pieces(self, path: str) -> Iterator[tuple[int, bytes]]:
         for offset, begin, length in self._extents[path]:
             for at in range(0, length, _READ):
                 yield offset + at, self.read(begin + at, min(_READ, length - at))
-
-    def _come(self, connection: socket.socket, most: int) -> int:
-        """Move bytes from a connection into the pipe; return how many. Raises `receiver.Gone`."""
-        try:
-            came = os.splice(connection.fileno(), self._pipe[1], most)
-        except OSError as error:
-            raise receiver.Gone from error
-        if not came:
-            raise receiver.Gone
-        return came
 
     def _room(self, length: int) -> int:
         begin = self._end

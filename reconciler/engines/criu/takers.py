@@ -51,7 +51,8 @@ class Spooled:
             self._kept.append((run, self._spool.splice(connection, run.length)))
 
     def settled(self) -> None:
-        """Nothing is held."""
+        """Wait for the last of them."""
+        self._spool.settle()
 
     def publish(self, sink: store.Sink) -> None:
         """Hand all pages to the sink."""
