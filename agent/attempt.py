@@ -81,7 +81,7 @@ class Attempt:
     def moment(self, entry: journal.Entry, now: float, posix: float) -> due.Moment:
         """Return what the choice of the next checkpoint looks at."""
         policy = entry.spec.checkpoint
-        costs = [taken.frozen or taken.seconds for taken in entry.checkpoints]
+        costs = [*entry.spec.costs, *(taken.cost for taken in entry.checkpoints)]
         wanted = None if policy.engine is model.EngineName.NONE else policy.interval
         chosen, self._cadence = interval.choose(wanted, costs, entry.spec.hazard)
         return due.Moment(

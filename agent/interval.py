@@ -17,6 +17,8 @@ from reconciler.core import spec
 
 PRIOR_COST = 5.0
 """Seconds a checkpoint is assumed to take before one was measured."""
+FIRST = 60.0
+"""Most seconds until the first one, which tells what the next will cost."""
 SHORTEST = 30.0
 LONGEST = 3600.0
 MEASURED = 5
@@ -44,9 +46,12 @@ def choose(
     if wanted != "auto":
         return wanted, ""
     measured = costs[-MEASURED:]
-    cost = max(statistics.median(measured) if measured else PRIOR_COST, 0.001)
+    if not measured:
+        chosen = min(max(daly(PRIOR_COST, hazard.between), SHORTEST), FIRST)
+        return chosen, f"the first checkpoint after {chosen:.0f} s, to learn what it takes; {_expected(hazard)}"
+    cost = max(statistics.median(measured), 0.001)
     chosen = min(max(daly(cost, hazard.between), SHORTEST), LONGEST)
-    how = f"median of the last {len(measured)}" if measured else "assumed, none measured yet"
+    how = f"median of the last {len(measured)}"
     return chosen, f"a checkpoint every {chosen:.0f} s: each takes {cost:.3g} s ({how}), and {_expected(hazard)} (Daly)"
 
 

@@ -14,6 +14,9 @@ HALTED: Mapping[record.Phase, transition.What] = {
 }
 """Phases that a run takes without an attempt that ends, and how that is noted."""
 
+COSTS = 5
+"""Checkpoints whose price tells that of the next."""
+
 Intended = tuple[record.Record, action.Action, tuple[record.Line, ...]]
 
 
@@ -107,8 +110,15 @@ def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:
         host=attempt.host,
         created_by=attempt.created_by,
         hazard=attempt.hazard,
+        costs=_costs(run, attempt.number) if job.checkpoint.interval == "auto" else (),
         labels=job.labels,
     )
+
+
+def _costs(run: record.Record, before: int) -> tuple[float, ...]:
+    """Return what the latest checkpoints of attempts before number `before` took."""
+    taken = [saved.taken for saved in run.checkpoints if saved.taken.attempt < before]
+    return tuple(one.cost for one in taken if one.cost > 0)[-COSTS:]
 
 
 def _ask(case: ruling.Case, decision: ruling.Decision) -> Intended:

@@ -74,6 +74,11 @@ class Taken:
     """Seconds of these that the program stood still; 0 where its engine does not hold it, or where nobody wrote it down."""
     parent: str = ""
 
+    @property
+    def cost(self) -> float:
+        """Seconds that it took from the program: those in which it stood still, else all."""
+        return self.frozen or self.seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReport:

@@ -28,8 +28,8 @@ class Creator(enum.Enum):
     """A cluster's own engine, told by the reconciler (Swarm): the host's agent prepares, says that it is ready, and waits."""
 
 
-BETWEEN_LOSSES = 6 * 3600.0
-"""Seconds between losses that nobody announces, assumed: a few a day, as spot machines have them."""
+BETWEEN_LOSSES = 3600.0
+"""Seconds between losses that nobody announces, assumed at first: rather careful, as a few quiet hours outweigh it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,8 @@ class AttemptSpec:
     created_by: Creator = Creator.AGENT
     hazard: Hazard | None = None
     """As measured when the attempt was planned, for `checkpoint.interval: auto`; None: not measured."""
+    costs: tuple[float, ...] = ()
+    """Seconds that the latest checkpoints of attempts before this one took from the program, oldest first, for the same."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -60,14 +61,14 @@ def test_losses_shorten_and_quiet_hours_lengthen_what_is_expected() -> None:
     stormy = run(attempt(1, 1, failures.LOST), attempt(2, 1, failures.VANISHED), attempt(3, 1, failures.UNKNOWN))
     quiet = run(attempt(1, None, market="static/-/-"))
     seen = hazard.measure([stormy, quiet], now=94 * HOUR)
-    assert seen[SPOT] == spec.Hazard(market=SPOT, between=(6 + 3) / 4 * HOUR, losses=3, seconds=3 * HOUR)
-    assert seen["static/-/-"].between == 100 * HOUR
+    assert seen[SPOT] == spec.Hazard(market=SPOT, between=(1 + 3) / 4 * HOUR, losses=3, seconds=3 * HOUR)
+    assert seen["static/-/-"].between == 95 * HOUR
 
 
 @pytest.mark.parametrize("failure", ["StartFailed", "ExitStatus", "OutOfMemory", "CheckpointDamaged", ""])
 def test_what_is_not_the_end_of_a_machine_is_no_loss(failure: str) -> None:
     seen = hazard.measure([run(attempt(1, 6, failure, ending=record.Ending.FAILED))], now=0.0)
-    assert (seen[SPOT].losses, seen[SPOT].between) == (0, 12 * HOUR)
+    assert (seen[SPOT].losses, seen[SPOT].between) == (0, 7 * HOUR)
 
 
 def test_what_was_never_started_or_is_of_no_known_market_does_not_count() -> None:
@@ -85,3 +86,17 @@ def test_an_attempt_carries_what_it_was_planned_with() -> None:
     measured = spec.Hazard(market=SPOT, between=HOUR, losses=2, seconds=2 * HOUR)
     one = run(dataclasses.replace(attempt(1, None), hazard=measured))
     assert intend.attempt_spec(one, one.applied).hazard == measured
+
+
+@pytest.mark.parametrize(("interval", "costs"), [("auto", (2.0, 0.5)), (60.0, ())])
+def test_an_attempt_knows_what_checkpoints_of_those_before_it_took(
+    interval: Literal["auto"] | float, costs: tuple[float, ...]
+) -> None:
+    def saved(number: int, frozen: float, seconds: float) -> record.Saved:
+        taken = observed.Taken(digest=f"sha256:{number}{seconds}", attempt=number, taken_at=0.0, frozen=frozen, seconds=seconds)
+        return record.Saved(taken=taken)
+
+    one = run(attempt(1, None), attempt(2, None))
+    kept = (saved(1, 0.0, 0.0), saved(1, 0.0, 2.0), saved(1, 0.5, 3.0), saved(2, 9.0, 9.0))
+    job = dataclasses.replace(one.applied, checkpoint=dataclasses.replace(one.applied.checkpoint, interval=interval))
+    assert intend.attempt_spec(dataclasses.replace(one, checkpoints=kept), job).costs == costs
