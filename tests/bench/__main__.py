@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import appends, commands, criu, figures, images, interposer, passes, start, validation
+from tests.bench import appends, commands, criu, crowds, figures, images, interposer, passes, reclaims, start, validation
 from tests.bench.options import Options
 
 FOREIGN = ("GIT_", "PERDURE_")
@@ -52,6 +52,8 @@ BENCHMARKS = (
     Benchmark(name="append", requires=appends.REQUIRES, measure=appends.measure),
     Benchmark(name="store", requires=images.REQUIRES, measure=images.measure),
     Benchmark(name="criu", requires=criu.REQUIRES, measure=criu.measure),
+    Benchmark(name="crowds", requires=crowds.REQUIRES, measure=crowds.measure),
+    Benchmark(name="reclaims", requires=reclaims.REQUIRES, measure=reclaims.measure),
     Benchmark(name="interposer", requires=interposer.REQUIRES, measure=interposer.measure),
     Benchmark(name="help", requires=start.REQUIRES, measure=start.measure),
 )

@@ -12,8 +12,9 @@ from tests import conditions
 from tests.bench import commands, figures, image_data
 from tests.bench.options import Options
 from tests.lab import ability
-from tests.lab.criu_rig import Container, Rig
+from tests.lab.criu_rig import PROGRAMS, Container, Rig
 from tests.lab.lab import Lab
+from tests.lab.recipe import BASE_IMAGE
 
 REQUIRES = ()
 ROUNDS, FEW = 5, 3
@@ -35,6 +36,7 @@ def measure(options: Options) -> Iterator[figures.Figure]:
         yield _going_on(one, options)
         yield _restored(one, options)
         yield _over_a_link(lab, one, options)
+        yield _podman(one, options)
         rig.clean()
         yield from _again(rig, options)
         rig.clean()
@@ -179,6 +181,37 @@ def _over_a_link(lab: Lab, one: Container, options: Options) -> figures.Figure:
             figures.ratios("times faster", peer, ours, figures.at_least(3.5)),
         ),
         note="the store and the copy lie on sshfs; both pay for its encryption",
+    )
+
+
+def _podman(one: Container, options: Options) -> figures.Figure:
+    """The same program under podman, exported as podman does by default, and made durable."""
+    node = one.rig.node
+    with one.rig.lab.cache.image(BASE_IMAGE).open("rb") as archive:
+        said, _ = (loading := node.popen(["podman", "load", "--quiet"], stdin=archive)).communicate(timeout=300)
+    assert loading.returncode == 0, said
+    podman = ["podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs"]
+    volume = ["--volume", "/srv/lab/data:/data:ro", "--network", "none", "--name", "peer", "--detach"]
+    program = (PROGRAMS / "memory.py.txt").read_text()
+    node.run([*podman, "run", *volume, BASE_IMAGE, "python3", "-c", program, "/data/repeated"])
+    look = [*podman, "exec", "peer", "cat", "/said"]
+    conditions.eventually(lambda: "repeated" in node.run(look, check=False).stdout, 600, interval=0.5)
+    export = [*podman, "container", "checkpoint", "--leave-running", "--export", f"{PEER}.tar.zst", "peer"]
+    ours, peer = [], []
+    for _ in range(options.times(FEW)):
+        ours.append(_ending(one)["durable"])
+        began = time.perf_counter()
+        node.run(["/bin/sh", "-c", '"$@" && sync "$0"', f"{PEER}.tar.zst", *export], timeout=900)
+        peer.append(time.perf_counter() - began)
+    node.run([*podman, "rm", "--force", "--time", "0", "peer"])
+    node.run(["rm", f"{PEER}.tar.zst"])
+    return figures.Figure(
+        work=f"the same ({_gib(options.size)}), against podman container checkpoint --export",
+        series=(
+            figures.Series(what="perdure", unit="s", values=ours),
+            figures.Series(what="podman, with fsync", unit="s", values=peer),
+            figures.ratios("times faster", peer, ours, figures.at_least(2)),
+        ),
     )
 
 
