@@ -46,6 +46,7 @@ class Attempt:
         """Return what a report says about it besides its entry."""
         return report.Seen(
             presence=self.look.presence,
+            image=self.look.image,
             progress=self.follower.newest,
             first_step=self.follower.first,
             cadence=self._cadence,

@@ -45,6 +45,8 @@ class Look:
     started_at: float | None = None
     ended_at: float | None = None
     exit: observed.Exit | None = None
+    image: str = ""
+    """Of a container that is still to be made: what names the image that was prepared for it, and no other."""
 
 
 def look(folder: Path) -> Look:

@@ -15,6 +15,8 @@ class Seen:
     """What is known of an attempt now, and is not journalled because it can be looked up again."""
 
     presence: process.Presence
+    image: str = ""
+    """As in `process.Look`."""
     progress: observed.Progress | None = None
     first_step: int | None = None
     cadence: str = ""
@@ -25,13 +27,15 @@ class Seen:
 def item(entry: journal.Entry, seen: Seen, host: str) -> observed.Item:
     """Return one attempt as it is reported."""
     said = {**entry.conditions, **seen.conditions}
+    ready = waits_for_its_engine(entry, seen.presence)
     return observed.Item(
         ref=entry.ref,
         state=_state(entry, seen.presence),
         want=entry.assignment.want,
         host=host,
         spec=entry.spec,
-        ready=waits_for_its_engine(entry, seen.presence),
+        ready=ready,
+        image=seen.image if ready else "",
         started_at=entry.started_at,
         ended_at=entry.ended_at,
         exit=entry.exit,

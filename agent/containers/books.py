@@ -54,6 +54,11 @@ class Record:
     """Id of the checkpoint request after which it ends."""
     v: int = 1
 
+    @property
+    def exactly(self) -> str:
+        """What names its image and no other: as its registry knows it, else by id."""
+        return self.digest or self.image
+
 
 class Books:
     """The records by attempt. May be used by many threads at once."""

@@ -107,7 +107,7 @@ class ContainerController:
             exit, now = exits.decide(None, record, saved=saved), self._setup.clock.now()
             return process.Look(presence=process.Presence.ENDED, started_at=entry.started_at, ended_at=now, exit=exit)
         if listed is None or listed.state is seam.State.CREATED:
-            return process.Look(presence=process.Presence.ABSENT)
+            return process.Look(presence=process.Presence.ABSENT, image=record.exactly)
         detail = self.view.detail(listed)
         if listed.state in seam.OVER and detail is not None:
             exit = exits.decide(detail, record, saved=saved)
@@ -310,8 +310,7 @@ class ContainerController:
                 self.books.set(ref, restore="")
 
     def _made_from(self, entry: journal.Entry) -> str:
-        record = self.books.get(entry.ref)
-        return record.digest or record.image
+        return self.books.get(entry.ref).exactly
 
     def _remember_image(self, ref: spec.AttemptRef, image: seam.Image, name: str) -> None:
         self.books.set(ref, image=image.id, digest=images.digest(image, name), stop_signal=image.stop_signal)
@@ -328,7 +327,7 @@ class ContainerController:
             found = images.obtain(self._docker, was, self._setup.places.data / images.REGISTRIES)
         except errors.Refused as error:
             text = f"the checkpoint was taken on image {was}, {entry.spec.workload.image} is another one here, and"
-            raise refusal.CannotStart(f"{text} {error.message}") from error
+            raise refusal.CannotStart(f"{text} {error.message}. {error.remedy}".rstrip(". ")) from error
         self._remember_image(entry.ref, found, was)
 
 

@@ -8,7 +8,7 @@ import queue
 import re
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import docker
@@ -29,6 +29,17 @@ PULLING = 600
 """Seconds without a word from a registry."""
 UNSEEN = 255
 """Exit status that dockerd gives what ended while it was away; of a program that chose it there is an event."""
+DENIED = (
+    *("unauthorized", "no basic auth", "authorization failed", "incorrect username or password", "forbidden"),
+    *("denied:", "access denied", "is denied"),  # not: permission denied, which the engine's own disk may say
+)
+"""By which registries, and engines on their behalf, say that somebody may not have an image."""
+FINAL = (
+    *("manifest unknown", "not found", "no matching manifest", "invalid reference"),
+    *("x509:", "http response to https client"),  # an engine that is told nothing of its registry's keys
+)
+"""By which they say what no later try changes."""
+Kind = type[errors.PerdureError]
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
@@ -68,7 +79,11 @@ class Dockerd:
             found = client.containers(all=True, filters={"label": [label]})
         return tuple(
             seam.Listed(
-                id=each["Id"], state=seam.State(each["State"]), labels=each.get("Labels") or {}, created=float(each["Created"])
+                id=each["Id"],
+                state=seam.State(each["State"]),
+                labels=each.get("Labels") or {},
+                image=str(each.get("ImageID") or ""),
+                created=float(each["Created"]),
             )
             for each in found
         )
@@ -110,18 +125,17 @@ class Dockerd:
     def pull(self, name: str, credentials: Mapping[str, str] | None) -> None:
         """Fetch an image; what the registry says against it comes in the midst of the answer."""
         repository, tag = docker.utils.parse_repository_tag(name)
-        with self._told(f"image {name} cannot be pulled", PULLING) as client:
+        with self._told(f"image {name} cannot be pulled", PULLING, of_a_registry) as client:
             # Credentials are always given, if empty: else the package would look for a configuration of this user's own.
             said = client.pull(repository, tag=tag or "latest", stream=True, decode=True, auth_config=dict(credentials or {}))
             for each in said:
                 if "error" in each:
                     text = str(each["error"])
-                    kind = errors.Refused if _final(text) else errors.Unavailable
-                    raise kind(f"image {name} cannot be pulled: {text}")
+                    raise of_a_registry(0, text)(f"image {name} cannot be pulled: {text}")
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Make a container."""
-        with self._told(f"container {name} cannot be created", taken=errors.Busy) as client:
+        with self._told(f"container {name} cannot be created", kind=_of_a_name) as client:
             return str(client.create_container_from_config(dict(body), name)["Id"])
 
     def start(self, container: str) -> None:
@@ -183,19 +197,19 @@ class Dockerd:
 
     @contextlib.contextmanager
     def _told(
-        self, what: str, patience: int = PATIENCE, taken: type[errors.PerdureError] = errors.Refused
+        self, what: str, patience: int = PATIENCE, kind: Callable[[int, str], Kind] | None = None
     ) -> Iterator[docker.APIClient]:
-        """Yield a client; every error of the package, of HTTP and of sockets becomes one of ours here."""
+        """Yield a client; every error of the package, of HTTP and of sockets becomes one of ours here.
+
+        `kind` says which one a status with its text is, where that is not plain.
+        """
         try:
             with self._client() as client:
                 client.timeout = patience
                 yield client
         except docker.errors.APIError as error:
             said = str(error.explanation or error)
-            if error.status_code == NOT_FOUND:
-                raise seam.Gone(f"{what}: {said}") from error
-            kind = taken if error.status_code == CONFLICT else errors.Refused
-            raise kind(f"{what}: {said}") from error
+            raise (kind or _of_anything)(error.status_code or 0, said)(f"{what}: {said}") from error
         except (docker.errors.DockerException, OSError) as error:  # what HTTP raises here is an OSError too
             raise errors.Unavailable(
                 f"{what}: the container engine does not answer ({type(error).__name__})",
@@ -254,7 +268,18 @@ def _program(runtime: Any) -> str:
     return str(path)
 
 
-def _final(text: str) -> bool:
-    """Whether asking the registry again will not help."""
-    words = ("manifest unknown", "not found", "denied", "unauthorized", "invalid reference", "no basic auth")
-    return any(word in text.lower() for word in words)
+def _of_anything(status: int, said: str) -> Kind:
+    del said
+    return seam.Gone if status == NOT_FOUND else errors.Refused
+
+
+def _of_a_name(status: int, said: str) -> Kind:
+    return errors.Busy if status == CONFLICT else _of_anything(status, said)
+
+
+def of_a_registry(status: int, said: str) -> Kind:
+    """dockerd passes on what a registry says, and what it says of one that does not answer, with one and the same status."""
+    text = said.lower()
+    if any(word in text for word in DENIED):
+        return seam.Denied
+    return errors.Refused if status == NOT_FOUND or any(word in text for word in FINAL) else errors.Unavailable

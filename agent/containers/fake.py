@@ -23,6 +23,8 @@ class FakeContainer:
     name: str
     body: Mapping[str, Any]
     created: float
+    image: str = ""
+    """Id of what it was made of."""
     state: seam.State = seam.State.CREATED
     started_at: float | None = None
     ended_at: float | None = None
@@ -46,6 +48,10 @@ class FakeDocker:
     """By name."""
     offered: dict[str, seam.Image] = field(default_factory=dict)
     """What a registry has, by name."""
+    closed: set[str] = field(default_factory=set)
+    """Registries that give nothing to anybody."""
+    away: set[str] = field(default_factory=set)
+    """Registries that do not answer."""
     known: seam.About = field(
         default_factory=lambda: seam.About(
             version="26.1.5", runtimes={"perdure": "/usr/local/bin/perdure-runc"}, default_runtime="perdure"
@@ -72,7 +78,7 @@ class FakeDocker:
         """Return the containers with a label."""
         self._called("list")
         return tuple(
-            seam.Listed(id=one.id, state=one.state, labels=one.body.get("Labels", {}), created=one.created)
+            seam.Listed(id=one.id, state=one.state, labels=one.body.get("Labels", {}), image=one.image, created=one.created)
             for one in self.containers.values()
             if label in one.body.get("Labels", {})
         )
@@ -101,6 +107,11 @@ class FakeDocker:
         """Take it from `offered`."""
         self._called("pull")
         self.pulled.append(credentials)
+        host = name.partition("/")[0]
+        if host in self.away:
+            raise errors.Unavailable(f"image {name} cannot be pulled: connection refused")
+        if host in self.closed:
+            raise seam.Denied(f"image {name} cannot be pulled: unauthorized: authentication required")
         if name not in self.offered:
             raise errors.Refused(f"image {name} cannot be pulled: manifest unknown")
         self.images[name] = self.offered[name]
@@ -110,10 +121,11 @@ class FakeDocker:
         self._called("create")
         if any(one.name == name for one in self.containers.values()):
             raise errors.Busy(f"container {name} cannot be created: the name is in use")
-        if self.image(body["Image"]) is None:
+        image = self.image(body["Image"])
+        if image is None:
             raise seam.Gone(f"container {name} cannot be created: no such image {body['Image']}")
         identity = hashlib.sha256(f"{name} {len(self.containers)} {self.calls['create']}".encode()).hexdigest()
-        self.containers[identity] = FakeContainer(id=identity, name=name, body=body, created=self.clock())
+        self.containers[identity] = FakeContainer(id=identity, name=name, body=body, created=self.clock(), image=image.id)
         return identity
 
     def start(self, container: str) -> None:

@@ -26,11 +26,27 @@ def obtain(docker: seam.Docker, name: str, registries: Path) -> seam.Image:
     """
     found = docker.image(name)
     if found is None:
-        docker.pull(name, credentials(registries, registry(name)))
+        host = registry(name)
+        known = credentials(registries, host)
+        try:
+            docker.pull(name, known)
+        except seam.Denied as error:
+            raise _denied(name, host, registries, known=known is not None) from error
         found = docker.image(name)
     if found is None:
         raise errors.Unavailable(f"image {name} was pulled and is gone again", remedy="Is something pruning images?")
     return found
+
+
+def _denied(name: str, host: str, registries: Path, *, known: bool) -> errors.Refused:
+    """Say what a person can do. The user is not named: with some registries it is the secret."""
+    said = "does not accept the user and password that this host has for it" if known else "wants a user and a password"
+    do = "Correct" if known else "Add"
+    return errors.Refused(
+        f"registry {host} {said}: image {name} cannot be pulled, or is not there",
+        where=str(registries),
+        remedy=f'{do} {{"auths": {{"{host}": {{"auth": …}}}}}} there, as `docker login {host}` writes it.',
+    )
 
 
 def digest(image: seam.Image, name: str) -> str:

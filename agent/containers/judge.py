@@ -122,6 +122,9 @@ class Judge:
             return "it was made from another specification"
         if what.created_by is spec.Creator.ENGINE and listed.labels.get(SERVICE) != container.name(what.ref):
             return "it belongs to no service of the attempt's name"
+        prepared = self._control.books.get(what.ref)
+        if listed.image != prepared.image:
+            return f"it was made of image {listed.image[:19] or 'unknown'}, and {prepared.exactly} was prepared for it"
         return ""
 
 

@@ -31,6 +31,10 @@ class Gone(errors.Refused):
     """There is no such container (or image) any more."""
 
 
+class Denied(errors.Refused):
+    """A registry gives this image to somebody else, or to nobody without a password."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """The engine itself."""
@@ -55,6 +59,8 @@ class Listed:
     id: str
     state: State
     labels: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    """Id of the image it was made of, whatever name that was asked for by."""
     created: float = 0.0
     """POSIX seconds."""
 
@@ -138,7 +144,10 @@ class Docker(Protocol):
         ...
 
     def pull(self, name: str, credentials: Mapping[str, str] | None) -> None:
-        """Fetch an image. `credentials` are `username` and `password` for its registry."""
+        """Fetch an image. `credentials` are `username` and `password` for its registry.
+
+        Raises `Denied`, `errors.Refused` where no registry has it, `errors.Unavailable` while its registry does not answer.
+        """
         ...
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:

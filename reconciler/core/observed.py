@@ -105,6 +105,9 @@ class Item:
     ready: bool = False
     """Its host has claimed it and laid everything out, and it waits for the engine to be told to create its container
     (`spec.Creator.ENGINE`)."""
+    image: str = ""
+    """With `ready`: what the engine is to be told to make it of, so that it is what was prepared, whatever its name means by
+    then: NAME@sha256:…, or the id of an image that no registry knows. Empty: its host does not say."""
     started_at: float | None = None
     ended_at: float | None = None
     exit: Exit | None = None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler import errors
 from reconciler.contracts import swarm, target
 from reconciler.core import container, model, observed, settle, spec
 from reconciler.link import fake as fake_link
@@ -100,6 +98,14 @@ def test_a_service_that_exists_is_adopted_and_asked_for_no_more(site: Site) -> N
     assert not site.view().items[run().spec.ref].ready
     assert site.target.apply(run()).result is Result.UNCHANGED
     assert len(site.managers.bodies) == 1
+
+
+@pytest.mark.parametrize("image", ["train@sha256:" + "d" * 64, "sha256:" + "a" * 64, ""], ids=["digest", "id", "not-said"])
+def test_a_service_is_of_the_image_that_its_host_has_prepared(site: Site, image: str) -> None:
+    site.a.report(item(run(), ready=True, image=image))
+    assert site.target.apply(run()).result is Result.CREATED
+    (body,) = site.managers.bodies.values()
+    assert body["TaskTemplate"]["ContainerSpec"]["Image"] == (image or WORK.image)
 
 
 def test_an_answer_that_was_lost_is_an_unknown_and_then_an_adoption(site: Site) -> None:
@@ -447,41 +453,6 @@ def test_room_is_the_nodes_less_what_others_reserve(site: Site) -> None:
     view = site.view().hosts["a"]
     assert (view.state.cpu, view.held_cpu) == (3000, 750)
     assert (view.state.memory, view.held_memory) == (8 * GIB, 2 * GIB)
-
-
-# the words of the API
-
-
-def test_answers_are_read_as_docker_writes_them() -> None:
-    node = wire.node(
-        {
-            "ID": "n1",
-            "Spec": {"Labels": {"zone": "x"}, "Role": "manager", "Availability": "drain"},
-            "Description": {"Hostname": "one", "Resources": {"NanoCPUs": 2_000_000_000, "MemoryBytes": GIB}},
-            "Status": {"State": "down"},
-            "ManagerStatus": {"Leader": True},
-        }
-    )
-    assert node == swarm.Node(
-        id="n1", name="one", labels={"zone": "x"}, cpu=2000, memory=GIB, state="down", availability="drain", leads=True
-    )
-    bare = wire.task({"ID": "t1", "ServiceID": "s1", "Status": {"State": "rejected", "Err": "No such image", "Message": "x"}})
-    assert (bare.state, bare.said, bare.node, bare.cpu) == ("rejected", "No such image", "", 0)
-
-
-def test_keys_are_asked_for_before_anything_is_sent(tmp_path: Path) -> None:
-    from reconciler.targets.swarm import api
-
-    declared = model.SwarmSpec(host="tcp://manager-1:2376", tls="swarm")
-    with pytest.raises(errors.Refused, match="does not exist") as told:
-        api.Managers(declared, tmp_path, Clock()).look()
-    assert str(tmp_path / "tls" / "swarm" / "ca.pem") in str(told.value)
-    (tmp_path / "tls" / "swarm").mkdir(parents=True)
-    for name in ("ca.pem", "cert.pem", "key.pem"):
-        (tmp_path / "tls" / "swarm" / name).write_text("")
-    (tmp_path / "tls" / "swarm" / "key.pem").chmod(0o644)
-    with pytest.raises(errors.Refused, match="can be read by others"):
-        api.Managers(declared, tmp_path, Clock()).look()
 
 
 def test_labels_of_a_pool_count_for_hosts_that_joined_for_it() -> None:

@@ -1,4 +1,4 @@
-"""The thin part over unix sockets: which manager is asked, what each status means, whose credentials go where."""
+"""The thin part over unix sockets: which manager is asked, what answers mean, whose credentials go where."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from reconciler import errors
+from reconciler.contracts import swarm
 from reconciler.core import model, spec
 from reconciler.targets.swarm import api, wire
 from tests.link.site import attempt
@@ -221,3 +222,33 @@ def test_output_is_never_asked_of_the_managers() -> None:
     """`service logs` may never return: output comes from agents, by way of the store."""
     source = Path(api.__file__).read_text(encoding="utf-8")
     assert "/logs" not in source
+
+
+def test_answers_are_read_as_docker_writes_them() -> None:
+    node = wire.node(
+        {
+            "ID": "n1",
+            "Spec": {"Labels": {"zone": "x"}, "Role": "manager", "Availability": "drain"},
+            "Description": {"Hostname": "one", "Resources": {"NanoCPUs": 2_000_000_000, "MemoryBytes": 2**30}},
+            "Status": {"State": "down"},
+            "ManagerStatus": {"Leader": True},
+        }
+    )
+    assert node == swarm.Node(
+        id="n1", name="one", labels={"zone": "x"}, cpu=2000, memory=2**30, state="down", availability="drain", leads=True
+    )
+    bare = wire.task({"ID": "t1", "ServiceID": "s1", "Status": {"State": "rejected", "Err": "No such image", "Message": "x"}})
+    assert (bare.state, bare.said, bare.node, bare.cpu) == ("rejected", "No such image", "", 0)
+
+
+def test_keys_are_asked_for_before_anything_is_sent(tmp_path: Path) -> None:
+    declared = model.SwarmSpec(host="tcp://manager-1:2376", tls="swarm")
+    with pytest.raises(errors.Refused, match="does not exist") as told:
+        api.Managers(declared, tmp_path, Clock()).look()
+    assert str(tmp_path / "tls" / "swarm" / "ca.pem") in str(told.value)
+    (tmp_path / "tls" / "swarm").mkdir(parents=True)
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / "tls" / "swarm" / name).write_text("")
+    (tmp_path / "tls" / "swarm" / "key.pem").chmod(0o644)
+    with pytest.raises(errors.Refused, match="can be read by others"):
+        api.Managers(declared, tmp_path, Clock()).look()

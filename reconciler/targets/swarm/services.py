@@ -85,7 +85,7 @@ class SwarmTarget:
         if state is None or item is None or not item.ready:
             return told
         try:
-            return self._create(what, state.facts.get(sight.NODE, ""))
+            return self._create(what, state.facts.get(sight.NODE, ""), item.image)
         except errors.Refused as error:
             return settle.Outcome(result=Result.REFUSED, detail=str(error))
         except errors.PerdureError as error:
@@ -136,11 +136,12 @@ class SwarmTarget:
                     stalled.add(item.ref)
         return frozenset(stalled)
 
-    def _create(self, what: spec.AttemptSpec, node: str) -> settle.Outcome:
+    def _create(self, what: spec.AttemptSpec, node: str, image: str) -> settle.Outcome:
         if not node:
             return settle.Outcome(result=Result.UNKNOWN, detail=f"host {what.host} does not say which node of the Swarm it is")
         secrets, configs = what.workload.secrets, tuple(each.name for each in what.workload.configs)
         known = wire.Known(
+            image=image,
             secrets=self._managers.ids("secrets", secrets) if secrets else {},
             configs=self._managers.ids("configs", configs) if configs else {},
         )

@@ -31,9 +31,12 @@ NANO = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Ids of what a service refers to, by name."""
+    """What the names in a specification stand for."""
 
+    image: str = ""
+    """The image that its node has prepared; empty: as the Job names it."""
     secrets: Mapping[str, str] = field(default_factory=dict)
+    """Their ids, by name."""
     configs: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,7 +66,8 @@ def _container(what: spec.AttemptSpec, labels: dict[str, str], known: Known) -> 
     workload = what.workload
     files = {f"{name}_FILE": f"{SECRETS}/{name}" for name in workload.secrets}
     body: dict[str, Any] = {
-        "Image": workload.image,
+        # By digest or id a node makes it of what it has, and asks no registry what the name means by now.
+        "Image": known.image or workload.image,
         "Labels": labels,
         "Env": sorted(f"{name}={value}" for name, value in {**files, **container.environment(what)}.items()),
         # A container that is frozen for its checkpoint answers nobody: Swarm would end it for that, and nothing restarts it.

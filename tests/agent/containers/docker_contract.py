@@ -63,6 +63,9 @@ class DockerContract:
         listed = self.listed(bench, identity)
         assert listed is not None
         assert (listed.state, listed.labels[container.RUN]) == (State.CREATED, REF)
+        image = bench.docker.image(bench.image)
+        assert image is not None
+        assert listed.image == image.id
         bench.docker.start(identity)
         self.until(bench, identity, State.RUNNING)
         detail = bench.docker.inspect(identity)

@@ -276,15 +276,6 @@ def test_a_damaged_checkpoint_is_named(rig: Rig) -> None:
     assert found.damaged == second.restore
 
 
-def test_an_image_that_is_missing_is_pulled(rig: Rig) -> None:
-    rig.docker.offered["ghcr.io/a/b:1"] = seam.Image(id="sha256:" + "c" * 64)
-    (rig.folder / "agent/registries.json").write_text('{"auths": {"ghcr.io": {"auth": "YWRhOnNlY3JldA=="}}}')
-    (rig.folder / "agent/registries.json").chmod(0o600)
-    one = rig.running(dataclasses.replace(WHAT, workload=model.Workload(image="ghcr.io/a/b:1")))
-    assert one.body["Image"] == "sha256:" + "c" * 64
-    assert rig.docker.pulled == [{"username": "ada", "password": "secret"}]
-
-
 @pytest.mark.parametrize(
     ("workload", "expected"),
     [

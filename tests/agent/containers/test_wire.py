@@ -52,6 +52,28 @@ def test_the_registry_of_an_image(name: str, expected: str) -> None:
     assert images.registry(name) == expected
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (500, 'Head "http://r:5000/v2/a/manifests/1": no basic auth credentials', seam.Denied),
+        (500, "unauthorized: authentication required", seam.Denied),
+        (404, "pull access denied for a/b, repository does not exist or may require 'docker login': denied: …", seam.Denied),
+        (404, "manifest for r:5000/a:2 not found: manifest unknown: manifest unknown", errors.Refused),
+        (0, "no matching manifest for linux/arm64 in the manifest list entries", errors.Refused),
+        (
+            500,
+            'Get "https://r/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority',
+            errors.Refused,
+        ),
+        (500, 'Get "http://r:5000/v2/": dial tcp 10.0.0.1:5000: connect: connection refused', errors.Unavailable),
+        (500, "toomanyrequests: You have reached your pull rate limit", errors.Unavailable),
+        (0, "failed to register layer: mkdir /var/lib/docker/x: permission denied", errors.Unavailable),
+    ],
+)
+def test_what_a_registry_says(status: int, said: str, kind: type[errors.PerdureError]) -> None:
+    assert dockerd.of_a_registry(status, said) is kind
+
+
 def registries(folder: Path, text: str, mode: int = 0o600) -> Path:
     path = folder / "registries.json"
     path.write_text(text)
