@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import conditions
-from tests.lab import fleet
+from tests.lab import fleet, recipe
 from tests.lab import swarm as swarms
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
@@ -33,6 +34,17 @@ while True:
     time.sleep(0.02)
 """
 """Notes that it starts where all can read it, then prints a nonce and a count that exist in its memory alone."""
+
+READS = COUNT.replace("    n += 1", "    look()\n    n += 1").replace(
+    "while True:",
+    """held = open("/etc/settings")
+def look():
+    held.seek(0)
+    assert held.read() == open("/etc/settings").read() == "rate=1"
+    assert open(os.environ["TOKEN_FILE"]).read() == "s3cret"
+while True:""",
+)
+"""Goes on for as long as its secret and its config say what they said, to whom opens them and to whom has them open."""
 
 TARGET = """\
 apiVersion: perdure.dev/v1alpha1
@@ -56,7 +68,11 @@ class Cluster:
             name: self.fleet.host(name, {"hosts": ["unix:///run/docker.sock", address]}) for name, address in sockets.items()
         }
         self.swarm = swarms.form([host.docker for host in self.hosts.values()])
-        self.fleet.commit({"cluster.yaml": TARGET % tuple(sockets.values())})
+        key = secrets.token_hex(32)
+        for node, data in ((self.fleet.control, "reconciler"), *((host.node, "agent") for host in self.hosts.values())):
+            node.write(f"/var/lib/perdure/{data}/keys/encryption/main.key", key, mode=0o600)
+        platform = fleet.PLATFORM % f"{self.fleet.inside}/store}}, encryption: {{key: main"
+        self.fleet.commit({"platform.yaml": platform, "cluster.yaml": TARGET % tuple(sockets.values())})
 
     def _listens(self) -> bool:
         try:
@@ -65,8 +81,8 @@ class Cluster:
         except OSError:
             return False
 
-    def job(self, name: str, *, checkpoint: str = "{}", extra: str = "") -> str:
-        text = fleet.job(name, COUNT, checkpoint=checkpoint, extra=extra).replace("target: machines", "target: cluster")
+    def job(self, name: str, *, program: str = COUNT, **more: str) -> str:
+        text = fleet.job(name, program, **more).replace("target: machines", "target: cluster")
         source = f"{self.fleet.inside}/starts"
         return text.replace("workload: {", f"workload: {{volumes: [{{source: {source}, target: /srv/starts, shared: true}}], ")
 
@@ -88,6 +104,19 @@ class Cluster:
         found = conditions.eventually(now, 120, interval=0.5, message=lambda: self.fleet.told(job))
         assert found
         return found
+
+    def fence(self, host: fleet.Host) -> None:
+        """Waits until the leader has looked at every service, and a node has done what it was told: a new one runs there."""
+        name = f"fence-{secrets.token_hex(4)}"
+        constraint = f"node.id=={self.swarm.node_id(host.node)}"
+        create = ("service", "create", "--no-resolve-image", "--quiet", "--name", name, "--constraint", constraint)
+        self.swarm.leader().cli(*create, recipe.BASE_IMAGE, "sleep", "3600")
+        self.swarm.leader().cli("service", "rm", name)
+
+    def follower(self) -> str:
+        """A host whose engine does not lead."""
+        leader = self.swarm.leader()
+        return next(name for name, host in self.hosts.items() if host.docker is not leader)
 
     def services(self) -> list[str]:
         return self.swarm.leader().cli("service", "ls", "--format", "{{.Name}}").split()
@@ -179,11 +208,8 @@ def test_removing_its_service_takes_a_checkpoint_first(cluster: Cluster) -> None
 
 
 def test_a_change_of_the_leader_leaves_it_alone(cluster: Cluster) -> None:
-    run = begin(cluster, "led")
-    host = cluster.of(run, 1)
+    begin(cluster, "led", extra=f"placement: {{node: {cluster.follower()}}}")
     leader = cluster.swarm.leader()
-    if leader is host.docker:
-        pytest.skip("the leader runs the job: killing its engine is the end of both")
     leader.stop(signal.SIGKILL)
     assert cluster.swarm.leader() is not leader
     cluster.counted("led", 1, beyond=cluster.lines("led")[-1][1] + 100)
@@ -191,6 +217,69 @@ def test_a_change_of_the_leader_leaves_it_alone(cluster: Cluster) -> None:
     cluster.swarm.settled()
     cluster.counted("led", 1, beyond=cluster.lines("led")[-1][1] + 100)
     assert len(cluster.fleet.run("led")["attempts"]) == 1
+    assert len(cluster.starts()) == 1
+
+
+def test_a_change_of_the_leader_after_its_checkpoint_starts_nothing(cluster: Cluster) -> None:
+    """Nobody has recorded its end yet: its service is there, and for the managers its task has failed (137)."""
+    run = begin(cluster, "saved", extra=f"placement: {{node: {cluster.follower()}}}")
+    host, leader = cluster.of(run, 1), cluster.swarm.leader()
+    cluster.fleet.stop_loop()
+    try:
+        (own,) = [each for each in host.containers() if each["State"]["Running"]]
+        host.docker.cli("stop", own["Id"])
+        assert host.docker.inspect(own["Id"])["State"]["ExitCode"] == 137
+        leader.stop(signal.SIGKILL)
+        assert cluster.swarm.leader() is not leader
+        leader.start()
+        cluster.swarm.settled()
+        cluster.fence(host)
+        assert not any(each["State"]["Running"] for each in host.containers())
+        assert own["Config"]["Labels"]["com.docker.swarm.service.name"] in cluster.services()
+    finally:
+        cluster.fleet.start_loop()
+    run = cluster.fleet.until("saved", started(2))
+    assert run["attempts"][0]["ending"] == "checkpointed"
+    continued(cluster, "saved")
+    assert len(cluster.starts()) == 1
+
+
+def test_it_is_placed_by_what_nodes_carry_and_have(cluster: Cluster) -> None:
+    node = cluster.swarm.node_id(cluster.hosts["gamma"].node)
+    cluster.swarm.leader().cli("node", "update", "--label-add", "zone=attic", "--label-add", "disk=ssd", node)
+    for name, wanted in (("zoned", "zone: attic"), ("labelled", "labels: {disk: ssd}"), ("named", "node: gamma")):
+        run = begin(cluster, name, extra=f"placement: {{{wanted}}}")
+        assert run["attempts"][0]["host"] == "gamma"
+    for name, extra, why in (
+        ("nowhere", "placement: {zone: cellar}", "3 of 3 hosts in another zone"),
+        ("huge", 'resources: {cpu: "9000"}', "3 of 3 hosts too small even when empty"),
+    ):
+        cluster.fleet.commit({f"job-{name}.yaml": cluster.job(name, extra=extra)})
+        said = f"no host of target cluster can hold it: {why}"
+
+        def told(name: str = name, said: str = said) -> bool:
+            return said in " ".join(cluster.fleet.perdure("why", name, check=False).split())
+
+        conditions.eventually(told, 60, message=lambda name=name: cluster.fleet.told(name))  # type: ignore[misc]
+
+
+def test_secrets_and_configs_are_the_same_after_a_move(cluster: Cluster) -> None:
+    leader = cluster.swarm.leader().node
+    leader.run(["docker", "secret", "create", "TOKEN", "-"], input="s3cret")
+    leader.run(["docker", "config", "create", "settings", "-"], input="rate=1")
+    given = "{secrets: [TOKEN], configs: [{name: settings, target: /etc/settings}], "
+    text = cluster.job("reads", program=READS).replace("workload: {", f"workload: {given}")
+    cluster.fleet.commit({"job-reads.yaml": text})
+    run = cluster.fleet.until("reads", started(1))
+    cluster.counted("reads", 1, beyond=20)
+    host = cluster.of(run, 1)
+    host.node.run([str(fleet.BIN / "perdure-agent"), "notice", "--in", "60s"], env=fleet.PLAIN)
+    run = cluster.fleet.until("reads", started(2))
+    assert run["attempts"][1]["host"] != run["attempts"][0]["host"]
+    continued(cluster, "reads")
+    count = cluster.lines("reads")[-1][1]
+    cluster.counted("reads", 2, beyond=count + 50)
+    assert len(cluster.fleet.run("reads")["attempts"]) == 2
     assert len(cluster.starts()) == 1
 
 
