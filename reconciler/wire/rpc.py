@@ -1,8 +1,13 @@
-"""gRPC, as both ends use it: loaded quietly, with one set of channel options.
+"""gRPC, as both ends use it: loaded quietly, deaf to forks, with one set of channel options.
 
-Import gRPC and the generated services through this module (`rpc.grpc`, `rpc.services`). The native part reads GRPC_VERBOSITY
-once, when it is loaded, and would otherwise print a line for every refused handshake and every lost connection; all of these
-reach us as errors anyway.
+Import gRPC and the generated services through this module (`rpc.grpc`, `rpc.services`). The native part reads its settings
+once, when it is loaded, and two of them must be ours.
+
+GRPC_VERBOSITY: it would print a line for every refused handshake and every lost connection; all of these reach us as errors
+anyway.
+
+GRPC_ENABLE_FORK_SUPPORT: at each fork of the process, whoever calls it, it would stop its threads and start them again in the
+child, where they crash before the child has become the program of another user. No child of ours uses gRPC: they exec at once.
 """
 
 from __future__ import annotations
@@ -11,15 +16,18 @@ import os
 
 from reconciler.wire import certificates, protocol
 
-_asked = os.environ.get("GRPC_VERBOSITY")
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+_asked = {name: os.environ.get(name) for name in ("GRPC_VERBOSITY", "GRPC_ENABLE_FORK_SUPPORT")}
+os.environ |= {"GRPC_VERBOSITY": _asked["GRPC_VERBOSITY"] or "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 
 import grpc  # noqa: E402
 
 from reconciler.wire import agent_pb2_grpc as services  # noqa: E402
 
-if _asked is None:  # jobs inherit what the person set, not what we did
-    del os.environ["GRPC_VERBOSITY"]
+for _name, _value in _asked.items():  # what we start inherits what the person set, not what we did
+    if _value is None:
+        del os.environ[_name]
+    else:
+        os.environ[_name] = _value
 
 __all__ = ("grpc", "options", "secure_channel", "services", "unavailable")
 

@@ -119,13 +119,16 @@ class Site:
         return dict(runs[-1]) if runs else {"phase": "pending", "attempts": [], "checkpoints": []}
 
     def until(self, what: str, true: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait for a condition, showing the jobs meanwhile. Raises TimeoutError."""
+        """Wait for a condition, showing the jobs meanwhile. Raises TimeoutError, and `DemoError` once a job has failed."""
         end = time.monotonic() + seconds
         while True:
             self._alive()
-            self.jobs()
+            jobs = self.jobs()
             if true():
                 return
+            for job in jobs:
+                if job["phase"] == "failed":
+                    raise DemoError(f"{what}: not any more, for {job['name']} has failed. {job['sentence']}")
             if time.monotonic() > end:
                 raise TimeoutError(f"{what}: not within {seconds:g} s")
             time.sleep(0.3)

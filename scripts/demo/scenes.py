@@ -122,7 +122,7 @@ def _change(site: Site, stage: console.Stage) -> None:
     stage.say("pushed: the loop checkpoints train, ends it, and starts it with the new limit from that checkpoint")
 
     def recreated() -> bool:
-        run = site.history("train")
+        run = _unfinished(site)
         return len(run["attempts"]) > attempts and run["attempts"][-1]["startedAt"] is not None
 
     site.until("train runs with the new limit", recreated)
@@ -133,7 +133,7 @@ def _suspend(site: Site, stage: console.Stage, story: Story) -> None:
     stage.scene(5, "Suspend by a commit, with a checkpoint; then resume")
     stage.command("perdure suspend train --reason 'the GPU is needed elsewhere'")
     site.perdure("suspend", "train", "--reason", "the GPU is needed elsewhere")
-    site.until("train is suspended", lambda: site.history("train")["phase"] == "suspended")
+    site.until("train is suspended", lambda: _unfinished(site)["phase"] == "suspended")
     story.suspended_with = site.history("train")["checkpoints"][-1]["step"]
     stage.say(str(_events(site, "suspended")[-1]["say"]), style="yellow")
     attempts = len(site.history("train")["attempts"])
@@ -172,6 +172,16 @@ def encore(site: Site, stage: console.Stage) -> None:
     ):
         stage.command(f"{machines.BIN}/{line}")
     stage.say("`make demo` begins anew and ends this one first")
+
+
+def _unfinished(site: Site) -> dict[str, Any]:
+    """Return the run of train, which a scene is still to be played with."""
+    run = site.history("train")
+    if run["phase"] == "finished":
+        raise DemoError(
+            "train finished before this could be shown: the machine is too busy. Run `make demo` again when it is not."
+        )
+    return run
 
 
 def _events(site: Site, what: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -65,3 +66,13 @@ def test_an_interrupted_demo_is_clean(place: Path) -> None:
             demo.wait()
     assert demo.returncode == 130, seen + rest
     conditions.eventually(lambda: list(place.iterdir()) == [], message="the demo's folder is gone")
+
+
+def test_a_failed_job_ends_it_at_once_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    machines = importlib.import_module("machines")
+    site = machines.Site(None)
+    monkeypatch.setattr(site, "jobs", lambda: [{"name": "flaky", "phase": "failed", "sentence": "There is no Python."}])
+    with pytest.raises(machines.DemoError, match=r"flaky has failed\. There is no Python\."):
+        site.until("flaky finishes", lambda: False, seconds=600.0)

@@ -65,16 +65,41 @@ def test_the_generated_code_is_what_the_proto_makes(tmp_path: Path) -> None:
         assert (WIRE / name).read_text() == expected, f"{name} is out of date: run `make proto`"
 
 
-def test_loading_grpc_quietly_leaves_no_trace_in_the_environment() -> None:
-    assert "GRPC_VERBOSITY" not in os.environ
+@pytest.mark.parametrize("name", ["GRPC_VERBOSITY", "GRPC_ENABLE_FORK_SUPPORT"])
+def test_loading_grpc_leaves_no_trace_in_the_environment(name: str) -> None:
+    assert name not in os.environ
     assert rpc.grpc.__name__ == "grpc"
-    code = "import os; from reconciler.wire import rpc; print(os.environ.get('GRPC_VERBOSITY'))"
-    for asked, expected in ((None, "None"), ("DEBUG", "DEBUG")):
-        environment = {**os.environ, **({"GRPC_VERBOSITY": asked} if asked else {})}
+    code = f"import os; from reconciler.wire import rpc; print(os.environ.get({name!r}))"
+    for asked, expected in ((None, "None"), ("1", "1")):
+        environment = {**os.environ, **({name: asked} if asked else {})}
         run = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=ROOT
         )
         assert run.stdout.strip() == expected
+
+
+FORKS = """
+import os
+from concurrent import futures
+from reconciler.wire import rpc
+server = rpc.grpc.server(futures.ThreadPoolExecutor(1))
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+rpc.grpc.channel_ready_future(rpc.grpc.insecure_channel(f"127.0.0.1:{port}")).result(60)
+child = os.fork()
+if child == 0:
+    os._exit(len(os.listdir("/proc/self/task")))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_fork_while_grpc_works_has_no_thread_of_grpc() -> None:
+    """Those threads crash in the child: a job's Python was then taken for one that its user cannot execute."""
+    environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"}
+    run = subprocess.run([sys.executable, "-c", FORKS], env=environment, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "1"
 
 
 def test_tokens_and_versions_need_no_grpc() -> None:
