@@ -119,7 +119,7 @@ def upstream(given: config.Settings) -> config.Settings:
 
 
 def reviewed(given: config.Settings, revision: str | None) -> config.Settings:
-    """Return the settings with the revision to review: what it names in a repository on this machine, HEAD of a clone."""
+    """Return the settings with the revision to review: what it names in a repository on this machine; None: HEAD of a clone."""
     place = address.parse_address(given.source.repository, Path.cwd())
     at_work = place.path is not None and (place.path / ".git").exists()
     name = revision or ("HEAD" if at_work else "")

@@ -197,6 +197,9 @@ def run(arguments: Sequence[str]) -> int:
         return int(end.code or 0) if COMPLETING in os.environ else _silenced()
     except errors.PerdureError as error:
         return _said(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         return _said(_usage(error), 2)
     except OSError as error:

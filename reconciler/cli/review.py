@@ -50,7 +50,7 @@ def diff(flags: options.Flags, *, revision: str | None, seen_by: str, out: str |
 
     Exits with 0 when everything is as declared, with 1 when something would change, and with 2 for an error.
     """
-    settings = compose.reviewed(compose.settings(flags), revision)
+    settings = compose.reviewed(compose.settings(flags), revision or flags.ref)
     seen = _observed(looking.look(settings, review=True), settings, seen_by)
     planned = _announced(_planned(seen), seen)
     if out is not None:

@@ -53,7 +53,7 @@ def schema(name: str) -> Mapping[str, Any]:
 
 
 def explain(path: str) -> Explanation:
-    """Return what is known of a kind ("Job") or a field ("Job.spec.timeout"; lists are entered without an index).
+    """Return what is known of a kind ("Job") or a field ("Job.spec.timeout"; `spec` may be left out, lists have no index).
 
     Raises `errors.UsageError`, with the nearest name, for a field that does not exist.
     """
@@ -61,6 +61,8 @@ def explain(path: str) -> Explanation:
     name = _name(first)
     root = schemas.schema(name)
     part, required, gone = root, False, name
+    if steps and _spec_only(root, steps[0]):
+        steps = ["spec", *steps]
     for step in steps:
         inside = _inside(root, part)
         fields = inside.get("properties", {})
@@ -72,6 +74,13 @@ def explain(path: str) -> Explanation:
         required = field in inside.get("required", ())
         part, gone = schemas.below(root, fields[field]), f"{gone}.{field}"
     return _explanation(root, part, gone, required)
+
+
+def _spec_only(root: Mapping[str, Any], field: str) -> bool:
+    """Whether a kind has a field in its `spec` and none of that name beside it."""
+    fields = root.get("properties", {})
+    inside = _inside(root, schemas.below(root, fields["spec"])).get("properties", {}) if "spec" in fields else {}
+    return field.lower() in map(str.lower, inside) and field.lower() not in map(str.lower, fields)
 
 
 def _name(text: str) -> str:

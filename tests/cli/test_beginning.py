@@ -89,6 +89,7 @@ def test_the_sample_runs_to_its_end_as_the_last_words_say(site: Site) -> None:
     assert (
         site.run("diff", "--repo", str(place / ".git"), "--revision", "HEAD", "--data", str(site.root / "ci")).returncode == 0
     )
+    assert "no branch or tag “nowhere”" in site.run("diff", "--ref", "nowhere", code=2).stderr
 
 
 def test_hook_and_workflow_are_what_their_programs_expect(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,13 @@ def _leaves() -> Iterator[tuple[str, ...]]:
             yield (row.name,)
 
 
+@pytest.mark.parametrize("words", [[], ["host"]])
+def test_without_a_command_the_help_page_is_shown(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(words) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.split()[:2]) == ("", ["Usage:", "perdure"])
+
+
 LEAVES = list(_leaves())
 """Every command by its words."""
 

@@ -156,6 +156,7 @@ def test_a_field_is_explained_with_what_changing_it_does(capfd: pytest.CaptureFi
     assert answer(capfd, "explain", "Job.spec.workload.command")["change"]["class"] == "new run"
     assert answer(capfd, "explain", "Store.spec.path.root")["change"] is None
     assert "spec" in [each["name"] for each in answer(capfd, "explain", "Job")["fields"]]
+    assert answer(capfd, "explain", "Job.checkpoint.interval") == answer(capfd, "explain", "Job.spec.checkpoint.interval")
     assert main.run(["explain", "Job.spec.state"]) == 0
     assert "  Change:    in place: the plan acts on it\n" in capfd.readouterr().out
     assert main.run(["explain", "Job.spec.stat"]) == 2

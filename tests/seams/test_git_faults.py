@@ -76,3 +76,20 @@ def test_a_failure_becomes_an_error_with_its_remedy() -> None:
     assert error.where == "ssh://h/x"
     assert "token file" in error.remedy
     assert "text" in failed.detail
+
+
+def test_what_git_adds_to_every_failure_is_left_out() -> None:
+    said = b"""fatal: '/nowhere' does not appear to be a git repository
+fatal: Could not read from remote repository.
+
+Please make sure you have the correct access rights
+and the repository exists.
+"""
+    assert faults.readable(said) == "'/nowhere' does not appear to be a git repository"
+
+
+def test_where_the_table_says_it_all_git_adds_nothing() -> None:
+    text = "refusing to update checked out branch: refs/heads/main; By default, updating the current branch is denied"
+    failed = faults.Failed(faults.classify(text, 1, remote=True), text, "/repo")
+    assert "By default" not in failed.detail
+    assert "git clone --bare" in failed.detail

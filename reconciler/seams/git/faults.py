@@ -42,6 +42,8 @@ class Fault:
     kind: Kind
     message: str
     remedy: str
+    complete: bool = False
+    """Whether nothing is missing without git's own words."""
 
 
 TABLE = (
@@ -50,6 +52,7 @@ TABLE = (
         pattern=r"refusing to update checked out branch|branch is currently checked out",
         message="that branch is checked out in the repository, so it cannot be pushed to",
         remedy="Push to a bare repository (git clone --bare), or check out another branch there.",
+        complete=True,
     ),
     Fault(
         kind=Kind.DECLINED,
@@ -155,7 +158,7 @@ class Failed(Exception):
     def __init__(self, fault: Fault, text: str, where: str) -> None:
         super().__init__(f"{where}: {fault.message}: {text}")
         self.fault = fault
-        self.text = text
+        self.text = "" if fault.complete else text
         """What git (and the server's hooks) said, safe to show."""
         self.where = where
 
@@ -201,11 +204,22 @@ def classify(text: str, code: int, *, remote: bool) -> Fault:
     return TABLE[-1] if remote else LOCAL
 
 
+_IDLE = (
+    "hint:",
+    "To ",
+    "Done",
+    "Could not read from remote repository",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+)
+"""Beginnings of lines that git adds to whatever has failed; the remedies of the table say it better."""
+
+
 def readable(raw: bytes) -> str:
     """Return what git said without prefixes, credentials, control characters and repetition; at most 2,000 characters."""
     lines: list[str] = []
     for line in address.shown(raw.decode(errors="replace").replace("\r", "\n")).splitlines():
         plain = re.sub(r"^((remote|fatal|error|warning): *)+", "", line).strip()
-        if plain and plain not in lines and not plain.startswith(("hint:", "To ", "Done")):
+        if plain and plain not in lines and not plain.startswith(_IDLE):
             lines.append(plain)
     return "; ".join(lines)[:2000]
