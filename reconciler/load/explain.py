@@ -79,7 +79,7 @@ def explain(path: str) -> Explanation:
 def _spec_only(root: Mapping[str, Any], field: str) -> bool:
     """Whether a kind has a field in its `spec` and none of that name beside it."""
     fields = root.get("properties", {})
-    inside = _inside(root, schemas.below(root, fields["spec"])).get("properties", {}) if "spec" in fields else {}
+    inside = _inside(root, fields["spec"]).get("properties", {}) if "spec" in fields else {}
     return field.lower() in map(str.lower, inside) and field.lower() not in map(str.lower, fields)
 
 
