@@ -71,7 +71,7 @@ class Checkpointing:
             return engine.Failed(reason=f"this host has no engine {entry.spec.checkpoint.engine.value!r}")
 
         def open_sink(saved: int | None) -> store.Sink:
-            return self._sink(entry, asked, step() if saved is None else saved)
+            return self._sink(entry, asked, step() if saved is None else saved, found)
 
         return found.take(self._site(entry, given_up), open_sink, asked)
 
@@ -119,7 +119,7 @@ class Checkpointing:
         listed = source.list(entry.spec.run)
         return tuple(taken for taken in listed if taken.attempt == entry.spec.attempt and taken.digest not in known)
 
-    def _sink(self, entry: journal.Entry, asked: spec.Request, step: int | None) -> store.Sink:
+    def _sink(self, entry: journal.Entry, asked: spec.Request, step: int | None, found: engine.Engine) -> store.Sink:
         what = entry.spec
         to = self._stores.get(what)
         if to is None:
@@ -136,6 +136,7 @@ class Checkpointing:
             request=asked.id,
             step=step,
             image=self._made_from(entry),
+            processor=found.needs(),
         )
         parent = entry.checkpoints[-1].digest if entry.checkpoints else what.restore
         sink = to.writer(meta, parent)

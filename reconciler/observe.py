@@ -210,5 +210,11 @@ def _named(adapter: store.Store, digest: str, tenant: str, run: str) -> observed
         return None
     attempt = meta.attempt if meta.run == run else 0
     return observed.Taken(
-        digest=digest, attempt=attempt, taken_at=meta.taken_at, purpose=meta.purpose, request=meta.request, step=meta.step
+        digest=digest,
+        attempt=attempt,
+        taken_at=meta.taken_at,
+        purpose=meta.purpose,
+        request=meta.request,
+        step=meta.step,
+        processor=meta.processor,
     )

@@ -12,7 +12,7 @@ from agent import checkpointing, controller, journal, process, refusal, secretfi
 from agent.containers import body, books, exits, images, interposed, room, seam, shipping, sites, view
 from reconciler import errors
 from reconciler.contracts import engine
-from reconciler.core import container, model, observed, spec
+from reconciler.core import container, model, observed, processor, spec
 from reconciler.engines import folder as folders
 
 _log = logging.getLogger("perdure.agent")
@@ -27,12 +27,15 @@ class ContainerController:
         docker: seam.Docker,
         stores: checkpointing.Stores,
         trouble: Callable[[], str] = lambda: "",
+        offered: Callable[[], str] = lambda: "",
     ) -> None:
-        """`trouble` tells why containers cannot be checkpointed on this host, as far as it is not their engine's doing."""
+        """`trouble` tells why containers cannot be checkpointed on this host, as far as it is not their engine's doing;
+        `offered` what their checkpoints find of a processor here (`core.processor`)."""
         self._setup = about
         self._docker = docker
         self._stores = stores
         self._trouble = trouble
+        self._offered = offered
         self.books = books.Books(about.places)
         self.view = view.View(docker, about.clock)
         self._sites = sites.Sites(about, docker, self.books, self.view)
@@ -51,6 +54,8 @@ class ContainerController:
         facts = {"docker.version": about.version} | ({"swarm.node": about.node} if about.node else {})
         if why := self.obstacle():
             return controller.Offers(engines=("docker",), conditions=(f"checkpoints of containers: {why}",), facts=facts)
+        offered = self._offered()
+        facts |= {processor.FACT: offered} if offered else {}
         return controller.Offers(engines=("criu", "docker"), facts=facts)
 
     def obstacle(self) -> str:

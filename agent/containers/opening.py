@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent import checkpointing, journal, setup, verdicts
@@ -49,11 +49,16 @@ def told() -> hostfile.HostFile | None:
 
 
 class Ability:
-    """Whether criu works on this machine: looked at aside, once; a look that failed is repeated now and then."""
+    """Whether criu works on this machine, and with which processor: looked at aside, once; a look that failed is repeated now
+    and then."""
 
-    def __init__(self, criu: str, clock: clocks.Clock) -> None:
+    def __init__(self, criu: str, clock: clocks.Clock, needs: Callable[[], str]) -> None:
+        """`needs` asks criu what the processor offers."""
         self._criu = criu
         self._clock = clock
+        self._needs = needs
+        self.processor = ""
+        """What the processor offers; empty: not known (yet)."""
         self._said = "criu is being looked at"
         self.unanswered = ""
         """Why the interposer is not answered; empty while it is."""
@@ -79,6 +84,7 @@ class Ability:
                     raise errors.Refused("checkpoints of containers need root. Run the agent as root")
                 program.version(self._criu)
                 program.check(self._criu)
+                self.processor = self._needs()
                 self._said = ""
                 return
             except errors.PerdureError as error:
@@ -91,11 +97,13 @@ def opened(
     about: setup.Setup, book: journal.Journal, docker: seam.Docker, known: hostfile.HostFile | None
 ) -> Iterator[controller.ContainerController]:
     """Yield the controller of this host's containers, after what a crash left was swept and before anything new is begun."""
-    ability = Ability(known.criu if known else CRIU, about.clock)
-    control = controller.ContainerController(about, docker, checkpointing.Stores(about), ability.trouble)
+    made = about.engines.get(model.EngineName.CRIU)
+    ability = Ability(known.criu if known else CRIU, about.clock, made.needs if made is not None else str)
+    control = controller.ContainerController(
+        about, docker, checkpointing.Stores(about), ability.trouble, lambda: ability.processor
+    )
     keep = {str(ref) for ref in [*book.entries, *book.damaged]}
     room.swept(keep)
-    made = about.engines.get(model.EngineName.CRIU)
     if isinstance(made, criu_engine.CriuEngine):
         for concerned in made.sweep():
             _log.warning("a checkpoint of container %s was cut short: it goes on", concerned[:12])

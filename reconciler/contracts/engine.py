@@ -89,6 +89,10 @@ class Engine(Protocol):
         """Say whether a checkpoint of this attempt can be taken, before anything is touched."""
         ...
 
+    def needs(self) -> str:
+        """Return what a checkpoint taken here needs of a processor (`core.processor`); empty: nothing."""
+        ...
+
     def saved(self, site: Site) -> bool:
         """Whether there is something to take that nobody asked for: the program saved on its own, or a take was cut short."""
         ...

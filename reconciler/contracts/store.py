@@ -29,6 +29,8 @@ class Meta:
     step: int | None = None
     image: str = ""
     """What a container was made from: the image as its registry knows it, else its id; empty: no container."""
+    processor: str = ""
+    """What it needs of the processor that it is restored on (see `core.processor`); empty: nothing, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

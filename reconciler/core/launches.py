@@ -48,9 +48,9 @@ def place_all(
             within = f"{given.budgets.launches} attempts may begin within {given.budgets.launch_window:g} s"
             yield intend.plain(case, ruling.wait("LaunchLimit", f"{within}, and have begun"))
             continue
-        host = rooms.choose(job)
+        host = rooms.choose(job, decision.restore.processor if decision.restore else "")
         if isinstance(host, place.Refusal):
-            yield intend.plain(case, ruling.wait("WaitingForCapacity", host.text))
+            yield intend.plain(case, _wait(host))
             continue
         left -= 1
         market = hazard.market(target.hosts[host].state)
@@ -63,6 +63,12 @@ def place_all(
                 hazard=known.get(market) or hazard.estimate(market, losses=0, seconds=0.0),
             ),
         )
+
+
+def _wait(refused: place.Refusal) -> ruling.Decision:
+    if refused.processor:
+        return ruling.wait("WaitingForProcessor", refused.text)
+    return ruling.wait("WaitingForCapacity", refused.text)
 
 
 def _creator(desired: model.Desired, job: model.Job) -> spec.Creator:

@@ -73,6 +73,8 @@ class Taken:
     frozen: float = 0.0
     """Seconds of these that the program stood still; 0 where its engine does not hold it, or where nobody wrote it down."""
     parent: str = ""
+    processor: str = ""
+    """What it needs of the processor that it is restored on (see `core.processor`); empty: nothing, or nobody knows."""
 
     @property
     def cost(self) -> float:
@@ -145,7 +147,8 @@ class HostState:
     engines: tuple[str, ...] = ()
     """What this host has for attempts: engines of checkpoints (`application`, `criu`) and of containers (`docker`)."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What the agent has found out about its machine, by name; `swarm.node` is its node id in a Docker Swarm."""
+    """What the agent has found out about its machine, by name; `swarm.node` is its node id in a Docker Swarm, `processor` what
+    a checkpoint that is restored here may need of it."""
     boot: str = ""
     """Id of the machine's boot: after another one no process of before can live."""
     session: int = 0

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.core import codec, model, observed, record, spec
+from reconciler.core import codec, model, observed, processor, record, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,70 +21,90 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be placed."""
+
+    job: model.Job
+    processor: str = ""
+    """What the checkpoint that it continues from needs of a processor; empty: nothing, or nobody knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """One condition a host must meet; `why_not` is the end of "N hosts …"."""
 
     name: str
-    fits: Callable[[model.Job, Room], bool]
+    fits: Callable[[Wish, Room], bool]
     why_not: str
 
 
 FILTERS = (
-    Filter(name="heard", fits=lambda _job, room: room.view.silent_since is None, why_not="not heard now"),
+    Filter(name="heard", fits=lambda _wish, room: room.view.silent_since is None, why_not="not heard now"),
     Filter(
         name="staying",
-        fits=lambda _job, room: not room.view.state.draining and room.view.state.notice is None,
+        fits=lambda _wish, room: not room.view.state.draining and room.view.state.notice is None,
         why_not="going away",
     ),
-    Filter(name="open", fits=lambda _job, room: not room.view.closed, why_not="closed to new work"),
-    Filter(name="pool", fits=lambda job, room: not job.pool or room.view.state.pool == job.pool, why_not="not of the pool"),
+    Filter(name="open", fits=lambda _wish, room: not room.view.closed, why_not="closed to new work"),
+    Filter(
+        name="pool",
+        fits=lambda wish, room: not wish.job.pool or room.view.state.pool == wish.job.pool,
+        why_not="not of the pool",
+    ),
     Filter(
         name="node",
-        fits=lambda job, room: not job.placement.node or room.view.state.host == job.placement.node,
+        fits=lambda wish, room: not wish.job.placement.node or room.view.state.host == wish.job.placement.node,
         why_not="not the node asked for",
     ),
     Filter(
         name="zone",
-        fits=lambda job, room: not job.placement.zone or room.view.state.labels.get("zone") == job.placement.zone,
+        fits=lambda wish, room: not wish.job.placement.zone or room.view.state.labels.get("zone") == wish.job.placement.zone,
         why_not="in another zone",
     ),
     Filter(
         name="labels",
-        fits=lambda job, room: all(room.view.state.labels.get(key) == value for key, value in job.placement.labels.items()),
+        fits=lambda wish, room: all(
+            room.view.state.labels.get(key) == value for key, value in wish.job.placement.labels.items()
+        ),
         why_not="without the labels asked for",
     ),
     Filter(
         name="containers",
-        fits=lambda job, room: not job.workload.image or "docker" in room.view.state.engines,
+        fits=lambda wish, room: not wish.job.workload.image or "docker" in room.view.state.engines,
         why_not="without a container engine that answers",
     ),
     Filter(
         name="engine",
-        fits=lambda job, room: job.checkpoint.engine is not model.EngineName.CRIU or "criu" in room.view.state.engines,
+        fits=lambda wish, room: wish.job.checkpoint.engine is not model.EngineName.CRIU or "criu" in room.view.state.engines,
         why_not="unable to checkpoint containers",
     ),
     Filter(
+        name=processor.FACT,
+        fits=lambda wish, room: not _lacking(wish, room),
+        why_not="with another processor",
+    ),
+    Filter(
         name="size",
-        fits=lambda job, room: (
-            (job.resources.cpu or 0) <= room.view.state.cpu and (job.resources.memory or 0) <= room.view.state.memory
+        fits=lambda wish, room: (
+            (wish.job.resources.cpu or 0) <= room.view.state.cpu and (wish.job.resources.memory or 0) <= room.view.state.memory
         ),
         why_not="too small even when empty",
     ),
-    Filter(name="cpu", fits=lambda job, room: (job.resources.cpu or 0) <= room.cpu, why_not="short of cpu"),
-    Filter(name="memory", fits=lambda job, room: (job.resources.memory or 0) <= room.memory, why_not="short of memory"),
+    Filter(name="cpu", fits=lambda wish, room: (wish.job.resources.cpu or 0) <= room.cpu, why_not="short of cpu"),
+    Filter(name="memory", fits=lambda wish, room: (wish.job.resources.memory or 0) <= room.memory, why_not="short of memory"),
 )
 
 STANDING = frozenset({"pool", "node", "zone", "labels"})
 """Filters that a host with the attempt already on it must still meet; the others are about room for more."""
 
-LASTING = STANDING | {"size"}
+LASTING = STANDING | {processor.FACT, "size"}
 """Filters that waiting does not help against."""
 
 
 def stands(job: model.Job, view: observed.HostView) -> bool:
     """Return whether an attempt on this host is still where the Job wants it."""
     room = Room(view=view, cpu=0, memory=0)
-    return all(each.fits(job, room) for each in FILTERS if each.name in STANDING)
+    return all(each.fits(Wish(job=job), room) for each in FILTERS if each.name in STANDING)
 
 
 class Rooms:
@@ -94,26 +114,28 @@ class Rooms:
         self.by_target = by_target
         self._refused: dict[bytes, Refusal] = {}
 
-    def choose(self, job: model.Job) -> str | Refusal:
+    def choose(self, job: model.Job, needed: str = "") -> str | Refusal:
         """Return the host with the most room that passes every filter, and take the room; or why there is none.
 
-        Room only shrinks, so that what was refused once is refused to all that ask for the same.
+        `needed` is what the checkpoint that it continues from needs of a processor. Room only shrinks, so that what was refused
+        once is refused to all that ask for the same.
         """
-        wish = codec.encode(
-            [job.target, job.pool, job.placement, job.resources, bool(job.workload.image), job.checkpoint.engine]
+        asked = codec.encode(
+            [job.target, job.pool, job.placement, job.resources, bool(job.workload.image), job.checkpoint.engine, needed]
         )
-        host = self._refused.get(wish) or self._choose(job)
+        host = self._refused.get(asked) or self._choose(Wish(job=job, processor=needed))
         if isinstance(host, Refusal):
-            self._refused[wish] = host
+            self._refused[asked] = host
         return host
 
-    def _choose(self, job: model.Job) -> str | Refusal:
+    def _choose(self, wish: Wish) -> str | Refusal:
+        job = wish.job
         rooms = self.by_target.get(job.target, {})
         if not rooms:
             return Refusal(text=f"target {job.target} has no host that was heard")
-        fitting = [room for room in rooms.values() if all(each.fits(job, room) for each in FILTERS)]
+        fitting = [room for room in rooms.values() if all(each.fits(wish, room) for each in FILTERS)]
         if not fitting:
-            return _refusal(job, tuple(rooms.values()))
+            return _refusal(wish, tuple(rooms.values()))
         best = min(fitting, key=lambda room: (-_share(room), room.attempts, room.view.state.host))
         self.take(job.target, best.view.state.host, job.resources)
         return best.view.state.host
@@ -135,23 +157,38 @@ class Refusal:
     """No host fits, and how many failed on what, most common first."""
 
     text: str
+    processor: bool = False
+    """It is the processor alone that waiting does not help against: without a checkpoint there would be a host."""
 
 
-def _refusal(job: model.Job, rooms: tuple[Room, ...]) -> Refusal:
+def _refusal(wish: Wish, rooms: tuple[Room, ...]) -> Refusal:
     """Say what each host fails on first; where waiting cannot help, only what it cannot help against."""
     lasting = tuple(each for each in FILTERS if each.name in LASTING)
-    never = all(_failed(job, room, lasting) is not None for room in rooms)
-    failed = (_failed(job, room, lasting if never else FILTERS) for room in rooms)
+    never = all(_failed(wish, room, lasting) is not None for room in rooms)
+    failed = (_failed(wish, room, lasting if never else FILTERS) for room in rooms)
     count = collections.Counter(why for why in failed if why is not None)
     text = ", ".join(f"{hosts} of {len(rooms)} hosts {why}" for why, hosts in count.most_common())
-    return Refusal(text=f"no host of target {job.target} can hold it: {text}" if never else text)
+    if not never:
+        return Refusal(text=text)
+    anew = Wish(job=wish.job)
+    if any(_failed(anew, room, lasting) is None for room in rooms):
+        target = wish.job.target
+        text = f"no host of target {target} has the processor features that the checkpoint needs: {text}"
+        return Refusal(text=text, processor=True)
+    return Refusal(text=f"no host of target {wish.job.target} can hold it: {text}")
 
 
-def _failed(job: model.Job, room: Room, filters: Iterable[Filter]) -> str | None:
-    bad = next((each for each in filters if not each.fits(job, room)), None)
+def _failed(wish: Wish, room: Room, filters: Iterable[Filter]) -> str | None:
+    bad = next((each for each in filters if not each.fits(wish, room)), None)
     if bad is None:
         return None
+    if bad.name == processor.FACT:
+        return f"{bad.why_not} (lacking {processor.told(_lacking(wish, room))})"
     return room.view.closed or bad.why_not if bad.name == "open" else bad.why_not
+
+
+def _lacking(wish: Wish, room: Room) -> tuple[str, ...]:
+    return processor.lacking(wish.processor, room.view.state.facts.get(processor.FACT, ""))
 
 
 def rooms(world: observed.World, records: Iterable[record.Record]) -> Rooms:

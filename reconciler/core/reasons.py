@@ -31,6 +31,11 @@ _ROWS = (
     Reason(name="WaitingForDependency", text="waiting for the jobs in `dependsOn`"),
     Reason(name="DependencyFailed", text="waiting for a job that failed", remedy="mend or rerun the job it depends on"),
     Reason(name="WaitingForCapacity", text="waiting for a host with room", remedy="add a host or lower `resources`"),
+    Reason(
+        name="WaitingForProcessor",
+        text="waiting for a host whose processor has the features that its checkpoint needs",
+        remedy="add a host with such a processor, or begin anew with `restore.from: none`",
+    ),
     Reason(name="LaunchLimit", text="waiting because enough attempts have begun lately"),
     Reason(name="Suspending", text="being checkpointed, then suspended"),
     Reason(name="Suspended", text="suspended", remedy="`perdure resume`"),

@@ -49,6 +49,10 @@ class ApplicationEngine:
             )
         return engine.Can()
 
+    def needs(self) -> str:
+        """A program that saves and loads its state itself finds its processor out again."""
+        return ""
+
     def saved(self, site: engine.Site) -> bool:
         """Whether COMPLETE exists, in the program's folder or aside."""
         return os.path.lexists(site.checkpoints / COMPLETE) or os.path.lexists(site.aside / CURRENT / COMPLETE)

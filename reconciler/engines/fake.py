@@ -19,6 +19,8 @@ class FakeEngine:
     """Attempts that saved on their own."""
     broken: str = ""
     """When set, nothing can be taken, for this reason."""
+    processor: str = ""
+    """What its checkpoints need of a processor."""
     restored: dict[spec.AttemptRef, str] = field(default_factory=dict)
     """Digest that each attempt was restored from."""
 
@@ -27,6 +29,10 @@ class FakeEngine:
         if site.ref in self.state:
             return engine.Can()
         return engine.Cannot(reason=f"{site.ref} has no state", remedy="Put one into FakeEngine.state.")
+
+    def needs(self) -> str:
+        """Say what `processor` says."""
+        return self.processor
 
     def saved(self, site: engine.Site) -> bool:
         """Whether the attempt stands in `unasked`."""

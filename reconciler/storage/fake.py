@@ -153,6 +153,7 @@ class FakeStore:
             logical_bytes=sum(entry.size for entry in sink.files.values()),
             stored_bytes=sink.new * UNIT,
             parent=sink.parent,
+            processor=sink.meta.processor,
         )
         self.images[digest] = Kept(taken, sink.meta, sink.files, sink.units)
         return taken

@@ -56,6 +56,7 @@ class Body:
             logical_bytes=self.logical_bytes,
             stored_bytes=self.stored_bytes,
             parent=self.parent,
+            processor=self.meta.processor,
         )
 
 

@@ -233,6 +233,7 @@ def _taken(node: Any, alias: str, newest: int) -> observed.Taken:
         request=each.get("request", ""),
         step=each["step"],
         parent=each.get("parent", ""),
+        processor=each.get("processor", ""),
     )
 
 
@@ -286,6 +287,7 @@ def _host(name: str, node: Node, now: float) -> observed.HostView:
         cpu=round(node.get("cpu", 8) * 1000),
         memory=round(node.get("memory", 32) * GIB),
         engines=tuple(node.get("engines", ("application",))),
+        facts={"processor": node["processor"]} if "processor" in node else {},
         boot=node.get("boot", "boot-1"),
         session=node.get("session", 1),
         generation=node.get("generation", 9),

@@ -85,11 +85,13 @@ class Fleet:
             self.lab.remove(host.node)
         self.lab.remove(self.control)
 
-    def host(self, name: str, options: Mapping[str, Any] | None = None) -> Host:
-        """Boots a host that has joined, with its agent running."""
+    def host(self, name: str, options: Mapping[str, Any] | None = None, criu: str = "") -> Host:
+        """Boots a host that has joined, with its agent running. `criu`: a script that takes the place of criu."""
         node = self.lab.node(f"{self.name}-{name}")
         docker = node.docker(options, images=(recipe.BASE_IMAGE,))
-        node.run([str(BIN / "perdure-agent"), "install"], env=PLAIN)
+        if criu:
+            node.write("/opt/criu", criu, 0o755)
+        node.run([str(BIN / "perdure-agent"), "install", *(["--criu", "/opt/criu"] if criu else [])], env=PLAIN)
         docker.options = json.loads(node.path("/etc/docker/daemon.json").read_text())  # kept when it starts again
         token = json.loads(self.perdure("token", "create", name, "-o", "json"))["token"]
         node.run([str(BIN / "perdure-agent"), "join", "--name", name, "-"], input=token, env=PLAIN)

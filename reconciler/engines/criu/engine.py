@@ -21,6 +21,7 @@ from reconciler.contracts import engine, store
 from reconciler.core import observed, spec
 from reconciler.engines.criu import (
     externals,
+    features,
     leftovers,
     preflight,
     program,
@@ -62,6 +63,7 @@ class CriuEngine:
         self._folder = folder
         self._criu = criu
         self._version: tuple[int, ...] = ()
+        self._needs = ""
 
     def preflight(self, site: engine.Site) -> engine.Can | engine.Cannot:
         """Say whether a checkpoint of this container can be taken, and if not, which of the known reasons it is."""
@@ -70,6 +72,12 @@ class CriuEngine:
             return preflight.decide(preflight.take(_state(site), self._version))
         except errors.PerdureError as error:
             return engine.Cannot(reason=error.message, remedy=error.remedy)
+
+    def needs(self) -> str:
+        """Ask criu, once: all that the processor offers, for nobody knows what of it a program uses."""
+        if not self._needs:
+            self._needs = features.here(self._criu, self._folder)
+        return self._needs
 
     def saved(self, site: engine.Site) -> bool:
         """Nothing is ever saved that nobody asked for."""
@@ -119,7 +127,7 @@ class CriuEngine:
         Raises `errors.Refused` for an image of another engine or of a processor with features that this one lacks.
         """
         self.ready()
-        restore.prepare(image, site.restore, self._criu)
+        restore.prepare(image, site.restore, self._criu, self.needs())
 
     def sweep(self) -> tuple[str, ...]:
         """Undo what an agent that was killed left: thaw, unlock, discard. Returns the containers concerned. Before any take."""

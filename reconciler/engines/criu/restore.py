@@ -20,8 +20,8 @@ from pathlib import Path
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.core import model
-from reconciler.engines.criu import credentials, elsewhere, index, memory, mounted, program, tree
+from reconciler.core import model, processor
+from reconciler.engines.criu import credentials, elsewhere, features, index, memory, mounted, program, tree
 from reconciler.engines.criu.receiver import Run
 
 CRIU = "criu"
@@ -34,7 +34,6 @@ _KEPT = re.compile(
     rf"|({tree.LAYER}|{tree.SHM})(\.json|/[0-9]{{1,20}}))"
 )
 _MEMORY = re.compile(rf"{memory.FOLDER}/(task|shared)-[0-9]{{1,20}}/[0-9a-f]{{1,16}}(\.[0-9]{{1,6}})?")
-_CPUINFO = "cpuinfo.img"
 _LARGEST_LOOKED_INTO = 256 << 20
 THREADS = 2
 """Unpacking, hashing and writing pages all let go of the interpreter."""
@@ -42,8 +41,8 @@ _AHEAD = 8
 _NEEDED = (f"{CRIU}/inventory.img", f"{CRIU}/pstree.img", f"{CRIU}/descriptors.json", CONTAINER)
 
 
-def prepare(image: store.Image, directory: Path, criu: str) -> None:
-    """Write `directory`, which must not exist; nothing is left of it when this fails.
+def prepare(image: store.Image, directory: Path, criu: str, here: str = "") -> None:
+    """Write `directory`, which must not exist; nothing is left of it when this fails. `here` is this machine's processor.
 
     Raises `errors.Refused` (another engine, another processor), `errors.Damaged`, `errors.Unavailable` (no room).
     """
@@ -56,7 +55,7 @@ def prepare(image: store.Image, directory: Path, criu: str) -> None:
         directory.mkdir(mode=0o700)
         try:
             _fill(image, directory)
-            _compare_processor(directory / CRIU, criu)
+            _compare_processor(directory / CRIU / features.IMAGE, criu, here)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -170,10 +169,17 @@ def _place(image: store.Image, path: str, places: list[tuple[int, int, int]], fi
             _put(file, memoryview(data)[start - offset : stop - offset], position + start - begin)
 
 
-def _compare_processor(images: Path, criu: str) -> None:
-    if (images / _CPUINFO).exists() and not program.cpuinfo(criu, images, "check"):
+def _compare_processor(image: Path, criu: str, here: str) -> None:
+    """The plan has compared what was told of both; this is what is restored, and where. criu looks too."""
+    if not image.exists():
+        return
+    lacking: tuple[str, ...] = ()
+    with contextlib.suppress(errors.Damaged):
+        lacking = processor.lacking(features.decode(_content(image)), here)
+    if lacking or not program.cpuinfo(criu, image.parent, "check"):
         raise errors.Refused(
-            "this machine's processor lacks features that the program may use: it was started on another kind",
+            "this machine's processor lacks features that the program may use: "
+            f"{processor.told(lacking) if lacking else 'it was started on another kind'}",
             remedy="Place the job on hosts with the same kind of processor.",
         )
 

@@ -228,6 +228,16 @@ def test_other_signals_are_delivered_at_once(rig: Rig) -> None:
     assert rig.item().checkpoints == ()
 
 
+def test_a_checkpoint_says_what_it_needs_of_a_processor(rig: Rig) -> None:
+    rig.criu.processor = "x86_64 9:20"
+    rig.running()
+    rig.assign(request=spec.Request(id="r1", purpose=spec.Purpose.DEMAND))
+    rig.look(3)
+    (reported,) = rig.item().checkpoints
+    (listed,) = rig.store.list(REF.run)
+    assert reported.processor == listed.processor == rig.store.open(listed.digest).meta.processor == "x86_64 9:20"
+
+
 def restored(rig: Rig, image: seam.Image = rigs.IMAGE) -> spec.AttemptSpec:
     """The second attempt, from a checkpoint of the first."""
     rig.running()

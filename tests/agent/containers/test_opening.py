@@ -80,6 +80,17 @@ def test_a_machine_without_criu_says_so(rig: Rig) -> None:
         assert control.offers().engines == ("docker",)
 
 
+@root
+def test_a_host_tells_what_its_processor_offers(rig: Rig) -> None:
+    criu = rig.folder / "criu"
+    criu.write_text('#!/bin/sh\n[ "$1" = check ] && echo "Looks good." || echo "Version: 4.2"\n')
+    criu.chmod(0o700)
+    rig.criu.processor = "x86_64 9:20"
+    with opening.opened(rig.about, rig.book, rig.docker, dataclasses.replace(known(rig), criu=str(criu))) as control:
+        conditions.eventually(lambda: "criu" in control.offers().engines, message=lambda: str(control.offers()))
+        assert control.offers().facts["processor"] == "x86_64 9:20"
+
+
 def test_an_engine_that_is_down_at_the_start_is_a_condition(rig: Rig) -> None:
     rig.docker.trouble = errors.Unavailable("nobody listens", where="/run/docker.sock")
     with opening.opened(rig.about, rig.book, rig.docker, known(rig)) as control:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import struct
@@ -90,3 +91,10 @@ def _varint(value: int) -> list[int]:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return [*out, value]
+
+
+CPUINFO = base64.b64decode(
+    "GUNWVBNAQGF0AAAACnIIARAGGM8BIAIoAjD/96/8ATCAkMDgAjAAMICAxBAwg+To/w8wADChAjAAMAAw+9/8jQ8wHzDGvoXSATAA"
+    "MAAwBDAAMAAwADCQgIWEAjoaSW50ZWwoUikgWGVvbihSKSBQcm9jZXNzb3JA5QFIgBVQgFY="
+)
+"""The `cpuinfo.img` that CRIU 4.2 wrote on a Xeon of 2023 in a virtual machine."""

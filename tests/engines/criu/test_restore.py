@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.engines.criu import index, messages, restore
+from reconciler.engines.criu import features, index, messages, restore
 from tests.engines import program
 from tests.engines.criu import stream
 
@@ -168,6 +168,18 @@ def test_another_processor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.Refused, match="processor"):
         restore.prepare(image(**{"criu/cpuinfo.img": b"x"}), tmp_path / "restore", str(criu))  # type: ignore[arg-type]
     assert not (tmp_path / "restore").exists()
+
+
+def test_a_processor_that_lacks_what_the_program_may_use_is_refused_by_name(tmp_path: Path) -> None:
+    criu = tmp_path / "criu"
+    criu.write_text("#!/bin/sh\nexit 0\n")  # says yes to everything: our own comparison knows more than criu's
+    criu.chmod(0o700)
+    found, here = image(**{"criu/cpuinfo.img": stream.CPUINFO}), features.decode(stream.CPUINFO)
+    with pytest.raises(errors.Refused, match=r"lacks .* may use: avx512f, avx512dq"):
+        restore.prepare(found, tmp_path / "restore", str(criu), here.replace("9:f1af0b39", "9:f1ac0b39"))  # type: ignore[arg-type]
+    assert not (tmp_path / "restore").exists()
+    restore.prepare(found, tmp_path / "restore", str(criu), here.replace("9:f1af0b39", "9:ffffffff"))  # type: ignore[arg-type]
+    assert (tmp_path / "restore").exists()
 
 
 def test_damage_on_the_way_leaves_nothing(tmp_path: Path) -> None:
