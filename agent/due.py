@@ -56,17 +56,33 @@ def unserved(entry: journal.Entry) -> spec.Request | None:
     return asked if asked is not None and asked.id not in entry.served else None
 
 
+OVERTIME = 10.0
+"""Seconds that a checkpoint under way is given beyond a notice's deadline: machines are often there a little longer, and what
+is nearly stored is worth more than a program's next seconds. After that the machine seems to stay, and the program goes on."""
+
+_NOTICE = "notice-"
+
+
+def noticed(asked: spec.Request) -> bool:
+    """Whether it is for a notice: with the deadline after which the machine may be gone."""
+    return asked.purpose is spec.Purpose.NOTICE and asked.id.startswith(_NOTICE)
+
+
 PRIOR = 1.0
 """Seconds that a checkpoint is assumed to take before one of the attempt was measured."""
 
 
-def worth(entry: journal.Entry, unsaved: float) -> float:
+def worth(entry: journal.Entry, unsaved: float, asked: spec.Request) -> float:
     """Return what a checkpoint saves for each second that it takes: where the time cannot hold all, the best come first.
 
-    `unsaved` are the seconds of work that ending it without a checkpoint would lose.
+    `unsaved` are the seconds of work that ending it without a checkpoint would lose. One that took longer than a notice leaves
+    comes after all that did not: it is tried where nobody else wants the time.
     """
     measured = [taken.seconds for taken in entry.checkpoints[-3:] if taken.seconds > 0]
-    return unsaved / max(max(measured, default=PRIOR), 0.05)
+    takes = max(max(measured, default=PRIOR), 0.05)
+    if measured and noticed(asked) and takes > asked.deadline:
+        return -takes / max(unsaved, 0.05)
+    return unsaved / takes
 
 
 def with_taken(entry: journal.Entry, taken: tuple[observed.Taken, ...]) -> journal.Entry:
@@ -96,7 +112,7 @@ def _leaving(entry: journal.Entry, host: journal.Host, moment: Moment) -> spec.R
         return None
     if host.notice is not None:
         left = host.notice.deadline - moment.posix
-        name = f"notice-{host.notice.deadline:.3f}"
+        name = f"{_NOTICE}{host.notice.deadline:.3f}"
         if left <= 0 or name in entry.served:
             return None
         return spec.Request(

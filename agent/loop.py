@@ -219,7 +219,7 @@ class Agent:
         wanted = due.request(entry, self._book.host, one.moment(entry, now, self._clock.now())) if runs else None
         row = steps.decide(one.situation(entry, self._book.host, wanted is not None, now))
         if row.step is Step.CHECKPOINT and wanted is not None:
-            self._wanted.append((due.worth(entry, now - one.safe_at), ref, wanted))
+            self._wanted.append((due.worth(entry, now - one.safe_at, wanted), ref, wanted))
         elif row.step is Step.STOP:
             if one.tells_stop(now):
                 self._control.stop(entry)

@@ -16,6 +16,8 @@ AT_ONCE = 8
 FROZEN_AT_ONCE = (os.cpu_count() or 1) + 1
 """Most of them that keep a processor busy: one more than there are only makes every program stand still for longer."""
 
+LATE = "it was not done when the notice's deadline had passed, and the machine is still there"
+
 Wanted = tuple[float, spec.AttemptRef, spec.Request]
 """What the checkpoint is worth (see `due.worth`), the attempt, and the checkpoint it is to take."""
 
@@ -94,9 +96,15 @@ class Saving:
             newest = one.follower.newest
             return newest.step if newest else None
 
+        until = self._setup.clock.monotonic() + asked.deadline + due.OVERTIME if due.noticed(asked) else None
+
+        def late() -> bool:
+            """The machine was to be gone by now. Another notice may have come meanwhile: then it goes on."""
+            return until is not None and self._setup.clock.monotonic() > until and self._book.host.notice is None
+
         def given_up() -> bool:
             now = self._book.entries.get(entry.ref)
-            return self._ending.is_set() or now is None or now.assignment.want is not spec.Want.RUN
+            return self._ending.is_set() or now is None or now.assignment.want is not spec.Want.RUN or late()
 
         def take() -> attempt.Outcome:
             known = self.unknown(entry) if entry.assignment.request is asked or not one.recovered else ()
@@ -104,6 +112,9 @@ class Saving:
             done = next((taken for taken in known if taken.request == asked.id), None)
             if done is not None:  # taken by an agent that was killed before it had written it down
                 return engine.Captured(taken=done, usage=store.Usage(logical_bytes=0, stored_bytes=0)), known
-            return self._control.checkpoint(entry, asked, step, given_up), known
+            outcome = self._control.checkpoint(entry, asked, step, given_up)
+            if isinstance(outcome, engine.Failed) and late():
+                outcome = engine.Failed(reason=f"{outcome.reason} ({LATE})")
+            return outcome, known
 
         return take

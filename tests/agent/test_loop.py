@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import fake, journal, loop, places, process, setup
+from agent import due, fake, journal, loop, places, process, saving, setup
 from reconciler import errors
 from reconciler.contracts import clock as clocks
+from reconciler.contracts import engine
 from reconciler.core import model, observed, spec
 from tests.agent.host import ByHand
 from tests.agent.test_steps import WHAT
@@ -217,6 +218,66 @@ def test_the_most_unsaved_work_comes_first_on_a_notice(bench: Bench, monkeypatch
     for _ in range(6):
         bench.agent.tick()
     assert order == ["3", "2", "1"]
+
+
+@pytest.fixture
+def asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], bool]]:
+    """Whether the agent gives each checkpoint up that was begun, which is under way as long as a test likes."""
+    begun: list[Callable[[], bool]] = []
+
+    def begin(_self: object, _entry: object, _asked: object, _step: object, given_up: Callable[[], bool]) -> engine.Failed:
+        begun.append(given_up)
+        return engine.Failed(reason="it was cut off")
+
+    monkeypatch.setattr(type(bench.control), "checkpoint", begin)
+    bench.assign()
+    bench.until_live()
+    return begun
+
+
+def test_a_checkpoint_is_given_up_a_little_after_the_deadline_of_its_notice(
+    bench: Bench, asked: list[Callable[[], bool]]
+) -> None:
+    bench.agent.notice(30.0)
+    bench.look(1)
+    (given_up,) = asked
+    for seconds, expected in ((29.0, False), (2.0, False), (due.OVERTIME - 2.0, False), (1.1, True)):
+        bench.clock.at += seconds
+        bench.agent.tick()
+        assert given_up() is expected, f"at {bench.clock.at - 1_000_000:.1f}"
+    assert bench.agent.state().notice is None
+
+
+def test_another_notice_lets_it_go_on(bench: Bench, asked: list[Callable[[], bool]]) -> None:
+    bench.agent.notice(30.0)
+    bench.look(1)
+    bench.clock.at += 25.0
+    bench.agent.notice(300.0)
+    bench.clock.at += 100.0
+    bench.agent.tick()
+    assert not asked[0]()
+
+
+def test_a_drain_is_not_over_by_the_clock(bench: Bench, asked: list[Callable[[], bool]]) -> None:
+    bench.agent.drain(True)
+    bench.look(1)
+    bench.clock.at += 10_000.0
+    assert not asked[0]()
+
+
+def test_why_a_checkpoint_was_given_up_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lasts(_self: object, *_rest: object) -> engine.Failed:
+        bench.clock.at += 60.0
+        bench.book.save_host(dataclasses.replace(bench.book.host, notice=None))  # the loop's next look does this
+        return engine.Failed(reason="it was cut off")
+
+    monkeypatch.setattr(type(bench.control), "checkpoint", lasts)
+    bench.assign()
+    bench.until_live()
+    bench.agent.notice(30.0)
+    item = bench.look(2)
+    assert item.condition == f"the notice checkpoint failed: it was cut off ({saving.LATE})"
+    assert item.exit is None
 
 
 def test_the_state_is_said_when_it_changes_and_as_a_sign_of_life(bench: Bench) -> None:

@@ -202,9 +202,19 @@ def test_what_a_checkpoint_is_worth() -> None:
     def measured(seconds: float) -> journal.Entry:
         return entry(checkpoints=(observed.Taken(digest="sha256:1", attempt=1, taken_at=1.0, seconds=seconds),))
 
-    assert due.worth(measured(2.0), 100.0) > due.worth(measured(20.0), 300.0)
-    assert due.worth(measured(2.0), 100.0) < due.worth(measured(2.0), 101.0)
-    assert due.worth(entry(), 10.0) == 10.0 / due.PRIOR
+    asked = request()
+    assert due.worth(measured(2.0), 100.0, asked) > due.worth(measured(20.0), 300.0, asked)
+    assert due.worth(measured(2.0), 100.0, asked) < due.worth(measured(2.0), 101.0, asked)
+    assert due.worth(entry(), 10.0, asked) == 10.0 / due.PRIOR
+    notice, drain = (due.request(entry(), host, at()) for host in (NOTICED, DRAINED))
+    assert notice is not None
+    assert drain is not None
+    assert (due.noticed(notice), due.noticed(drain), due.noticed(asked)) == (True, False, False)
+    fits, longer, longest = (due.worth(measured(seconds), 1000.0, notice) for seconds in (29.0, 31.0, 300.0))
+    assert fits > due.worth(measured(29.0), 1.0, notice) > longer > longest, "who needs more time than there is comes last"
+    assert due.worth(measured(300.0), 0.0, notice) < longest
+    assert due.worth(measured(300.0), 1000.0, drain) > 0, "a drain has no end"
+    assert due.worth(entry(), 1.0, dataclasses.replace(notice, deadline=0.5)) > 0, "nobody knows yet how long it takes"
 
 
 @pytest.mark.parametrize(("hours", "minutes"), [(24, 116.69), (6, 56.71), (0.25, 9.14)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from tests import conditions
 from tests.lab import fleet
 from tests.lab.lab import Lab
+from tests.lab.stores import Store
 from tests.lab.test_docker_jobs import COUNT, counted_on, joins, lines, started
 
 SAVES = """
@@ -40,6 +43,14 @@ for name in ("/in/read", "/shared/written"):
         print(name, error.strerror, flush=True)
 hog = [bytearray(os.urandom(1 << 20)) for _ in range(int(sys.argv[1]))]
 time.sleep(3600)
+"""
+
+
+STORE = """\
+apiVersion: perdure.dev/v1alpha1
+kind: Store
+metadata: {name: hangs}
+spec: {path: {root: %s}}
 """
 
 
@@ -158,6 +169,44 @@ def test_a_deadline_that_cannot_hold_all_leaves_the_rest_running(site: fleet.Fle
 
     for name in names:
         conditions.eventually(lambda name=name: well(name), 90, interval=0.5, message=lambda name=name: site.told(name))  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def hanging(store: Store) -> Iterator[None]:
+    """Whoever writes to a store waits."""
+    subprocess.run(["fsfreeze", "--freeze", store.outside], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", store.outside], check=True)
+
+
+def test_a_checkpoint_that_hangs_beyond_the_deadline_lets_its_container_go_on(
+    lab: Lab, site: fleet.Fleet, alpha: fleet.Host
+) -> None:
+    store = lab.store(f"{site.name}-hangs", "2g", kind="ext4")
+    site.commit({"hangs.yaml": STORE % store.path})
+    declare(site, "stays", f"import os\nlarge = os.urandom(512 << 20)\n{COUNT}", checkpoint="{store: hangs}")
+    site.until("stays", started(1))
+    counted_on(site, "stays", 20, 1)
+    (one,) = alpha.containers()
+
+    def count() -> int:
+        return int(alpha.docker.cli("logs", "--tail", "1", one["Id"]).split()[1])
+
+    room = store.free()
+    alpha.node.run([str(fleet.BIN / "perdure-agent"), "notice", "--in", "10s"], env=fleet.PLAIN)
+    conditions.eventually(lambda: store.free() < room - (16 << 20), 30, interval=0.01, message=lambda: site.told("stays"))
+    with hanging(store):  # in the middle of its memory
+        before = count()
+        conditions.eventually(lambda: "going away" not in _status(alpha), 30)
+        still = count()
+        assert still <= before + 3, "it has some time beyond the deadline"  # a line may have been on its way
+        conditions.eventually(lambda: count() > still, 60, message=lambda: site.told("stays"))
+    counted = counted_on(site, "stays", still + 50, 1)
+    assert [n for _, n in counted] == list(range(1, counted[-1][1] + 1))
+    assert [each["ending"] for each in site.run("stays")["attempts"]] == [None]
+    assert "the machine is still there" in " ".join(site.perdure("why", "stays").split())
 
 
 def test_an_agent_that_is_killed_again_and_again_harms_nothing(site: fleet.Fleet, alpha: fleet.Host) -> None:
