@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from agent import due, interval, journal, process, progress, report, setup, steps, workers
 from reconciler.contracts import engine
 from reconciler.core import model, observed, spec
@@ -22,9 +20,9 @@ HOLD = 60.0
 class Attempt:
     """One attempt's memory. All times are monotonic seconds."""
 
-    def __init__(self, progress_file: Path, now: float) -> None:
+    def __init__(self, counts: progress.Source, now: float) -> None:
         self.look = process.Look(presence=process.Presence.ABSENT)
-        self.follower = progress.Follower(progress_file)
+        self.follower = progress.Follower(counts)
         self.step: tuple[steps.Step, workers.Task[object]] | None = None
         self.saving: tuple[spec.Request, workers.Task[Outcome]] | None = None
         self.recovered = False

@@ -191,9 +191,9 @@ class Bounded:
         """Pass on."""
         self._sink.extent(path, offset, data)
 
-    def commit(self) -> tuple[observed.Taken, store.Usage]:
+    def commit(self, step: int | None = None) -> tuple[observed.Taken, store.Usage]:
         """Pass on."""
-        return self._sink.commit()
+        return self._sink.commit(step)
 
     def abort(self) -> None:
         """Pass on."""

@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from agent import (
@@ -19,6 +18,7 @@ from agent import (
     logs,
     places,
     process,
+    progress,
     refusal,
     secretfiles,
     setup,
@@ -58,8 +58,8 @@ class Controller(Protocol):
         """Whether an attempt without an entry may ever have run here."""
         ...
 
-    def progress(self, entry: journal.Entry) -> Path:
-        """Return the file in which its program counts its steps."""
+    def progress(self, entry: journal.Entry) -> progress.Source:
+        """Return where its program counts its steps."""
         ...
 
     def remarks(self, entry: journal.Entry) -> dict[str, str]:
@@ -144,9 +144,9 @@ class HostController:
         """Ask the supervisor's files."""
         return process.look(self._setup.places.attempt(ref).supervisor).presence is not process.Presence.ABSENT
 
-    def progress(self, entry: journal.Entry) -> Path:
-        """Return the one in its folders."""
-        return self._place(entry).progress
+    def progress(self, entry: journal.Entry) -> progress.Source:
+        """Return the file in its folders."""
+        return progress.File(self._place(entry).progress)
 
     def remarks(self, entry: journal.Entry) -> dict[str, str]:
         """Return which limits nobody enforces, and whether volumes can be written that should not be."""

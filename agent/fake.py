@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from agent import controller, journal, process, workers
+from agent import controller, journal, process, progress, workers
 from reconciler import errors
 from reconciler.contracts import engine, store
 from reconciler.core import observed, spec
@@ -50,9 +50,9 @@ class FakeController:
         """Whether an earlier verb has made a process."""
         return ref in self.presence
 
-    def progress(self, entry: journal.Entry) -> Path:
+    def progress(self, entry: journal.Entry) -> progress.Source:
         """There is none."""
-        return Path(os.devnull)
+        return progress.File(Path(os.devnull))
 
     def remarks(self, entry: journal.Entry) -> dict[str, str]:
         """All is had."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
+from typing import Protocol
 
 from reconciler.core import observed
 
@@ -14,13 +16,40 @@ LINE = 64 * 1024
 """Longest line; a longer one says nothing about progress."""
 
 
-class Follower:
-    """Reads one progress file from where it stopped. The file belongs to the program: nothing in it is trusted."""
+class Source(Protocol):
+    """Where an attempt's program counts. What lies there is the program's, and nothing about it is trusted."""
+
+    def open(self) -> int:
+        """Return a descriptor to read from, which is the caller's. Raises OSError while there is nothing to read."""
+        ...
+
+    def begin(self) -> int:
+        """Return how many bytes of it attempts before this one have written."""
+        ...
+
+
+class File:
+    """`Source` that is a file of the host, in a folder of the attempt's own."""
 
     def __init__(self, path: Path) -> None:
-        """Begin at the beginning."""
         self._path = path
-        self._offset = 0
+
+    def open(self) -> int:
+        """Open it, unless it is a link."""
+        return os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    def begin(self) -> int:
+        """It is made anew for each attempt."""
+        return 0
+
+
+class Follower:
+    """Reads a source from where it stopped."""
+
+    def __init__(self, source: Source) -> None:
+        """Begin where the attempt does."""
+        self._source = source
+        self._offset: int | None = None
         self._rest = b""
         self.first: int | None = None
         """The first step reported."""
@@ -29,33 +58,73 @@ class Follower:
     def look(self, now: float) -> None:
         """Read what has come since the last look. `now` is POSIX time in seconds."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = self._source.open()
         except OSError:
             return
         try:
-            if os.fstat(descriptor).st_size < self._offset:
-                self._offset, self._rest = 0, b""  # the program began the file anew
-            data = os.pread(descriptor, MOST, self._offset)
+            offset = self._source.begin() if self._offset is None else self._offset
+            if os.fstat(descriptor).st_size < offset:
+                offset, self._rest = 0, b""  # the program began the file anew
+            data = os.pread(descriptor, MOST, offset)
         except OSError:
             return
         finally:
             os.close(descriptor)
-        self._offset += len(data)
+        self._offset = offset + len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-LINE:]
-        for line in lines:
-            self._read(line, now)
+        for found in filter(None, map(_read, lines)):
+            step, of = found
+            self.first = step if self.first is None else self.first
+            self.newest = observed.Progress(step=step, of=of, at=now)
 
-    def _read(self, line: bytes, now: float) -> None:
+
+def newest(source: Source) -> int | None:
+    """Return the last step that stands in a source now, whichever attempt has told it; None where there is none."""
+    try:
+        descriptor = source.open()
+    except OSError:
+        return None
+    try:
+        begin = max(0, os.fstat(descriptor).st_size - LINE)
+        *lines, _ = os.pread(descriptor, LINE, begin).split(b"\n")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return next((found[0] for found in map(_read, reversed(lines)) if found), None)
+
+
+def beneath(root: str, path: str) -> int:
+    """Open a plain file below a folder for reading, through no link and into no device, whatever somebody has put there.
+
+    Raises OSError, also for what is no plain file.
+    """
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        *above, name = path.split("/")
+        for part in above:
+            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
         try:
-            value = json.loads(line)
-            step, of = value["step"], value.get("of")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return
-        if not _count(step) or not (of is None or _count(of)):
-            return
-        self.first = step if self.first is None else self.first
-        self.newest = observed.Progress(step=step, of=of, at=now)
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                raise OSError(f"{name} is no plain file")
+            return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        finally:
+            os.close(found)
+    finally:
+        os.close(folder)
+
+
+def _read(line: bytes) -> tuple[int, int | None] | None:
+    try:
+        value = json.loads(line)
+        step, of = value["step"], value.get("of")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return (step, of) if _count(step) and (of is None or _count(of)) else None
 
 
 def _count(value: object) -> bool:

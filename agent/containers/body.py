@@ -61,7 +61,8 @@ def create(
 def contract(what: spec.AttemptSpec) -> bool:
     """Whether the program is given the folder of the application contract.
 
-    Not where it is saved from outside: a file that it holds open there would be missing where it is restored.
+    Not where it is saved from outside: a file that it holds open there would be missing where it is restored. Such a program
+    counts its steps in its own layer (`agent.containers.counting`).
     """
     return what.checkpoint.engine is not model.EngineName.CRIU
 

@@ -49,6 +49,10 @@ class Record:
     """The image's own stop signal; empty: SIGTERM."""
     restore: str = ""
     """Folder with the checkpoint that it continues from, laid out as a whole."""
+    layer: str = ""
+    """Its writable layer on this host, once it was seen alive."""
+    counted: int = 0
+    """Bytes of its steps (`agent.containers.counting`) that came with its checkpoint."""
     ending: Ending = Ending.NONE
     served: str = ""
     """Id of the checkpoint request after which it ends."""

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from agent import checkpointing, controller, journal, process, refusal, secretfiles, setup
-from agent.containers import body, books, exits, images, interposed, room, seam, shipping, sites, view
+from agent import checkpointing, controller, journal, process, progress, refusal, secretfiles, setup
+from agent.containers import body, books, counting, exits, images, interposed, room, seam, shipping, sites, view
 from reconciler import errors
 from reconciler.contracts import engine
 from reconciler.core import container, model, observed, processor, spec
@@ -71,9 +71,9 @@ class ContainerController:
                 return True
         return self.books.get(ref).begun
 
-    def progress(self, entry: journal.Entry) -> Path:
-        """Return the file in which the program counts its steps."""
-        return room.inside(self._setup.places.attempt(entry.ref)) / "progress.jsonl"
+    def progress(self, entry: journal.Entry) -> progress.Source:
+        """Return where the program counts its steps."""
+        return self._sites.counts(entry)
 
     def remarks(self, entry: journal.Entry) -> dict[str, str]:
         """The engine enforces all that is asked of it."""
@@ -161,7 +161,7 @@ class ContainerController:
         if body.contract(what):
             room.readable(partial)
         partial.rename(whole)
-        self.books.set(entry.ref, restore=str(whole))
+        self.books.set(entry.ref, restore=str(whole), counted=counting.laid_out(whole))
 
     def start(self, entry: journal.Entry) -> None:
         """Have the engine start its container, made first where there is none; one that runs or has run is adopted."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-from agent import controller, journal, process, refusal
+from agent import controller, journal, process, progress, refusal
 from reconciler.contracts import engine
 from reconciler.core import observed, spec
 
@@ -31,7 +30,7 @@ class Router:
         """Ask both: without its entry nobody knows what it is."""
         return any(each.known(ref) for each in (self._processes, self._containers) if each is not None)
 
-    def progress(self, entry: journal.Entry) -> Path:
+    def progress(self, entry: journal.Entry) -> progress.Source:
         """Ask the one."""
         return self._of(entry).progress(entry)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from agent import journal, setup
-from agent.containers import books, room, seam, view
+from agent import journal, progress, setup
+from agent.containers import body, books, counting, room, seam, view
 from reconciler import errors
 from reconciler.contracts import engine
-from reconciler.core import model
+from reconciler.core import model, spec
 
 RUNC = Path("/run/docker/runtime-runc/moby")
 """Where dockerd has runc keep its state, whatever the runtime is called (daemon/runtime_unix.go)."""
@@ -46,15 +46,25 @@ class Sites:
             owner=self._owner(found) if entry.spec.checkpoint.engine is model.EngineName.APPLICATION else None,
             alive=lambda: self._alive(entry),
             given_up=given_up,
-            container=self._container(entry, found) if found else None,
+            step=lambda: progress.newest(self.counts(entry)),
+            container=self._container(entry),
             max_frozen=entry.spec.checkpoint.max_frozen,
         )
+
+    def counts(self, entry: journal.Entry) -> progress.Source:
+        """Return where its program counts its steps."""
+        what = entry.spec
+        if body.contract(what) and what.created_by is spec.Creator.AGENT:
+            return progress.File(room.inside(self._setup.places.attempt(entry.ref)) / "progress.jsonl")
+        return counting.Layer(entry.ref, self._books, lambda: self._container(entry))
 
     def _identity(self, entry: journal.Entry) -> str:
         return self._books.get(entry.ref).container
 
-    def _container(self, entry: journal.Entry, found: str) -> engine.Container:
-        bundle = self._books.get(entry.ref).bundle
+    def _container(self, entry: journal.Entry) -> engine.Container | None:
+        found, bundle = self._identity(entry), self._books.get(entry.ref).bundle
+        if not found:
+            return None
         known = [Path(bundle)] if bundle else [folder / found for folder in BUNDLES]
         return engine.Container(
             id=found,

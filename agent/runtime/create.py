@@ -69,6 +69,8 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
         if directory:
             _own_folder(directory)
         wanted = call.read_json(directory, "container.json").get("mounts", ()) if directory else ()
+        if not directory:
+            shape.count(config, _rootfs(made, config))
         _prepare(made, config, {"attempt": attempt}, wanted)
         if directory:
             compare.check(config, directory)
@@ -160,10 +162,13 @@ def _prepare(made: Call, config: Config, state: Config, wanted: Sequence[str]) -
             os.mkdir(folder, 0o700)
     os.mkdir(made.home, 0o700)
     _lock(made.home)  # until we end or become the real runtime
-    rootfs = os.path.join(os.path.abspath(made.bundle), config["root"]["path"])
-    call.write_json({"v": 1, "root": made.root, "rootfs": rootfs, **state}, made.home, "state.json")
+    call.write_json({"v": 1, "root": made.root, "rootfs": _rootfs(made, config), **state}, made.home, "state.json")
     shape.give(config, made.home, wanted)
     call.write_json(config, made.bundle, "config.json")
+
+
+def _rootfs(made: Call, config: Config) -> str:
+    return os.path.join(os.path.abspath(made.bundle), config["root"]["path"])
 
 
 def _mark_restored(made: Call) -> None:
@@ -176,7 +181,7 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
     criu = machine["criu"]
     if not os.access(criu, os.X_OK):
         raise Refused(f"criu is missing at {criu}. Run: perdure-agent install")
-    tree.lay(directory, "layer", os.path.join(os.path.abspath(made.bundle), config["root"]["path"]))
+    tree.lay(directory, "layer", _rootfs(made, config))
     if os.path.isdir(os.path.join(made.home, "shm")):  # otherwise it is the host's, or another container's
         tree.lay(directory, "shm", os.path.join(made.home, "shm"))
     work = os.path.join(made.home, "work")

@@ -31,6 +31,10 @@ OCCASIONAL = ("/run/.containerenv", "/run/secrets", "/var/run/secrets/kubernetes
 OF_ENGINES = (*FILES, *OCCASIONAL, "/dev/shm")
 SHM: Config = {"destination": "/dev/shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]}
 
+PROGRESS = "run/perdure/progress.jsonl"
+"""Where a program counts its steps, below its root: in its own layer, so that the file goes with it."""
+PROGRESS_VARIABLE = "PERDURE_PROGRESS_FILE="
+
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 
 
@@ -61,6 +65,24 @@ def give(config: Config, home: str, wanted: Sequence[str] = ()) -> None:
             _network(namespace["path"], linux.get("sysctl") or {})
     open(criu_conf(home), "w").close()
     config["annotations"] = {**(config.get("annotations") or {}), "org.criu.config": criu_conf(home)}
+
+
+def count(config: Config, rootfs: str) -> None:
+    """Give a program that begins a file to count its steps in, and say so in its environment.
+
+    One that was told of another place keeps it. One that cannot write there goes without: its root is read-only, its image
+    has a link in the way, or a mount lies above.
+    """
+    if config["root"].get("readonly"):
+        return
+    process = config["process"]
+    variables = list(process.get("env") or ())
+    above = ("/run", "/run/perdure", f"/{PROGRESS}")
+    mounted = {os.path.normpath(mount["destination"]) for mount in config.get("mounts") or ()}
+    if mounted.isdisjoint(above) and not any(one.startswith(PROGRESS_VARIABLE) for one in variables):
+        with suppress(OSError):
+            tree.begin(rootfs, PROGRESS)
+            process["env"] = [*variables, f"{PROGRESS_VARIABLE}/{PROGRESS}"]
 
 
 def criu_conf(home: str) -> str:

@@ -86,6 +86,31 @@ def lay(directory: str, name: str, root: str) -> None:
         os.close(top)
 
 
+def begin(root: str, path: str) -> None:
+    """Make an empty file that anybody may write to, and the folders above it that are missing. Raises OSError."""
+    *above, name = parts_of(path)
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in above:
+            made = True
+            try:
+                os.mkdir(part, dir_fd=folder)
+            except FileExistsError:
+                made = False
+            inner = os.open(part, FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+            if made:
+                os.fchmod(folder, 0o755)  # whatever the engine's mask is
+        with suppress(FileNotFoundError):
+            discard(folder, name)
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        os.fchmod(file, 0o666)
+        os.close(file)
+    finally:
+        os.close(folder)
+
+
 def has_folder(root: str, path: str) -> bool:
     """Whether there is a folder at a path below `root`, and no link on the way."""
     top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)

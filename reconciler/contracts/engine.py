@@ -48,6 +48,8 @@ class Site:
     """Whether the program still runs."""
     given_up: Callable[[], bool] = lambda: False
     """Whether the agent wants the engine to stop waiting for the program."""
+    step: Callable[[], int | None] = lambda: None
+    """The newest step that the program has told, asked while it stands still; None: it tells none, or does so with its save."""
     container: Container | None = None
     """The live container, for engines that capture one; None for a process of the host, and while only restoring."""
     max_frozen: float | None = None

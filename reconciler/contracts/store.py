@@ -72,9 +72,10 @@ class Sink(Protocol):
         """Add bytes at `offset`, a multiple of `UNIT`. Extents of a file come in ascending order; gaps are zeros."""
         ...
 
-    def commit(self) -> tuple[observed.Taken, Usage]:
+    def commit(self, step: int | None = None) -> tuple[observed.Taken, Usage]:
         """Make the image durable, read it back, verify it, and only then offer it.
 
+        `step` is that of the program as it was captured, where that is known better now than when the sink was made.
         Order: data fsynced, manifest written aside and fsynced, renamed, directory fsynced. Raises `errors.Unavailable`
         (store full or gone), `errors.Damaged` (what was read back differs), `errors.Busy` (the attempt was superseded).
         """

@@ -51,7 +51,7 @@ class FakeEngine:
             data = self.state[site.ref]
             sink.file(store.FileEntry(path="state", size=len(data)))
             sink.extent("state", 0, data)
-            taken, usage = sink.commit()
+            taken, usage = sink.commit(site.step())
         except errors.PerdureError as error:
             return engine.Failed(reason=str(error))
         self.unasked.discard(site.ref)

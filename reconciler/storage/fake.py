@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -215,9 +216,10 @@ class FakeSink:
         if self._progress is not None:
             self._progress(self._bytes, None)
 
-    def commit(self) -> tuple[observed.Taken, store.Usage]:
+    def commit(self, step: int | None = None) -> tuple[observed.Taken, store.Usage]:
         """Offer the image."""
         self._check_open()
+        self.meta = self.meta if step is None else dataclasses.replace(self.meta, step=step)
         self._state = "aborted"
         taken = self._home.publish(self)
         self._state = "committed"

@@ -7,6 +7,7 @@ commit: rest of the index → its sync and read back → names of the packs → 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,9 +129,11 @@ class PathSink:
         if self._order.progress is not None:
             self._order.progress(self._bytes, None)
 
-    def commit(self) -> tuple[observed.Taken, store.Usage]:
+    def commit(self, step: int | None = None) -> tuple[observed.Taken, store.Usage]:
         """Make the image durable, read it back, verify it, and only then offer it."""
         self._check_open()
+        if step is not None:
+            self._order = dataclasses.replace(self._order, meta=dataclasses.replace(self._order.meta, step=step))
         try:
             with self._explained():
                 body = self._settled()

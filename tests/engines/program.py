@@ -51,12 +51,14 @@ class Memory:
         self.extents_.append((path, offset, len(data)))
         self.content[path][offset : offset + len(data)] = data
 
-    def commit(self) -> tuple[observed.Taken, store.Usage]:
+    def commit(self, step: int | None = None) -> tuple[observed.Taken, store.Usage]:
         if self.broken:
             raise errors.Unavailable(self.broken)
         self.commits += 1
         size = sum(map(len, self.content.values()))
-        taken = observed.Taken(digest=self.digest, attempt=1, taken_at=1.0, step=self.step, logical_bytes=size)
+        taken = observed.Taken(
+            digest=self.digest, attempt=1, taken_at=1.0, step=self.step if step is None else step, logical_bytes=size
+        )
         return taken, store.Usage(logical_bytes=size, stored_bytes=size)
 
     def abort(self) -> None:

@@ -231,9 +231,9 @@ class _Faulty:
             self._at("pages")
         self._real.extent(path, offset, data)
 
-    def commit(self) -> tuple[observed.Taken, store.Usage]:
+    def commit(self, step: int | None = None) -> tuple[observed.Taken, store.Usage]:
         self._at("commit")
-        found = self._real.commit()
+        found = self._real.commit(step)
         taken, usage = found
         self.committed = {
             "durable": time.monotonic() - self._began,

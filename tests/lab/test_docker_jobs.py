@@ -34,6 +34,23 @@ sys.exit(7)
 """
 
 
+STEPS = """
+import json, os, time
+path, n = os.environ["PERDURE_PROGRESS_FILE"], 0
+held = open(path, "a")
+while True:
+    n += 1
+    if n % 2:
+        print(json.dumps({"step": n, "of": 1000000}), file=held, flush=True)
+    else:
+        with open(path, "a") as again:
+            print(json.dumps({"step": n, "of": 1000000}), file=again)
+    print(len(open(path).readlines()) == n, n, flush=True)
+    time.sleep(0.02)
+"""
+"""Counts its steps, by a file that it holds open and by one that it opens, and prints whether all of them stand there."""
+
+
 @pytest.fixture
 def site(lab: Lab) -> Iterator[fleet.Fleet]:
     made = fleet.Fleet(lab)
@@ -178,3 +195,40 @@ def test_one_checkpoint_begins_three_more(site: fleet.Fleet) -> None:
     assert len(set(first)) == 1
     addresses = {each["NetworkSettings"]["IPAddress"] for each in host.containers()}
     assert len(addresses) == 4
+
+
+def test_its_steps_are_counted_through_every_checkpoint(site: fleet.Fleet) -> None:
+    hosts = [site.host("alpha"), site.host("beta")]
+
+    def on(host: str) -> str:
+        return fleet.job("train", STEPS, extra=f"placement: {{node: {host}}}")
+
+    site.commit({"train.yaml": on("alpha")})
+    last = 0
+    for number in (1, 2, 3):
+        site.until("train", started(number))
+        conditions.eventually(
+            lambda last=last: _step(site, "train") > last + 20,  # type: ignore[misc]
+            60,
+            interval=0.5,
+            message=lambda: site.told("train"),
+        )
+        if number == 1:  # as an engine that is asked to stop it
+            hosts[0].docker.cli("stop", hosts[0].containers()[0]["Id"])
+        else:
+            site.commit({"train.yaml": on("beta" if number == 2 else "alpha")})
+        run = site.until("train", started(number + 1))
+        taken, attempt = run["checkpoints"][-1], run["attempts"][number - 1]
+        assert taken["attempt"] == number
+        assert (attempt["lastStep"], attempt["firstStep"]) == (taken["step"], last + 1), run
+        last = taken["step"]
+    said = site.perdure("history", "train")
+    assert f"step {last} of 1000000" in said
+    notes = " ".join(site.perdure("events").split())
+    assert f"at step {last}: {last} steps saved, 0 steps lost" in notes, notes
+    assert "False" not in site.log("train"), "what it had counted is there wherever it goes on"
+
+
+def _step(site: fleet.Fleet, job: str) -> int:
+    """The newest step that a job has printed."""
+    return max((int(n) for n in re.findall(r"(?:True|False) (\d+)$", site.log(job), re.MULTILINE)), default=0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import controller, journal, refusal
+from agent import controller, journal, progress, refusal
 from agent import process as processes
 from reconciler import errors
 from reconciler.contracts import engine, store
@@ -37,9 +37,9 @@ class Hands:
         """No entry is damaged here."""
         return False
 
-    def progress(self, entry: journal.Entry) -> Path:
+    def progress(self, entry: journal.Entry) -> progress.Source:
         """Steps are told otherwise."""
-        return Path(os.devnull)
+        return progress.File(Path(os.devnull))
 
     def remarks(self, entry: journal.Entry) -> dict[str, str]:
         """Nothing is remarkable."""

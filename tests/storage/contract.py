@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 from pathlib import Path
@@ -69,6 +70,17 @@ class Images:
         image = depot.open(taken.digest)
         assert image.digest == taken.digest
         assert image.meta.job == "train"
+        image.close()
+
+    def test_what_is_learned_while_it_is_captured_is_told_too(self, depot: store.Store) -> None:
+        depot.claim(FIRST, "a")
+        sink = depot.writer(dataclasses.replace(images.meta(1), processor="x86_64 9:20"))
+        images.fill(sink, {"state": images.noise(1, 2)})
+        taken, _ = sink.commit(77)
+        assert (taken.step, taken.processor) == (77, "x86_64 9:20")
+        assert depot.list(RUN) == (taken,)
+        image = depot.open(taken.digest)
+        assert (image.meta.step, image.meta.processor) == (77, "x86_64 9:20")
         image.close()
 
     def test_the_same_content_twice_is_two_checkpoints(self, depot: store.Store) -> None:

@@ -180,7 +180,7 @@ class _Take:
             freeze.pages(self._made.version, taker, taker.settled)
             freeze.standstill()
             self._rest(sink, taker)
-            taken, usage = sink.commit()
+            taken, usage = sink.commit(self._site.step())
             try:
                 freeze.release()
             except errors.Unavailable as error:
@@ -201,11 +201,12 @@ class _Take:
                 freeze.pages(self._made.version, taker, taker.settled)
                 freeze.standstill()
                 self._rest(kept, taker)
+                step = self._site.step()
                 freeze.release()
                 frozen = freeze.frozen()
             taker.publish(sink)
             kept.replay(sink)
-            taken, usage = sink.commit()
+            taken, usage = sink.commit(step)
         return taken, usage, frozen
 
     def _ahead(self, sink: store.Sink) -> None:

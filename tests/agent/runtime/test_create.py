@@ -42,6 +42,75 @@ def test_the_agent_is_asked_and_the_container_gets_its_shape(place: Place, answe
     assert place.subcommands() == ["create"]
 
 
+def counts(place: Place) -> str:
+    """Where the program of the container is told to count its steps."""
+    told = [one for one in place.shaped()["process"]["env"] if one.startswith("PERDURE_PROGRESS_FILE=")]
+    assert len(told) <= 1
+    return told[0].partition("=")[2] if told else ""
+
+
+def test_a_program_that_begins_gets_a_file_to_count_its_steps_in(place: Place, answers: Answers) -> None:
+    (place.rootfs / "run" / "perdure").mkdir(parents=True)
+    (place.rootfs / "run" / "perdure" / "progress.jsonl").symlink_to("/etc/passwd")
+    before = Path("/etc/passwd").stat()
+    place.config(MARKED)
+    with place.agent(answers):
+        assert place.create().returncode == 0
+    assert counts(place) == "/run/perdure/progress.jsonl"
+    made = place.rootfs / "run/perdure/progress.jsonl"
+    assert not made.is_symlink()
+    assert (made.read_bytes(), made.stat().st_mode & 0o777) == (b"", 0o666)
+    assert Path("/etc/passwd").stat() == before
+    assert place.shaped()["process"]["env"][0] == "PATH=/usr/bin"
+
+
+@pytest.mark.parametrize("mask", [0o077, 0])
+def test_whoever_the_program_is_can_count(place: Place, answers: Answers, mask: int) -> None:
+    place.config(MARKED)
+    with place.agent(answers):
+        assert place.create(umask=mask).returncode == 0
+    assert [(place.rootfs / name).stat().st_mode & 0o777 for name in ("run", "run/perdure")] == [0o755, 0o755]
+    assert counts(place)
+
+
+def test_one_that_counts_elsewhere_is_left_alone(place: Place, answers: Answers) -> None:
+    place.config(MARKED, "PERDURE_PROGRESS_FILE=/elsewhere")
+    with place.agent(answers):
+        assert place.create().returncode == 0
+    assert counts(place) == "/elsewhere"
+    assert list(place.rootfs.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", ["run", "run/perdure"])
+def test_no_link_of_an_image_is_followed(place: Place, answers: Answers, links: str) -> None:
+    outside = place.folder / "outside"
+    outside.mkdir()
+    (place.rootfs / links).parent.mkdir(exist_ok=True)
+    (place.rootfs / links).symlink_to(outside)
+    place.config(MARKED)
+    with place.agent(answers):
+        assert place.create().returncode == 0
+    assert counts(place) == ""
+    assert list(outside.iterdir()) == []
+
+
+def test_a_root_that_cannot_be_written_is_no_place_to_count(place: Place, answers: Answers) -> None:
+    place.config(MARKED, root={"path": str(place.rootfs), "readonly": True})
+    with place.agent(answers):
+        assert place.create().returncode == 0
+    assert counts(place) == ""
+    assert list(place.rootfs.iterdir()) == []
+
+
+@pytest.mark.parametrize("destination", ["/run", "/run/perdure/", "/run/perdure/progress.jsonl"])
+def test_what_a_mount_would_hide_is_not_made(place: Place, answers: Answers, destination: str) -> None:
+    place.config(MARKED, mounts=[{"destination": destination, "type": "tmpfs", "source": "tmpfs"}])
+    with place.agent(answers):
+        assert place.create().returncode == 0
+    assert counts(place) == ""
+    assert list(place.rootfs.iterdir()) == []
+
+
 def test_deleting_it_frees_everything_and_tells_the_agent(place: Place, answers: Answers) -> None:
     place.config(MARKED)
     with place.agent(answers):
