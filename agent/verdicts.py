@@ -7,7 +7,8 @@ stands alone, so the words are written down here and tested against it.
                "annotations": {…}}
               {"v": 1, "verb": "kill", …, "signal": 15}
               {"v": 1, "verb": "started" | "deleted" | "failed", …, "reason": TEXT}
-    answer    {"verdict": "create"} | {"verdict": "restore", "directory": PATH} | {"verdict": "refuse", "reason": TEXT}
+    answer    {"verdict": "create"} | {"verdict": "refuse", "reason": TEXT}
+              {"verdict": "restore", "directory": PATH, "volumes": [NAME…]}
               {"verdict": "deliver"} to kill, {} to the rest, {"error": TEXT} to what was not understood
 
 While an answer takes its time (a checkpoint before a stop signal) an empty line goes out every second: who hears nothing
@@ -69,6 +70,8 @@ class Restore:
     """Restore it from a directory that only root can enter (what it holds: `agent/runtime/perdure_runc.py`)."""
 
     directory: Path
+    volumes: tuple[str, ...] = ()
+    """Names of the volumes that the engine says it has made for this container alone: what is in them is replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +239,7 @@ def _worded(verdict: Create | Restore | Refuse) -> dict[str, Any]:
         case Create():
             return {"verdict": "create"}
         case Restore():
-            return {"verdict": "restore", "directory": str(verdict.directory)}
+            return {"verdict": "restore", "directory": str(verdict.directory), "volumes": list(verdict.volumes)}
         case Refuse():
             return {"verdict": "refuse", "reason": verdict.reason}
 

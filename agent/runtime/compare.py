@@ -10,11 +10,11 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent.runtime import call, shape
+from agent.runtime import call, shape, volumes
 from agent.runtime.call import Config, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 _NAMES = """
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
@@ -83,11 +83,16 @@ RULES: tuple[tuple[str, Callable[[Config, Manifest], bool]], ...] = (
 """What a task of the image must not do, and when it does not."""
 
 
-def check(config: Config, directory: str) -> None:
-    """Raise `Refused` when the image in a directory does not fit a bundle's configuration, and say all of it at once."""
+def check(config: Config, directory: str, own: Collection[str] = ()) -> None:
+    """Raise `Refused` when the image in a directory does not fit a bundle's configuration, and say all of it at once.
+
+    `own` are the names of the volumes that the engine has made for this container alone.
+    """
     try:
+        image = call.read_json(directory, "container.json")
         faults = [
-            *_container(config, call.read_json(directory, "container.json")),
+            *_container(config, image),
+            *volumes.faults(volumes.folders(config, own), volumes.kept(image)),
             *_credentials(manifest(config, confined=_apparmor()), call.read_json(directory, "credentials.json")),
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.runtime import archive, call, compare, question, shape, system, tree
+from agent.runtime import archive, call, compare, question, shape, system, tree, volumes
 from agent.runtime.call import Call, Config, Refused
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
     if made.command == "restore":
         raise Refused(f"attempt {attempt} is restored by Perdure only. Use: perdure restore")
     _engine_will_do(config)
-    directory = _verdict(made, machine, attempt, notes)
+    directory, own = _verdict(made, machine, attempt, notes)
     try:
         if directory:
             _own_folder(directory)
@@ -73,7 +73,8 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
             shape.count(config, _rootfs(made, config))
         _prepare(made, config, {"attempt": attempt}, wanted)
         if directory:
-            compare.check(config, directory)
+            compare.check(config, directory, own)
+            volumes.lay(config, own, directory)
             restore(made, machine, config, directory)
             call.note(machine, made, f"restored attempt {attempt}")
             _mark_restored(made)
@@ -106,7 +107,7 @@ def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> No
         with archive.opened(where) as image:
             if made.command == "restore" and image is None:
                 made.become_real()
-            _prepare(made, config, {"archive": where._asdict()}, ())
+            _prepare(made, config, {"archive": where._asdict(), "volumes": volumes.nameless(config)}, ())
             call.write_json(archive.described(config), made.home, "container.json")
             archive.remember(made, where)
             if image:
@@ -122,8 +123,8 @@ def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> No
     made.become_real()
 
 
-def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -> str:
-    """Return the directory to restore from, empty for a beginning."""
+def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -> tuple[str, list[str]]:
+    """Return the directory to restore from, empty for a beginning, and the names of volumes that it fills."""
     known = {name: value for name, value in notes.items() if name.startswith("io.kubernetes.")}
     where, seconds = machine["socket"], machine["deadline"]
     try:
@@ -136,9 +137,9 @@ def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -
         ) from error
     verdict = answer.get("verdict")
     if verdict == "create":
-        return ""
+        return "", []
     if verdict == "restore":
-        return str(answer["directory"])
+        return str(answer["directory"]), list(answer.get("volumes") or ())
     raise Refused(str(answer.get("reason") or "the agent's answer is not understood"))
 
 

@@ -11,19 +11,22 @@ A restore directory (only root can enter it; the agent fills it from a verified 
     credentials.json   decoded from criu/core-*.img by the agent
     layer.json layer/  the writable layer, optional
     shm.json shm/      the same for what lay in /dev/shm, optional
+    volume-0.json …    the same for each volume in `volumes` of container.json, counted from 0
 
     container.json     {"v": 1, "mounts": [DESTINATION…], "seccomp": TEXT, "network": true}
       mounts           destinations of every external mount CRIU was given, cgroup mounts left out
       seccomp          SHA-256, in hex, of config.json's `linux.seccomp` as JSON with sorted keys and no blanks; "" for none
       network          whether its network namespace was its own, given to CRIU as extRootNetNS (false: the host's)
       devices          optional: paths of config.json's `linux.devices`, sorted
+      volumes          optional: destinations, among the mounts, of what its engine had made for it alone, sorted
 
     credentials.json   {"v": 1, "tasks": [TASK…]}, one for every thread of every process
       TASK             {"pid": 1, "uids": [real, effective, saved, fs], "gids": [the same four], "groups": [GID…],
                         "capabilities": {"bounding": MASK, "permitted": MASK, "effective": MASK, "inheritable": MASK},
                         "no_new_privileges": BOOL, "seccomp": 0 | 1 | 2, "lsm": TEXT ("" for none)}
 
-    layer.json         {"v": 1, "entries": [ENTRY…], "deleted": [PATH…]}, shm.json alike with its root in /dev/shm
+    layer.json         {"v": 1, "entries": [ENTRY…], "deleted": [PATH…]}; shm.json alike with its root in /dev/shm;
+                       volume-0.json alike, with everything that is in the volume and its root: nothing else is left there
       PATH             relative to the root, no leading slash, no empty, "." or ".." part ("" is the root itself)
       ENTRY            a folder stands before what is in it
         path           PATH
@@ -36,7 +39,7 @@ A restore directory (only root can enter it; the agent fills it from a verified 
         target         link: what it points to
         same           path of an earlier entry: a hard link to it; such an entry has only `path`, `kind` and `same`
         opaque         directory: what the image has in it is hidden
-        xattrs         {NAME: base64}, trusted.overlay.* left out
+        xattrs         {NAME: base64}, in the writable layer trusted.overlay.* left out
 
 Deletions come first, then entries in order, then the times of directories.
 """

@@ -111,6 +111,20 @@ def begin(root: str, path: str) -> None:
         os.close(folder)
 
 
+def replace(directory: str, name: str, root: str) -> None:
+    """Let `root` hold the files of `<name>.json` and `<name>/`, and no other."""
+    top = os.open(root, FOLDER)
+    try:
+        for inside in os.listdir(top):
+            discard(top, inside)
+        for attribute in os.listxattr(top):
+            if not attribute.startswith("security."):  # the kernel's own
+                os.removexattr(top, attribute)
+    finally:
+        os.close(top)
+    lay(directory, name, root)
+
+
 def has_folder(root: str, path: str) -> bool:
     """Whether there is a folder at a path below `root`, and no link on the way."""
     top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)

@@ -33,7 +33,11 @@ def address(tmp_path: Path) -> Path:
     ("verdict", "answer"),
     [
         (verdicts.Create(), {"verdict": "create"}),
-        (verdicts.Restore(directory=Path("/run/x")), {"verdict": "restore", "directory": "/run/x"}),
+        (verdicts.Restore(directory=Path("/run/x")), {"verdict": "restore", "directory": "/run/x", "volumes": []}),
+        (
+            verdicts.Restore(directory=Path("/run/x"), volumes=("a", "b")),
+            {"verdict": "restore", "directory": "/run/x", "volumes": ["a", "b"]},
+        ),
         (verdicts.Refuse(reason="no"), {"verdict": "refuse", "reason": "no"}),
     ],
 )

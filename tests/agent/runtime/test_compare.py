@@ -101,6 +101,34 @@ def test_what_a_container_has(tmp_path: Path, change: dict[str, Any], says: str)
         _check(tmp_path, _config(), _task(), image=change)
 
 
+VOLUME = {"destination": "/data", "type": "bind", "source": f"/var/lib/docker/volumes/{'a' * 64}/_data"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "own", "says"),
+    [
+        (["/data"], ["a" * 64], ""),
+        ([], [], ""),
+        (["/data"], [], "it has a volume at /data that the container lacks"),
+        (["/data"], ["b" * 64], "it has a volume at /data that the container lacks"),
+        ([], ["a" * 64], "the container has a volume at /data that it lacks"),
+        (["/etc"], ["a" * 64], "it has a volume at /etc that the container lacks; the container has a volume at /data"),
+        (["/data", "/data"], ["a" * 64], "not understood"),
+        ("/data", ["a" * 64], "not understood"),
+        ([5], ["a" * 64], "not understood"),
+    ],
+)
+def test_volumes_are_those_that_the_engine_has_made(tmp_path: Path, kept: Any, own: list[str], says: str) -> None:
+    config = {**_config(), "mounts": [VOLUME]}
+    (tmp_path / "container.json").write_text(json.dumps({**compare.described(config), "volumes": kept}))
+    (tmp_path / "credentials.json").write_text(json.dumps({"v": 1, "tasks": [_task()]}))
+    if says:
+        with pytest.raises(Refused, match=says):
+            compare.check(config, str(tmp_path), own)
+    else:
+        compare.check(config, str(tmp_path), own)
+
+
 def test_mounts_of_engines_come_and_go(tmp_path: Path) -> None:
     _check(tmp_path, _config(), _task(), image={"mounts": ["/run/.containerenv", "/etc/hosts", "/dev/shm/"]})
 

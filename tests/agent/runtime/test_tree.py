@@ -116,6 +116,43 @@ def test_no_link_is_followed(tmp_path: Path, rootfs: Path, kind: str) -> None:
     assert (outside / "secret").read_text() == "untouched"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners are root's")
+def test_a_folder_that_is_replaced_holds_nothing_else(tmp_path: Path, rootfs: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("untouched")
+    (rootfs / "of-the-image" / "deep").mkdir(parents=True)
+    (rootfs / "of-the-image" / "deep" / "file").touch()
+    (rootfs / "way-out").symlink_to(outside)
+    (rootfs / ".hidden").touch()
+    os.setxattr(rootfs, "user.old", b"x")
+    image = tmp_path / "image"
+    (image / "volume-0").mkdir(parents=True)
+    root = {"path": "", "kind": "directory", "mode": 0o1770, "uid": 5, "gid": 6, "mtime": 7}
+    entries = [root, {**FILE, "path": "kept"}, {**FILE, "path": "way-out", "kind": "link", "target": str(outside)}]
+    (image / "volume-0.json").write_text(json.dumps({"v": 1, "entries": entries, "deleted": []}))
+    tree.replace(str(image), "volume-0", str(rootfs))
+    assert sorted(os.listdir(rootfs)) == ["kept", "way-out"]
+    status = rootfs.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777, status.st_mtime_ns) == (5, 6, 0o1770, 7)
+    assert os.listxattr(rootfs) == []
+    assert os.readlink(rootfs / "way-out") == str(outside)  # it leads where the container has that
+    assert (outside / "secret").read_text() == "untouched"
+    entries.append({**FILE, "path": "way-out/secret"})
+    (image / "volume-0.json").write_text(json.dumps({"v": 1, "entries": entries, "deleted": []}))
+    with pytest.raises(NotADirectoryError):
+        tree.replace(str(image), "volume-0", str(rootfs))
+    assert (outside / "secret").read_text() == "untouched"
+
+
+def test_a_link_is_not_replaced(tmp_path: Path, rootfs: Path) -> None:
+    (tmp_path / "link").symlink_to(rootfs)
+    (rootfs / "kept").touch()
+    with pytest.raises(NotADirectoryError):
+        tree.replace(str(tmp_path), "volume-0", str(tmp_path / "link"))
+    assert (rootfs / "kept").exists()
+
+
 @pytest.mark.parametrize("kind", ["block", "char", "socket", ""])
 def test_what_an_image_must_not_bring_is_refused(tmp_path: Path, rootfs: Path, kind: str) -> None:
     with pytest.raises(Refused, match="the image holds"):
