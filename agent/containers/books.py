@@ -45,6 +45,8 @@ class Record:
     """Why a granted `create` has led to no container."""
     bundle: str = ""
     """Where its engine keeps its bundle."""
+    volumes: tuple[str, ...] = ()
+    """Names of the volumes that its engine has made for it alone."""
     stop_signal: str = ""
     """The image's own stop signal; empty: SIGTERM."""
     restore: str = ""

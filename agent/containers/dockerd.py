@@ -40,6 +40,8 @@ FINAL = (
 )
 """By which they say what no later try changes."""
 Kind = type[errors.PerdureError]
+_GIVEN = re.compile(r"[0-9a-f]{64}")
+"""The name of a volume that nobody has named."""
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
@@ -84,6 +86,7 @@ class Dockerd:
                 labels=each.get("Labels") or {},
                 image=str(each.get("ImageID") or ""),
                 created=float(each["Created"]),
+                volumes=_nameless(each.get("Mounts") or ()),
             )
             for each in found
         )
@@ -266,6 +269,12 @@ def _program(runtime: Any) -> str:
     """Return what a runtime of the engine executes: its `path`, or the shim option that names a runc."""
     path = runtime.get("path") or (runtime.get("options") or {}).get("BinaryName") or ""
     return str(path)
+
+
+def _nameless(mounts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the volumes to which dockerd itself has given a name, among what a container has mounted."""
+    names = (str(mount.get("Name", "")) for mount in mounts if mount.get("Type") == "volume")
+    return tuple(sorted(name for name in names if _GIVEN.fullmatch(name)))
 
 
 def _of_anything(status: int, said: str) -> Kind:

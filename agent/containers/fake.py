@@ -34,6 +34,8 @@ class FakeContainer:
     output: list[seam.Line] = field(default_factory=list)
     restored: str = ""
     """Folder from which it was restored."""
+    volumes: tuple[str, ...] = ()
+    """Names of those that were made for it."""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,14 @@ class FakeDocker:
         """Return the containers with a label."""
         self._called("list")
         return tuple(
-            seam.Listed(id=one.id, state=one.state, labels=one.body.get("Labels", {}), image=one.image, created=one.created)
+            seam.Listed(
+                id=one.id,
+                state=one.state,
+                labels=one.body.get("Labels", {}),
+                image=one.image,
+                created=one.created,
+                volumes=one.volumes,
+            )
             for one in self.containers.values()
             if label in one.body.get("Labels", {})
         )
@@ -125,7 +134,10 @@ class FakeDocker:
         if image is None:
             raise seam.Gone(f"container {name} cannot be created: no such image {body['Image']}")
         identity = hashlib.sha256(f"{name} {len(self.containers)} {self.calls['create']}".encode()).hexdigest()
-        self.containers[identity] = FakeContainer(id=identity, name=name, body=body, created=self.clock(), image=image.id)
+        volumes = tuple(hashlib.sha256(f"{identity} {path}".encode()).hexdigest() for path in body.get("Volumes", {}))
+        self.containers[identity] = FakeContainer(
+            id=identity, name=name, body=body, created=self.clock(), image=image.id, volumes=tuple(sorted(volumes))
+        )
         return identity
 
     def start(self, container: str) -> None:

@@ -50,20 +50,25 @@ class Judge:
         if entry.stage not in (journal.Stage.RESTORED, journal.Stage.STARTED):
             text = f"attempt {asked.attempt} is {entry.stage.value}: this host is not ready to run it, or has run it"
             return verdicts.Refuse(reason=text)
-        if why := self._foreign(asked, what):
+        # A list waits for nothing, whatever its engine holds locked.
+        listed = next((each for each in self._docker.list(container.ATTEMPT) if each.id == asked.container), None)
+        if why := self._foreign(listed, what):
             return verdicts.Refuse(reason=f"this container is not attempt {asked.attempt}: {why}")
+        own = listed.volumes if listed is not None else ()
 
         def grant(record: books.Record) -> books.Record:
             if record.granted:
                 raise errors.Refused(f"attempt {asked.attempt} was granted already, and is begun once")
             if what.created_by is spec.Creator.AGENT and record.container != asked.container:
                 raise errors.Refused(f"attempt {asked.attempt} is another container's")
-            return dataclasses.replace(record, granted=True, begun=True, container=asked.container, bundle=asked.bundle)
+            return dataclasses.replace(
+                record, granted=True, begun=True, container=asked.container, bundle=asked.bundle, volumes=own
+            )
 
         self._control.moves(entry.ref)
         record = self._control.books.change(entry.ref, grant)
         if record.restore and what.checkpoint.engine is model.EngineName.CRIU:
-            return verdicts.Restore(directory=self._control.restore_folder(entry.ref))
+            return verdicts.Restore(directory=self._control.restore_folder(entry.ref), volumes=own)
         if what.restore and what.checkpoint.engine is model.EngineName.CRIU:
             return verdicts.Refuse(reason=f"the checkpoint of attempt {asked.attempt} is not laid out")
         return verdicts.Create()
@@ -110,9 +115,8 @@ class Judge:
         entry = self._entries.get(spec.AttemptRef(run=run, attempt=int(number)))
         return entry if entry is not None and entry.spec.workload.image else None
 
-    def _foreign(self, asked: verdicts.Asked, what: spec.AttemptSpec) -> str:
-        """Return what shows that a container is not the attempt's own; empty when it is. A list waits for nothing."""
-        listed = next((each for each in self._docker.list(container.ATTEMPT) if each.id == asked.container), None)
+    def _foreign(self, listed: seam.Listed | None, what: spec.AttemptSpec) -> str:
+        """Return what shows that a container is not the attempt's own; empty when it is."""
         if listed is None:
             return "its engine does not list it with the labels of an attempt"
         owner = container.owner(listed.labels)

@@ -63,6 +63,8 @@ class Listed:
     """Id of the image it was made of, whatever name that was asked for by."""
     created: float = 0.0
     """POSIX seconds."""
+    volumes: tuple[str, ...] = ()
+    """Names of its volumes that nobody has named: the engine has made them for it, because its image declares them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

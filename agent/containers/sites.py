@@ -66,10 +66,12 @@ class Sites:
         if not found:
             return None
         known = [Path(bundle)] if bundle else [folder / found for folder in BUNDLES]
+        volumes = self._books.get(entry.ref).volumes
         return engine.Container(
             id=found,
             state_file=RUNC / found / "state.json",
             bundle=next((each for each in known if each.is_dir()), known[0]),
+            volumes=volumes,
         )
 
     def _alive(self, entry: journal.Entry) -> bool:

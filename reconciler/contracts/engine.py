@@ -20,6 +20,8 @@ class Container:
     """The `state.json` that runc keeps of it (`<runc's root>/<id>/state.json`): process, mounts, namespaces, cgroups."""
     bundle: Path
     """Its OCI bundle, with the `config.json` that it was created from."""
+    volumes: tuple[str, ...] = ()
+    """Names of the volumes that its engine made for it alone (an image's VOLUME): what lies in them is part of its state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

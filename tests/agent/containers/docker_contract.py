@@ -89,6 +89,18 @@ class DockerContract:
         identity = bench.docker.create(f"perdure-{secrets.token_hex(8)}", {"Image": bench.image, **bench.waits()})
         assert self.listed(bench, identity) is None
 
+    def test_volumes_that_nobody_has_named_are_listed_before_it_runs(self, bench: Bench) -> None:
+        """`create` of the runtime asks for them while the engine waits for it."""
+        identity = self.made(bench, {**bench.waits(), "Volumes": {"/data": {}, "/more": {}}})
+        other = self.made(bench)
+        listed = self.listed(bench, identity)
+        assert listed is not None
+        assert len(listed.volumes) == 2
+        assert all(len(name) == 64 for name in listed.volumes)
+        again = self.listed(bench, other)
+        assert again is not None
+        assert again.volumes == ()
+
     def test_an_exit_status_and_the_output_are_kept(self, bench: Bench) -> None:
         identity = self.made(bench, bench.says("one", "two", "three", code=3))
         bench.docker.start(identity)

@@ -435,6 +435,22 @@ def test_the_judge_never_inspects(rig: Rig) -> None:
     assert rig.docker.calls["inspect"] == before
 
 
+def test_volumes_of_its_own_are_the_engines_word(rig: Rig) -> None:
+    """Known from the moment of the grant, also once the engine says nothing any more."""
+    second = restored(rig)
+    rig.assign(second)
+    rig.look(3)
+    one = rig.container(second.ref)
+    one.volumes, one.state = ("a" * 64,), seam.State.CREATED
+    rig.control.books.set(second.ref, granted=False, begun=False, restore=str(rig.folder))
+    answer = rig.judge.create(asked(one.id, str(second.ref)))
+    assert answer == verdicts.Restore(directory=rig.folder, volumes=("a" * 64,))
+    rig.docker.trouble = errors.Unavailable("shutting down")
+    site = rig.control._sites.site(rig.book.entries[second.ref], lambda: False)
+    assert site.container is not None
+    assert site.container.volumes == ("a" * 64,)
+
+
 def test_records_survive(rig: Rig) -> None:
     one = rig.running()
     record = books.Books(rig.control.books._places).get(REF)
