@@ -6,6 +6,7 @@ Answers with a line of JSON. Faults are put into the store's end, where a test w
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.runtime import compare, shape, tree
+from agent.runtime import volumes as own_volumes
 from reconciler.contracts import engine, store
 from reconciler.core import model, observed, spec
 from reconciler.engines.criu import externals, leftovers, program, receiver, runtime_state
@@ -31,6 +33,7 @@ RUNC = ("runc", "--root", "/run/runc")
 PLACE = Path("/srv/lab/criu")
 STATE = Path("/var/lib/docker/criu")
 """The engine's own folder: on the disk, not on the node's overlay."""
+VOLUMES = Path("/var/lib/docker/lab")
 
 CAPABILITIES = [
     f"CAP_{name}"
@@ -62,11 +65,28 @@ class Place:
 
     @property
     def container(self) -> engine.Container:
-        return engine.Container(id=self.name, state_file=Path("/run/runc") / self.name / "state.json", bundle=self.bundle)
+        return engine.Container(
+            id=self.name,
+            state_file=Path("/run/runc") / self.name / "state.json",
+            bundle=self.bundle,
+            volumes=tuple(path.name for path in self.volumes.glob("*")),
+        )
+
+    @property
+    def volumes(self) -> Path:
+        """Where an engine would have those that it has made for this container alone."""
+        return VOLUMES / self.name / "volumes"
+
+    def volume(self, destination: str) -> Path:
+        """The folder of one."""
+        return self.volumes / hashlib.sha256(f"{self.name} {destination}".encode()).hexdigest() / "_data"
 
 
 def create(asked: dict[str, Any]) -> dict[str, Any]:
-    """Start a container from its beginning. Names: `name`, `lower`, `command`, optional `env`, `config` (merged on top)."""
+    """Start a container from its beginning.
+
+    Names: `name`, `lower`, `command`, optional `env`, `volumes` (where it has some of its own), `config` (merged on top).
+    """
     place = Place(name=asked["name"])
     _prepare(place, asked, ())
     _runc(place, "run", "--detach", "--bundle", str(place.bundle), "--pid-file", str(place.folder / "pid"), place.name)
@@ -165,7 +185,8 @@ def restore(asked: dict[str, Any]) -> dict[str, Any]:
     prepared = time.monotonic() - began
     wanted = json.loads((directory / "container.json").read_text())["mounts"]
     config = _prepare(place, asked, wanted)
-    compare.check(config, str(directory))
+    compare.check(config, str(directory), place.container.volumes)
+    own_volumes.lay(config, place.container.volumes, str(directory))
     tree.lay(str(directory), "layer", str(place.bundle / "rootfs"))
     tree.lay(str(directory), "shm", str(place.home / "shm"))
     _restore(place, str(directory / "criu"))
@@ -203,7 +224,8 @@ def remove(asked: dict[str, Any]) -> dict[str, Any]:
     subprocess.run([*RUNC, "delete", "--force", place.name], check=False, capture_output=True)
     shape.clean(str(place.home))
     subprocess.run(["umount", str(place.bundle / "rootfs")], check=False, capture_output=True)
-    shutil.rmtree(place.folder, ignore_errors=True)
+    for folder in (place.folder, place.volumes.parent):
+        shutil.rmtree(folder, ignore_errors=True)
     return {}
 
 
@@ -266,6 +288,11 @@ def _prepare(place: Place, asked: dict[str, Any], wanted: Any) -> dict[str, Any]
     options = f"lowerdir={asked['lower']},upperdir={place.upper},workdir={place.folder}/work"
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(rootfs)], check=True)
     config = _config(asked)
+    for destination in asked.get("volumes", ()):
+        folder = place.volume(destination)
+        folder.mkdir(parents=True)
+        (folder / "of-the-image").write_text("fresh")  # what its engine copies there
+        config["mounts"].append({"destination": destination, "type": "bind", "source": str(folder), "options": ["rbind"]})
     shape.give(config, str(place.home), wanted)
     (place.bundle / "config.json").write_text(json.dumps(config))
     return config

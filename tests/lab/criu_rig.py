@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import conditions
+from tests.lab.criu_inside import Place
 from tests.lab.lab import CHECKOUT, Lab
 from tests.lab.node import Node
 
@@ -85,6 +86,10 @@ class Container:
     def upper(self) -> Path:
         """Its writable layer."""
         return self.rig.lab.shared / "criu" / self.name / "upper"
+
+    def volume(self, destination: str) -> Path:
+        """What lies in a volume of its own."""
+        return self.rig.node.path(str(Place(name=self.name).volume(destination)))
 
     @property
     def merged(self) -> Path:

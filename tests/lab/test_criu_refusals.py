@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import conditions
+from tests.lab.criu_inside import Place
 from tests.lab.criu_rig import Container, Rig
 from tests.lab.lab import Lab
 
@@ -144,9 +145,26 @@ if os.fork() == 0:
         refused(one, "CAP_SYS_RESOURCE")
 
 
-def test_a_volume_that_only_this_host_has(rig: Rig) -> None:
+def test_a_volume_that_its_engine_does_not_say_is_its_own(rig: Rig) -> None:
     source = f"/srv/lab/volumes/{'ab' * 32}/_data"
     rig.node.run(["mkdir", "-p", source])
     refused(
-        live(rig, mounts=[{"destination": "/data", "type": "bind", "source": source, "options": ["bind"]}]), "volume at /data"
+        live(rig, mounts=[{"destination": "/data", "type": "bind", "source": source, "options": ["bind"]}]),
+        "a volume without a name at /data",
     )
+
+
+def test_a_volume_that_another_container_has_mounted(rig: Rig) -> None:
+    one = live(rig, volumes=["/data"])
+    source = str(Place(name=one.name).volume("/data"))
+    other = live(rig, mounts=[{"destination": "/theirs", "type": "bind", "source": source, "options": ["bind"]}])
+    refused(one, "the volume at /data is mounted in another container, too")
+    rig.ask("remove", name=other.name)
+    assert "digest" in one.take()
+
+
+def test_a_device_in_a_volume(rig: Rig) -> None:
+    one = live(rig, volumes=["/data"])
+    os.mknod(one.volume("/data") / "disk", 0o060600, os.makedev(7, 99))
+    assert "/data/disk is a device" in one.take()["failed"]
+    one.goes_on()

@@ -1,7 +1,7 @@
 """`contracts.engine.Engine` for containers that runc runs: transparent, by CRIU.
 
 ahead    pre-flight · a folder and a trace of this dump · the sink · what lies still is copied
-frozen   pages · small images · what changed in writable layer and /dev/shm
+frozen   pages · small images · what changed in writable layer and volumes · /dev/shm
 ends     … · `Sink.commit`: durable and verified · CRIU ends the program          (request.then_stop)
 goes on  … into the spool · CRIU lets the program go on · the spool to the sink · `Sink.commit`
 """
@@ -12,7 +12,7 @@ import dataclasses
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from reconciler import errors
@@ -30,6 +30,7 @@ from reconciler.engines.criu import (
     spool,
     takers,
     tree,
+    volumes,
     watches,
 )
 from reconciler.engines.criu.freeze import Freeze, Passing
@@ -69,7 +70,7 @@ class CriuEngine:
         """Say whether a checkpoint of this container can be taken, and if not, which of the known reasons it is."""
         try:
             self.ready()
-            return preflight.decide(preflight.take(_state(site), self._version))
+            return preflight.decide(preflight.take(_state(site), self._version, _container(site).volumes))
         except errors.PerdureError as error:
             return engine.Cannot(reason=error.message, remedy=error.remedy)
 
@@ -167,7 +168,8 @@ class _Take:
         self._state = state
         self._folder = folder
         self._trace = trace
-        self._trees = [tree.Tree(name, root, made.now_ns) for name, root in _roots(state)]
+        self._volumes = volumes.folders(state, _container(site).volumes)
+        self._trees = [tree.Tree(name, Path(root), made.now_ns, at) for name, root, at in _roots(state, self._volumes)]
         self._config = runtime_state.config(_container(site).bundle)
         self._freeze: Freeze | None = None
         self.last = False
@@ -211,7 +213,7 @@ class _Take:
 
     def _ahead(self, sink: store.Sink) -> None:
         for one in self._trees:
-            if one.name == tree.LAYER:
+            if one.name != tree.SHM:  # it is memory, and soon copied
                 one.ahead(sink)
         program.cpuinfo(self._made.criu, self._folder / program.IMAGES, "dump")
 
@@ -240,7 +242,7 @@ class _Take:
         for name, content in taker.pagemaps.images():
             tree.send_bytes(out, f"{restore.CRIU}/{name}", content)
         tree.send_bytes(out, f"{restore.CRIU}/{_DESCRIPTORS}", externals.descriptors(self._state))
-        tree.send_bytes(out, restore.CONTAINER, externals.record(self._state, self._config))
+        tree.send_bytes(out, restore.CONTAINER, externals.record(self._state, self._config, self._volumes))
         mapped = preflight.mapped(runtime_state.processes(self._state))
         for one in self._trees:
             one.capture(out, mapped)
@@ -279,12 +281,16 @@ def _state(site: engine.Site) -> State:
     return runtime_state.read(_container(site).state_file)
 
 
-def _roots(state: State) -> list[tuple[str, Path]]:
+def _roots(state: State, own: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of each folder that CRIU does not keep, where it is on the host, and where in the container."""
     upper = runtime_state.upper(state.pid)
-    shm = state.binds.get("/dev/shm")
-    if shm == "/dev/shm":  # the host's own, which others write to
-        shm = None
-    return [(name, Path(root)) for name, root in ((tree.LAYER, upper), (tree.SHM, shm)) if root is not None]
+    if upper is not None:
+        yield tree.LAYER, str(upper), ""
+    for number, destination in enumerate(own):
+        yield volumes.name(number), own[destination], destination
+    shm = state.binds.get("/dev/shm", "")
+    if shm not in ("", "/dev/shm"):  # that is the host's own, which others write to
+        yield tree.SHM, shm, "/dev/shm"
 
 
 def _end(state: State) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,18 @@ def descriptors(state: State) -> bytes:
     return json.dumps(list(state.descriptors)).encode()
 
 
-def record(state: State, config: dict[str, Any]) -> bytes:
+def record(state: State, config: dict[str, Any], volumes: Iterable[str] = ()) -> bytes:
     """Return `container.json`: what a restore must find again in the bundle that it is given.
 
-    `config` is the bundle's. The form is written down in `agent/runtime/perdure_runc.py`.
+    `config` is the bundle's, `volumes` where the container has those of its own, in the order in which they are kept. The
+    form is written down in `agent/runtime/perdure_runc.py`.
     """
     seccomp = (config.get("linux") or {}).get("seccomp")
     plain = json.dumps(seccomp, sort_keys=True, separators=(",", ":")).encode()
     value = {
         "v": 1,
         "mounts": sorted(state.binds),
+        "volumes": list(volumes),
         "seccomp": hashlib.sha256(plain).hexdigest() if seccomp else "",
         "network": state.own_network,
         "devices": sorted(device["path"] for device in (config.get("linux") or {}).get("devices") or ()),

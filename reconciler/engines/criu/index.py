@@ -1,4 +1,7 @@
-"""Whether an index of files (`layer.json`, `shm.json`) may be applied. Its form: `agent/runtime/perdure_runc.py`."""
+"""Whether an index of files (`layer.json`, `volume-0.json`, `shm.json`) may be applied.
+
+Its form: `agent/runtime/perdure_runc.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,16 @@ _KINDS = ("directory", "file", "link", "fifo")
 _NUMBERS = ("mode", "uid", "gid", "mtime", "size")
 
 
-def check(content: bytes, name: str, held: Container[str]) -> None:
-    """Raise `errors.Damaged` when a path leaves the root or passes through what is no folder, or a content is missing."""
+def check(content: bytes, name: str, held: Container[str], *, whole: bool = False) -> None:
+    """Raise `errors.Damaged` when a path leaves the root or passes through what is no folder, or a content is missing.
+
+    `whole`: it must say all that is in the folder and of the folder itself, and delete nothing.
+    """
     try:
         value = json.loads(content)
         kinds: dict[str, str] = {"": "directory"}
+        if whole and (value["deleted"] or not value["entries"] or value["entries"][0]["path"] != ""):
+            raise ValueError("it is no whole folder")
         for path in value["deleted"]:
             _check_path(path)
         for entry in value["entries"]:
@@ -24,6 +32,8 @@ def check(content: bytes, name: str, held: Container[str]) -> None:
             for above in _above(path):
                 if kinds.get(above) != "directory":
                     raise ValueError(f"{path!r} does not lie in a folder of the index")
+            if not path and ("same" in entry or entry["kind"] != "directory"):
+                raise ValueError("its root is no folder")
             if "same" in entry:
                 if kinds.get(entry["same"], "directory") == "directory":
                     raise ValueError(f"{path!r} is a link to nothing")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.contracts import engine
-from reconciler.engines.criu import externals, mounted, runtime_state
+from reconciler.engines.criu import externals, mounted, runtime_state, volumes
 from reconciler.engines.criu.runtime_state import State
 
 _SOCKETS_CHANGED, _SOCKETS_SINCE = (6, 16), (4, 2)
@@ -19,9 +18,6 @@ _INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
 
 _SYS_RESOURCE = 24
 """Bit of CAP_SYS_RESOURCE (linux/capability.h): prlimit(2) wants it of who asks about another user's process."""
-
-_ANONYMOUS = re.compile(r"/volumes/[0-9a-f]{64}/_data$")
-"""Where Docker keeps a volume that nobody has named."""
 
 GPU = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
 
@@ -35,6 +31,8 @@ class Look:
     processes: tuple[int, ...]
     criu: tuple[int, ...]
     kernel: tuple[int, ...]
+    volumes: tuple[str, ...] = ()
+    """Names of those that its engine says are its own."""
 
     def descriptors(self) -> Iterator[str]:
         """Yield what every open descriptor of every process leads to."""
@@ -42,10 +40,13 @@ class Look:
             yield from _links(Path(f"/proc/{pid}/fd"))
 
 
-def take(state: State, criu: tuple[int, ...]) -> Look:
-    """Look at a container; `criu` is the version that would capture it. Raises `errors.Unavailable` when it is gone."""
+def take(state: State, criu: tuple[int, ...], own: tuple[str, ...] = ()) -> Look:
+    """Look at a container; `criu` is the version that would capture it, `own` the names of volumes that are its own.
+
+    Raises `errors.Unavailable` when it is gone.
+    """
     kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
-    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state), criu, kernel)
+    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state), criu, kernel, own)
 
 
 def _alive(look: Look) -> engine.Cannot | None:
@@ -153,12 +154,29 @@ def _users(look: Look) -> engine.Cannot | None:
     return None
 
 
-def _volumes(look: Look) -> engine.Cannot | None:
+def _strange_volumes(look: Look) -> engine.Cannot | None:
     for destination, source in look.state.binds.items():
-        if _ANONYMOUS.search(source):
+        identity = volumes.identity(source)
+        if volumes.is_of_a_pod(source) or (identity and identity not in look.volumes):
             return engine.Cannot(
-                reason=f"the image declares a volume at {destination}, whose content stays on this host",
+                reason=f"there is a volume without a name at {destination}, which its engine does not say is this container's "
+                "alone: its content stays on this host",
                 remedy="Declare a shared volume of the Job there, or use an image without VOLUME.",
+            )
+    return None
+
+
+def _shared_volumes(look: Look) -> engine.Cannot | None:
+    own = volumes.folders(look.state, look.volumes)
+    if len(own) > volumes.MOST:
+        return engine.Cannot(reason=f"the container has {len(own)} volumes of its own, and {volumes.MOST} can be kept")
+    others = volumes.elsewhere(look.state, look.volumes) if own else {}
+    for destination, source in own.items():
+        if pid := others.get(volumes.identity(source)):
+            return engine.Cannot(
+                reason=f"the volume at {destination} is mounted in another container, too (process {pid}), which would go on "
+                "writing to it",
+                remedy="End that one, or declare a shared volume of the Job there.",
             )
     return None
 
@@ -174,7 +192,8 @@ RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
     _gpu,
     _sockets,
     _users,
-    _volumes,
+    _strange_volumes,
+    _shared_volumes,
 )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import model, processor
-from reconciler.engines.criu import credentials, elsewhere, features, index, memory, mounted, program, tree
+from reconciler.engines.criu import credentials, elsewhere, features, index, memory, mounted, program, tree, volumes
 from reconciler.engines.criu.receiver import Run
 
 CRIU = "criu"
@@ -31,7 +31,7 @@ CREDENTIALS = "credentials.json"
 _INDEXES = (f"{tree.LAYER}.json", f"{tree.SHM}.json")
 _KEPT = re.compile(
     rf"({CRIU}/(descriptors\.json|(?!pages-)[A-Za-z0-9][A-Za-z0-9_.-]{{0,126}}\.img)|{CONTAINER}"
-    rf"|({tree.LAYER}|{tree.SHM})(\.json|/[0-9]{{1,20}}))"
+    rf"|({tree.LAYER}|{tree.SHM}|{volumes.NAME})(\.json|/[0-9]{{1,20}}))"
 )
 _MEMORY = re.compile(rf"{memory.FOLDER}/(task|shared)-[0-9]{{1,20}}/[0-9a-f]{{1,16}}(\.[0-9]{{1,6}})?")
 _LARGEST_LOOKED_INTO = 256 << 20
@@ -75,29 +75,33 @@ def _fill(image: store.Image, directory: Path) -> None:
     for needed in _NEEDED:
         if needed not in names:
             raise errors.Damaged(f"the image lacks {needed}")
-    for folder in (CRIU, tree.LAYER, tree.SHM):
+    for folder in {CRIU, tree.LAYER, tree.SHM, *volumes.held(names)}:
         (directory / folder).mkdir(mode=0o700)
     for path, entry in names.items():
         if _KEPT.fullmatch(path):
             _copy(image, entry, directory)
     small = {path.removeprefix(f"{CRIU}/"): path for path in names if path.startswith(f"{CRIU}/")}
-    _examine(directory, small)
+    _examine(directory, names, small)
     _write_pages(image, names, directory, list(small))
     cores = {name: _content(directory / path) for name, path in small.items() if credentials.is_core(name)}
     (directory / CREDENTIALS).write_text(json.dumps(credentials.collect(cores)))
     for name in _INDEXES:
         if name in names:
             index.check(_content(directory / name), name, names)
+    for folder in volumes.held(names):
+        index.check(_content(directory / f"{folder}.json"), f"{folder}.json", names, whole=True)
     _check_descriptors(_content(directory / CRIU / "descriptors.json"))
 
 
-def _examine(directory: Path, small: Iterable[str]) -> None:
-    """Compare the mounts with the record, and give sockets addresses that will exist."""
+def _examine(directory: Path, names: Iterable[str], small: Iterable[str]) -> None:
+    """Compare mounts and volumes with the record, and give sockets addresses that will exist."""
     try:
         record = json.loads(_content(directory / CONTAINER))
         own_network, declared = bool(record["network"]), {str(path) for path in record["mounts"]}
-    except (ValueError, KeyError, TypeError) as error:
+        own = [str(path) for path in record.get("volumes", ())]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.Damaged(f"{CONTAINER} is not what it should be") from error
+    volumes.check(own, declared, names)
     for name in small:
         if name.startswith(mounted.PREFIX):
             mounted.check(_content(directory / CRIU / name), name, declared)

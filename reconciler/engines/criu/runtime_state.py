@@ -25,6 +25,8 @@ class Mount:
     """A line of a process's mountinfo."""
 
     destination: str
+    root: str
+    """Which folder of the file system is shown there."""
     kind: str
     options: str
     """Of the file system, by commas."""
@@ -114,7 +116,8 @@ def mounts(pid: int) -> tuple[Mount, ...]:
     for line in lines:
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)
-        found.append(Mount(destination=_plain(fields.split(" ")[4]), kind=kind, options=_plain(options)))
+        root, destination = fields.split(" ")[3:5]
+        found.append(Mount(destination=_plain(destination), root=_plain(root), kind=kind, options=_plain(options)))
     return tuple(found)
 
 

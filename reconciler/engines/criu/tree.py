@@ -1,9 +1,9 @@
-"""A folder of a container that CRIU does not keep: its writable layer, and what lies in /dev/shm.
+"""A folder of a container that CRIU does not keep: its writable layer, its volumes, and what lies in /dev/shm.
 
 Written as an index (`layer.json`) and one file of the image for each content (`layer/<data>`); what the index says is
-written down in `agent/runtime/perdure_runc.py`, which applies it. Deletions are an overlay's: a character device 0:0 or the
-mark `trusted.overlay.whiteout`; `trusted.overlay.opaque` hides what a folder has in the image below
-(https://docs.kernel.org/filesystems/overlayfs.html).
+written down in `agent/runtime/perdure_runc.py`, which applies it. In a writable layer deletions are an overlay's: a character
+device 0:0 or the mark `trusted.overlay.whiteout`; `trusted.overlay.opaque` hides what a folder has in the image below
+(https://docs.kernel.org/filesystems/overlayfs.html). The others are kept as a whole, and such marks mean nothing there.
 
 Contents are copied while the program runs, and those that changed again while it stands still: told by size, times and inode,
 by being mapped for shared writing (such a write need not move the times), and by having changed just before they were copied.
@@ -59,9 +59,11 @@ class _Known:
 class Tree:
     """One folder on its way into an image. `ahead` may be called before the freeze, `capture` in it."""
 
-    def __init__(self, name: str, root: Path, now_ns: Callable[[], int]) -> None:
+    def __init__(self, name: str, root: Path, now_ns: Callable[[], int], at: str = "") -> None:
+        """`at` is where the container has the folder `root`, empty for its root."""
         self.name = name
         self._root = root
+        self._at = at
         self._now_ns = now_ns
         self._known: dict[str, _Known] = {}
         self._sent: dict[str, int] = {}
@@ -78,7 +80,8 @@ class Tree:
                 continue  # the program has removed it: it will not be asked about again
 
     def capture(self, out: Out, mapped: frozenset[str]) -> None:
-        """Copy what changed since, then the index. Nothing may be written to the folder meanwhile; `mapped` may have been."""
+        """Copy what changed since, then the index. Nothing may be written to the folder meanwhile; `mapped` may have been:
+        paths in the container, without the leading slash."""
         entries: list[dict[str, Any]] = []
         deleted: list[str] = []
         links: dict[tuple[int, int], str] = {}
@@ -93,7 +96,7 @@ class Tree:
                 entries.append({"path": path, "kind": "file", "same": first})
                 continue
             known = self._known.get(path)
-            if known is None or not known.settled or known.stamp != _stamp(status) or path in mapped:
+            if known is None or not known.settled or known.stamp != _stamp(status) or self._shown(path)[1:] in mapped:
                 known = self._look(path, status, out, None)
             entries.append(known.entry)
         index = json.dumps({"v": 1, "entries": entries, "deleted": deleted}, separators=(",", ":")).encode()
@@ -115,15 +118,13 @@ class Tree:
         if kind == "link":
             entry["target"] = os.readlink(full)
         marks = _marks(full)
-        for mark in _UNKEPT:
-            if mark in marks:
-                raise errors.InvalidInput(
-                    f"{self._shown(path)} is kept by the overlay as a reference ({mark})",
-                    remedy="Mount overlays with redirect_dir=off,metacopy=off, as Docker and containerd do by themselves.",
-                )
-        if marks.get(f"{_OVERLAY}opaque") == b"y":
+        if self.name == LAYER and self._is_opaque(path, marks):
             entry["opaque"] = True
-        kept = {name: base64.b64encode(value).decode() for name, value in marks.items() if not name.startswith(_OVERLAY)}
+        kept = {
+            name: base64.b64encode(value).decode()
+            for name, value in marks.items()
+            if self.name != LAYER or not name.startswith(_OVERLAY)
+        }
         if kept:
             entry["xattrs"] = kept
         if kind == "file" and status.st_size:
@@ -144,7 +145,18 @@ class Tree:
         send_file(out, f"{self.name}/{data}", self._root / path, status.st_size, may_shrink=patient)
         return data
 
+    def _is_opaque(self, path: str, marks: dict[str, bytes]) -> bool:
+        for mark in _UNKEPT:
+            if mark in marks:
+                raise errors.InvalidInput(
+                    f"{self._shown(path)} is kept by the overlay as a reference ({mark})",
+                    remedy="Mount overlays with redirect_dir=off,metacopy=off, as Docker and containerd do by themselves.",
+                )
+        return marks.get(f"{_OVERLAY}opaque") == b"y"
+
     def _deleted(self, path: str, status: os.stat_result) -> bool:
+        if self.name != LAYER:
+            return False
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             return True
         if stat.S_ISREG(status.st_mode) and not status.st_size:
@@ -156,7 +168,7 @@ class Tree:
         return False
 
     def _shown(self, path: str) -> str:
-        return f"/dev/shm/{path}" if self.name == SHM else f"/{path}"
+        return f"{self._at}/{path}"
 
     def _walk(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield every path below the root and the root itself (""), folders before what is in them."""

@@ -14,7 +14,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.contracts import engine
-from reconciler.engines.criu import externals, hook, leftovers, logtext, preflight, program, runtime_state, watches
+from reconciler.engines.criu import externals, hook, leftovers, logtext, preflight, program, runtime_state, volumes, watches
 from reconciler.engines.criu.runtime_state import Mount, State
 
 STATE = {
@@ -41,7 +41,7 @@ def state(tmp_path: Path, **changed: object) -> State:
 
 
 def look(tmp_path: Path, *mounts: Mount, **changed: object) -> preflight.Look:
-    root = Mount(destination="/", kind="overlay", options="rw,upperdir=/u")
+    root = Mount(root="/", destination="/", kind="overlay", options="rw,upperdir=/u")
     return preflight.Look(state(tmp_path, **changed), (root, *mounts), (os.getpid(),), (4, 2), (6, 18))
 
 
@@ -58,6 +58,7 @@ def test_what_runc_has_written(tmp_path: Path) -> None:
     assert json.loads(externals.record(found, {"linux": {"seccomp": {"b": 1, "a": 2}}})) == {
         "v": 1,
         "mounts": ["/dev/shm"],
+        "volumes": [],
         "seccomp": "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772",
         "network": True,
         "devices": [],
@@ -87,9 +88,9 @@ assert isinstance(CONFIG, dict)
         ({"init_process_start": 1}, (), "ended"),
         ({"cgroup_paths": {}}, (), "no cgroup"),
         ({"config": {**CONFIG, "namespaces": [{"type": "NEWNET"}]}}, (), "interposer"),
-        ({}, (Mount(destination="/", kind="ext4", options="rw"),), "ext4"),
-        ({}, (Mount(destination="/data", kind="fuse.sshfs", options="rw"),), "/data is a mount of kind fuse.sshfs"),
-        ({}, (Mount(destination="/over", kind="overlay", options="rw"),), "/over is a mount of kind overlay"),
+        ({}, (Mount(root="/", destination="/", kind="ext4", options="rw"),), "ext4"),
+        ({}, (Mount(root="/", destination="/data", kind="fuse.sshfs", options="rw"),), "/data is a mount of kind fuse.sshfs"),
+        ({}, (Mount(root="/", destination="/over", kind="overlay", options="rw"),), "/over is a mount of kind overlay"),
     ],
 )
 def test_what_cannot_be_captured_is_said(
@@ -98,6 +99,65 @@ def test_what_cannot_be_captured_is_said(
     found = preflight.decide(look(tmp_path, *mounts, **changed))
     assert isinstance(found, engine.Cannot)
     assert words in found.reason
+
+
+NAMES = ("a" * 64, "b" * 64)
+VOLUMES = [{"device": "bind", "destination": f"/v{n}", "source": f"/d/volumes/{NAMES[n]}/_data"} for n in (1, 0)]
+POD = f"/var/lib/containerd/io.containerd.grpc.v1.cri/containers/{'c' * 64}/volumes/{'d' * 64}"
+
+
+def mounting(tmp_path: Path, *mounts: dict[str, str]) -> State:
+    assert isinstance(CONFIG, dict)
+    return state(tmp_path, config={**CONFIG, "mounts": [{"device": "tmpfs", "destination": "/", "source": ""}, *mounts]})
+
+
+def test_volumes_of_its_own_are_sorted_by_where_they_are(tmp_path: Path) -> None:
+    found = mounting(tmp_path, *VOLUMES, {"device": "bind", "destination": "/a", "source": "/d/volumes/named/_data"})
+    own = volumes.folders(found, NAMES)
+    assert list(own.items()) == [(f"/v{n}", f"/d/volumes/{NAMES[n]}/_data") for n in (0, 1)]
+    assert volumes.folders(found, NAMES[:1]) == {"/v0": own["/v0"]}
+    assert json.loads(externals.record(found, {}, own))["volumes"] == ["/v0", "/v1"]
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "can"),
+    [
+        (f"/d/volumes/{NAMES[0]}/_data", NAMES[:1], True),
+        (f"/d/volumes/{NAMES[0]}/_data", (), False),
+        (f"/d/volumes/{NAMES[0]}/_data", NAMES[1:], False),
+        ("/d/volumes/named/_data", (), True),
+        (POD, (), False),
+    ],
+)
+def test_whose_a_volume_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, own: tuple[str, ...], can: bool
+) -> None:
+    monkeypatch.setattr(runtime_state, "processes", lambda state: (os.getpid(),))
+    seen = look(tmp_path)
+    found = mounting(tmp_path, {"device": "bind", "destination": "/data", "source": source})
+    said = preflight.decide(preflight.Look(found, seen.mounts, seen.processes, seen.criu, seen.kernel, own))
+    assert isinstance(said, engine.Can) is can
+    if isinstance(said, engine.Cannot):
+        assert "/data" in said.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts are root's")
+def test_a_volume_that_another_container_has_mounted_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_state, "processes", lambda state: (os.getpid(),))
+    source = tmp_path / "volumes" / NAMES[0] / "_data"
+    (source / "sub").mkdir(parents=True)
+    seen, found = look(tmp_path), mounting(tmp_path, {"device": "bind", "destination": "/data", "source": str(source)})
+    mine = preflight.Look(found, seen.mounts, seen.processes, seen.criu, seen.kernel, NAMES[:1])
+    assert preflight.decide(mine) == engine.Can()
+    script = f"mount --bind {source}/sub /mnt && echo mounted && read _"
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == b"mounted\n"
+        said = preflight.decide(mine)
+        other.stdin.close()
+    assert isinstance(said, engine.Cannot)
+    assert f"the volume at /data is mounted in another container, too (process {other.pid})" in said.reason
 
 
 @pytest.mark.parametrize(

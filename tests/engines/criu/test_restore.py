@@ -98,6 +98,60 @@ def test_the_usual_mounts(tmp_path: Path) -> None:
     prepare(image(**{"criu/mountpoints-13.img": mounts(*USUAL), "container.json": record}), tmp_path)
 
 
+ROOT = {"path": "", "kind": "directory"}
+RECORD = b'{"v": 1, "mounts": ["/a", "/b"], "network": true, "volumes": ["/a", "/b"]}'
+
+
+def volume(*entries: dict[str, object], **more: object) -> bytes:
+    return json.dumps({"v": 1, "deleted": [], "entries": [ROOT, *entries], **more}).encode()
+
+
+VOLUMES = {
+    "container.json": RECORD,
+    "volume-0.json": volume({"path": "x", "kind": "file", "size": 4, "data": "5"}),
+    "volume-0/5": b"text",
+    "volume-1.json": volume(),
+}
+
+
+def test_volumes(tmp_path: Path) -> None:
+    folder = prepare(image(**VOLUMES), tmp_path)
+    for path, content in VOLUMES.items():
+        assert (folder / path).read_bytes() == content
+
+
+HOSTILE_VOLUMES: dict[str, dict[str, bytes | None]] = {
+    "one that the record lacks": {"volume-2.json": volume()},
+    "a content of one that the record lacks": {"volume-2/5": b"text"},
+    "one that only the record has": {"volume-1.json": None},
+    "a content without an index": {"volume-1.json": None, "volume-1/5": b"text"},
+    "one that is not mounted": {"container.json": RECORD.replace(b'["/a", "/b"], "n', b'["/a"], "n')},
+    "one twice": {"container.json": RECORD.replace(b'["/a", "/b"]}', b'["/a", "/a"]}')},
+    "in another order": {"container.json": RECORD.replace(b'["/a", "/b"]}', b'["/b", "/a"]}')},
+    "a record of another kind": {"container.json": RECORD.replace(b'["/a", "/b"]}', b"5}")},
+    "a name with a zero": {"volume-01.json": volume()},
+    "a name with many digits": {"volume-100.json": volume()},
+    "a name without a number": {"volume-.json": volume()},
+    "a way out": {"volume-0/../x": b""},
+    "no root": {"volume-1.json": b'{"v": 1, "deleted": [], "entries": []}'},
+    "a root that is a link": {"volume-1.json": b'{"deleted": [], "entries": [{"path": "", "kind": "link", "target": "/"}]}'},
+    "a deletion": {"volume-1.json": volume(deleted=["x"])},
+    "a device": {"volume-1.json": volume({"path": "x", "kind": "device"})},
+    "a path that leaves": {"volume-1.json": volume({"path": "../x", "kind": "file"})},
+    "a file beyond a link": {
+        "volume-1.json": volume({"path": "x", "kind": "link", "target": "/etc"}, {"path": "x/shadow", "kind": "file"})
+    },
+    "a content of another volume": {"volume-1.json": volume({"path": "x", "kind": "file", "size": 4, "data": "5"})},
+}
+
+
+@pytest.mark.parametrize("changed", HOSTILE_VOLUMES.values(), ids=HOSTILE_VOLUMES)
+def test_a_hostile_volume_is_refused_and_leaves_nothing(changed: dict[str, bytes | None], tmp_path: Path) -> None:
+    with pytest.raises(errors.Damaged):
+        prepare(image(**{**VOLUMES, **changed}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 HOSTILE: dict[str, dict[str, bytes | None]] = {
     "a file where none belongs": {"authorized_keys": b""},
     "a configuration of CRIU": {"criu.conf": b"action-script /bin/evil"},

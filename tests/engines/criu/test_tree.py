@@ -154,6 +154,14 @@ def test_contents_keep_their_names(source: Source) -> None:
     assert again.content.keys() == source.out.content.keys()
 
 
+def test_what_is_mapped_in_a_volume_is_told_by_where_the_container_has_it(source: Source) -> None:
+    made = tree.Tree("volume-3", source.root, lambda: LATER, "/data/in")
+    made.ahead(source.out)
+    assert sum(path.startswith("volume-3/") for path in source.out.content) == 4
+    made.capture(source.out, frozenset({"data/in/holes", "large"}))
+    assert sum(path.startswith("volume-3/") for path in source.out.content) == 5
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make devices and trusted attributes")
 class TestAsRoot:
     def test_marks_of_the_overlay(self, source: Source) -> None:
@@ -173,6 +181,25 @@ class TestAsRoot:
         os.mknod(source.root / "folder" / "disk", 0o060600, os.makedev(7, 99))
         with pytest.raises(errors.InvalidInput, match="/folder/disk is a device"):
             source.tree().ahead(source.out) if ahead else source.tree().capture(source.out, frozenset())
+
+    def test_marks_of_an_overlay_mean_nothing_in_a_volume(self, source: Source, tmp_path: Path) -> None:
+        """It may hold the layers of an engine that runs in the container."""
+        os.setxattr(source.root / "folder", "trusted.overlay.opaque", b"y")
+        os.setxattr(source.root, "user.kept", b"value")
+        made = tree.Tree("volume-0", source.root, lambda: LATER, "/data")
+        made.capture(source.out, frozenset())
+        image, there = tmp_path / "image", tmp_path / "there"
+        for path, content in source.out.content.items():
+            (image / path).parent.mkdir(parents=True, exist_ok=True)
+            (image / path).write_bytes(content)
+        (there / "folder" / "of-the-image").mkdir(parents=True)
+        applying.replace(str(image), "volume-0", str(there))
+        same(source.root, there)
+        assert os.getxattr(there / "folder", "trusted.overlay.opaque") == b"y"
+        assert os.getxattr(there, "user.kept") == b"value"
+        os.mknod(source.root / "gone", 0o020000, 0)
+        with pytest.raises(errors.InvalidInput, match="/data/gone is a device"):
+            made.capture(source.out, frozenset())
 
     def test_a_redirect_is_refused(self, source: Source) -> None:
         os.setxattr(source.root / "folder", "trusted.overlay.redirect", b"/other")
