@@ -26,6 +26,11 @@ def checkpoint(made: Call) -> None:
         made.become_real()
     machine = call.host()
     where = archive.Archive(**state["archive"])
+    if state.get("volumes"):
+        raise Refused(
+            f"its image declares a volume at {', '.join(state['volumes'])}, whose content such a checkpoint does not hold, and "
+            "it runs on. Mount a folder there (docker run --volume)"
+        )
     flags = dict(made.flags())
     if "pre-dump" in flags or "lazy-pages" in flags:
         raise Refused("a checkpoint in parts is not for a container with ARCH's variables")

@@ -54,6 +54,25 @@ def test_it_ends_the_container_unless_it_was_to_go_on(running: Place, stays: boo
     assert image.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"/var/lib/docker/volumes/{'a' * 64}/_data",
+        f"/var/lib/containerd/io.containerd.grpc.v1.cri/containers/{'a' * 64}/volumes/{'b' * 64}",
+    ],
+)
+def test_a_volume_without_a_name_is_refused(running: Place, source: str) -> None:
+    mount = {"destination": "/data", "type": "bind", "source": source, "options": ["rbind"]}
+    running.config("ARCH_ENABLE=1", f"ARCH_CHECKPOINT_HOST_PATH={running.roots}", mounts=[mount])
+    running.call("delete", CONTAINER)
+    assert running.create().returncode == 0, running.told()
+    running.record.unlink()
+    assert running.call("checkpoint", CONTAINER).returncode == 1
+    assert "its image declares a volume at /data" in running.told()
+    assert running.calls() == []
+    assert not (running.roots / "moby" / CONTAINER).exists()
+
+
 @pytest.mark.parametrize("fails", ["pause", "checkpoint"])
 def test_what_fails_leaves_the_older_image_and_the_container_running(running: Place, fails: str) -> None:
     assert running.call("checkpoint", "--leave-running", CONTAINER).returncode == 0
