@@ -34,12 +34,32 @@ def write(path: Path, tag: str, folders: Sequence[Path], command: Sequence[str])
             "history": [{"created": CREATED, "created_by": "the lab"} for _ in layers],
         }
     )
+    _archive(path, tag, config, [digest for _, digest in layers], layers)
+
+
+def write_over(path: Path, tag: str, base: Path, folder: Path, volumes: Sequence[str]) -> None:
+    """Packs one layer, with volumes, over the image of an archive `base`, which the engine that loads it must have."""
+    with tarfile.open(base) as archive:
+        (index,) = json.load(archive.extractfile("manifest.json") or io.BytesIO())
+        about = json.load(archive.extractfile(index["Config"]) or io.BytesIO())
+    layer = path.with_suffix(".layer")
+    _pack(folder, layer)
+    digest = _digest(layer)
+    about["config"]["Volumes"] = {volume: {} for volume in volumes}
+    about["rootfs"]["diff_ids"].append(f"sha256:{digest}")
+    about["history"].append({"created": CREATED, "created_by": "a test"})
+    below = [name.removesuffix(".tar") for name in index["Layers"]]
+    _archive(path, tag, _encode(about), [*below, digest], [(layer, digest)])
+
+
+def _archive(path: Path, tag: str, config: bytes, digests: Sequence[str], held: Sequence[tuple[Path, str]]) -> None:
+    """Packs an image of these layers, of which those in `held` are packed into the archive and removed."""
     name = hashlib.sha256(config).hexdigest() + ".json"
-    index = [{"Config": name, "RepoTags": [tag], "Layers": [f"{digest}.tar" for _, digest in layers]}]
+    index = [{"Config": name, "RepoTags": [tag], "Layers": [f"{digest}.tar" for digest in digests]}]
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for member, content in ((name, config), ("manifest.json", _encode(index))):
             archive.addfile(_header(member, len(content)), io.BytesIO(content))
-        for layer, digest in layers:
+        for layer, digest in held:
             with layer.open("rb") as content_of:
                 archive.addfile(_header(f"{digest}.tar", layer.stat().st_size), content_of)
             layer.unlink()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import conditions
-from tests.lab import fleet, recipe
+from tests.lab import fleet, keeping, recipe
 from tests.lab import swarm as swarms
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
@@ -196,6 +196,19 @@ def test_a_notice_moves_it_to_another_node(cluster: Cluster) -> None:
     assert run["attempts"][1]["host"] != run["attempts"][0]["host"]
     continued(cluster, "reclaimed")
     assert len(cluster.starts()) == 1
+
+
+def test_its_images_volumes_move_with_it(cluster: Cluster) -> None:
+    """dockerd makes them on each node, as it does without a Swarm."""
+    keeping.load(cluster.fleet, *cluster.hosts.values())
+    for number, node in enumerate(("alpha", "beta"), 1):
+        text = fleet.job("keeps", keeping.PROGRAM, image=keeping.TAG, extra=f"placement: {{node: {node}}}")
+        cluster.fleet.commit({"job-keeps.yaml": text.replace("target: machines", "target: cluster")})
+        run = cluster.fleet.until("keeps", started(number))
+        assert run["attempts"][-1]["host"] == node
+        cluster.counted("keeps", number, beyond=20)
+    continued(cluster, "keeps")
+    cluster.counted("keeps", 2, beyond=cluster.lines("keeps", "--attempt", "2")[-1][1] + 20)
 
 
 def test_removing_its_service_takes_a_checkpoint_first(cluster: Cluster) -> None:
