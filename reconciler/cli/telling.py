@@ -7,7 +7,7 @@ import logging
 
 from reconciler import loop
 from reconciler.cli import output, running
-from reconciler.core import record, settle
+from reconciler.core import action, reasons, record, settle
 
 FAILED = (settle.Result.UNKNOWN, settle.Result.REFUSED)
 
@@ -61,8 +61,7 @@ class Teller:
         problems = done.desired.problems if done.desired else ()
         self._warn("problem", [str(problem) for problem in problems])
         if done.plan is not None:
-            refused = [f"{act.job}: {act.sentence}" for act in done.plan.actions if act.effect.value == "refuse"]
-            self._warn("refused", refused)
+            self._warn("refused", [_refused(act) for act in done.plan.actions if act.effect is action.Effect.REFUSE])
         failed = [f"{act.verb.value} {act.job}: {outcome.detail}" for act, outcome in done.outcomes if outcome.result in FAILED]
         if done.standing is loop.Standing.DONE:
             self._warn("not done", failed)
@@ -76,6 +75,11 @@ class Teller:
         if known and not texts and kind == "notice":
             output.note("the repository is read again")
         self._said[kind] = frozenset(texts)
+
+
+def _refused(act: action.Action) -> str:
+    remedy = reasons.TABLE[act.reason].remedy
+    return f"{act.job}: {act.sentence} ({act.reason}{f': {remedy}' if remedy else ''})"
 
 
 def shown(line: record.Line, form: str) -> str:

@@ -29,7 +29,7 @@ def main() -> int:
         held = claims.check(story, stage)
         kept = keep and held
         if kept:
-            scenes.encore(site, stage)
+            scenes.encore(site, stage, story.lost_host)
         return 0 if held else 1
     except KeyboardInterrupt:
         stage.say("interrupted: stopping what was started")

@@ -161,14 +161,15 @@ def _finish(site: Site, stage: console.Stage, story: Story) -> None:
     stage.command("perdure checkpoints train", site.perdure("checkpoints", "train"))
 
 
-def encore(site: Site, stage: console.Stage) -> None:
-    """Say what can be tried while everything goes on running."""
+def encore(site: Site, stage: console.Stage, lost: str) -> None:
+    """Say what can be tried while everything but the lost host goes on running."""
+    alive = next(host for host in machines.HOSTS if host != lost)
     stage.say("KEEP=1: the loop and the hosts go on running. Try:")
     for line in (
         f"perdure status --config {site.config}",
         f"perdure rerun train --config {site.config}",
         f"perdure top --config {site.config}",
-        f"perdure-agent notice --in 30s --data {site.root}/{machines.HOSTS[0]}",
+        f"perdure-agent notice --in 30s --data {site.root}/{alive}",
     ):
         stage.command(f"{machines.BIN}/{line}")
     stage.say("`make demo` begins anew and ends this one first")

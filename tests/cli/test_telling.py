@@ -59,6 +59,22 @@ def test_problems_and_failures_are_said_once(teller: telling.Teller, capsys: pyt
     ]
 
 
+def test_what_is_refused_is_said_with_the_remedy(teller: telling.Teller, capsys: pytest.CaptureFixture[str]) -> None:
+    act = action.Action(
+        verb=action.Verb.KEEP,
+        effect=action.Effect.REFUSE,
+        tenant="default",
+        job="train",
+        reason="EmptyDesired",
+        sentence="the revision declares no Job at all",
+    )
+    teller.tell(dataclasses.replace(DONE, plan=action.Plan(revision="c", actions=(act,))))
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "perdure: train: the revision declares no Job at all (EmptyDesired: add the trailer `Perdure-Allow-E"
+    )
+
+
 def test_who_else_writes_is_said_once_and_so_is_a_declined_push(
     teller: telling.Teller, capsys: pytest.CaptureFixture[str]
 ) -> None:

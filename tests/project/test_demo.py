@@ -76,3 +76,15 @@ def test_a_failed_job_ends_it_at_once_with_the_reason(monkeypatch: pytest.Monkey
     monkeypatch.setattr(site, "jobs", lambda: [{"name": "flaky", "phase": "failed", "sentence": "There is no Python."}])
     with pytest.raises(machines.DemoError, match=r"flaky has failed\. There is no Python\."):
         site.until("flaky finishes", lambda: False, seconds=600.0)
+
+
+def test_what_to_try_next_names_a_host_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
+    machines, scenes = importlib.import_module("machines"), importlib.import_module("scenes")
+    said: list[str] = []
+    monkeypatch.setattr(scenes.console.Stage, "command", lambda _stage, line, _output="": said.append(line))
+    stage = scenes.console.Stage()
+    for lost in machines.HOSTS:
+        scenes.encore(machines.Site(stage), stage, lost)
+        assert f"/{lost}" not in said[-1]
+        assert any(said[-1].endswith(f"/{host}") for host in machines.HOSTS)
