@@ -174,9 +174,7 @@ def _store(declared: model.StoreSpec, opened: Callable[[model.StoreSpec], store.
     except errors.PerdureError as error:
         return findings.fail(f"{declared.name} ({declared.root}): {error.message}", error.remedy)
     if not health.ok:
-        remedy = (
-            f"mount {declared.root}" if declared.must_be_mounted else f"mkdir -p {declared.root}; check its owner and space"
-        )
+        remedy = health.remedy or f"Free space in {declared.root}."
         return findings.fail(f"{declared.name} ({declared.root}): {health.detail}", remedy)
     mounted = ", mounted" if declared.must_be_mounted else ""
     used = f", {output.size(health.used_bytes)} used" if health.used_bytes is not None else ""
@@ -223,7 +221,8 @@ def _host(host: observed.HostView, seen: view.View) -> Iterator[findings.Finding
         return
     offer = f"{state.cpu / 1000:g} cores, {output.size(state.memory)}"
     age = transition.duration(seen.age)
-    yield findings.ok(f"{state.host} offers {offer}; {len(state.items)} attempts (seen {age} ago)")
+    running = seen.world.running(state.host)
+    yield findings.ok(f"{state.host} offers {offer}; {running} attempt{'' if running == 1 else 's'} (seen {age} ago)")
     for text in state.conditions:
         yield findings.warn(f"{state.host}: {text}")
 

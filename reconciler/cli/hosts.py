@@ -75,11 +75,6 @@ def _leaving(found: observed.HostView) -> bool:
     return found.state.draining or found.state.notice is not None
 
 
-def _attempts(name: str, seen: view.View) -> int:
-    items = {ref: item for target in seen.world.targets.values() for ref, item in target.items.items()}
-    return sum(item.host == name and item.state is not observed.ItemState.ENDED for item in items.values())
-
-
 def _machine(row: Row, seen: view.View) -> dict[str, Any]:
     name, pool, state, found = row
     return {
@@ -91,7 +86,7 @@ def _machine(row: Row, seen: view.View) -> dict[str, Any]:
         "labels": codec.plain(found.state.labels) if found else {},
         "seenAt": output.moment(found.seen_at) if found else None,
         "silentSince": output.moment(found.silent_since) if found else None,
-        "attempts": _attempts(name, seen),
+        "attempts": seen.world.running(name),
         "conditions": list(found.state.conditions) if found else [],
     }
 
@@ -102,7 +97,7 @@ def _cells(row: Row, seen: view.View) -> tuple[str, ...]:
         state += f" for {transition.duration(seen.now - found.silent_since)}"
     cpu = f"{found.state.cpu / 1000:g}" if found else ""
     memory = f"{found.state.memory / 2**30:.1f} GiB" if found else ""
-    return (name, pool, state, cpu, memory, str(_attempts(name, seen)))
+    return (name, pool, state, cpu, memory, str(seen.world.running(name)))
 
 
 @host.command(epilog=options.examples("perdure host revoke berlin"))
@@ -127,7 +122,7 @@ def revoke(flags: options.Flags, *, name: str) -> None:
         raise errors.UsageError(f"there is no host {name!r}", where="HOST", remedy="`perdure host list` lists them.")
     if name not in seen.snapshot.revoked:
         append(given, lambda snapshot: _revoking(snapshot, name))
-    count = _attempts(name, seen)
+    count = seen.world.running(name)
     many = "s" if count != 1 else ""
     silent = f"\n{count} attempt{many} there: silent from now on; `perdure status` tells what becomes of them." if count else ""
     document = {"host": name, "state": "revoked", "attempts": count}

@@ -141,6 +141,8 @@ class Health:
 
     ok: bool
     detail: str = ""
+    remedy: str = ""
+    """What mends it, where that is known."""
     free_bytes: int | None = None
     used_bytes: int | None = None
     """What checkpoints take; counted only where the store has a limit."""

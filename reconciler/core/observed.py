@@ -224,3 +224,8 @@ class World:
     stores: Mapping[str, StoreView] = field(default_factory=dict)
     unheard: Mapping[tuple[str, str], Silence] = field(default_factory=dict)
     """By (target, host): hosts of live attempts that this process has never heard."""
+
+    def running(self, host: str) -> int:
+        """Return how many attempts have not ended on a host, whatever their target."""
+        items = {ref: item for target in self.targets.values() for ref, item in target.items.items()}
+        return sum(item.host == host and item.state is not ItemState.ENDED for item in items.values())

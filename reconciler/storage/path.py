@@ -178,7 +178,7 @@ class PathStore:
                     file.close()
                     files.discard(disk, probe)
         except errors.PerdureError as error:
-            return store.Health(ok=False, detail=f"{error.message} {error.remedy}".strip())
+            return store.Health(ok=False, detail=error.message, remedy=error.remedy)
         free = space.free if limit is None or used is None else max(min(space.free, limit - used), 0)
         return store.Health(ok=free > 0, detail="" if free > 0 else "the store is full", free_bytes=free, used_bytes=used)
 

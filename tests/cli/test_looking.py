@@ -45,7 +45,9 @@ def test_while_it_runs_and_after_it_was_killed(site: Site) -> None:
     assert plan["summary"] == {"create": 0, "change": 0, "replace": 0, "delete": 0, "refuse": 0, "unchanged": 1}
     waited = site.run("wait", "count", "--timeout", "1s", code=1)
     assert "count is not finished after" in waited.stdout
-    assert f"in use by process {loop.pid}" in site.run("doctor", code=None).stdout
+    examined = site.run("doctor", code=None).stdout
+    assert f"in use by process {loop.pid}" in examined
+    assert "; 1 attempt (seen" in examined
 
 
 def test_logs_and_events_are_followed_over_attempts(site: Site) -> None:

@@ -84,6 +84,7 @@ fatal: Could not read from remote repository.
 
 Please make sure you have the correct access rights
 and the repository exists.
+error: failed to push some refs to '/nowhere'
 """
     assert faults.readable(said) == "'/nowhere' does not appear to be a git repository"
 

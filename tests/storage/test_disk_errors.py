@@ -103,3 +103,4 @@ def test_health_says_what_is_wrong() -> None:
     found = faults.opened(disk).health()
     assert not found.ok
     assert "full" in found.detail
+    assert found.remedy.startswith("Free space")

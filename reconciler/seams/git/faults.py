@@ -211,6 +211,7 @@ _IDLE = (
     "Could not read from remote repository",
     "Please make sure you have the correct access rights",
     "and the repository exists.",
+    "failed to push some refs to",
 )
 """Beginnings of lines that git adds to whatever has failed; the remedies of the table say it better."""
 
