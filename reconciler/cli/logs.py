@@ -40,6 +40,8 @@ def logs(flags: options.Flags, *, job: str, follow: bool, attempt: int | None) -
 
     Names one run: of several replicas, say which (NAME[replica]). Kept in the job's store after the attempt is gone;
     of a job without a store, by the host that ran it, for 14 days.
+
+    One attempt may end within a line that the next one goes on with.
     """
     settings = compose.settings(flags)
     tail = _Tail(attempt=attempt)

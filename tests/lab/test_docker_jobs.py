@@ -82,18 +82,32 @@ def counted_on(site: fleet.Fleet, job: str, before: int, attempt: int) -> list[t
     return found
 
 
-def joins(site: fleet.Fleet, job: str, attempt: int) -> None:
-    """Waits until the output of two attempts is one without a seam: nothing done twice, nothing left out."""
+def seamless(said: str) -> bool:
+    """Whether all that was printed is one count from 1 on with one nonce, each line whole; the last one may lack its end."""
+    found = said[: said.rfind("\n") + 1].splitlines()
+    nonce = found[0].partition(" ")[0] if found else ""
+    return bool(found) and found == [f"{nonce} {n}" for n in range(1, len(found) + 1)]
 
-    def seamless() -> bool:
-        before, after = (lines(site, job, "--attempt", str(number)) for number in (attempt, attempt + 1))
-        return bool(before and after) and after[0] == (before[0][0], before[-1][1] + 1)
+
+def joins(site: fleet.Fleet, job: str, attempt: int) -> None:
+    """Waits until the output of an attempt goes on where those before it ended: nothing twice, nothing left out, to the byte.
+
+    A line is not what is compared. `print` writes one in four pieces, and a program that is held still between two of them
+    leaves its beginning in the one log and its end in the next.
+    """
+
+    def logs() -> list[str]:
+        return [site.log(job, "--attempt", str(number)) for number in range(1, attempt + 2)]
+
+    def whole() -> bool:
+        said = logs()
+        return "\n" in said[-1] and seamless("".join(said))
 
     def told() -> str:
-        both = [lines(site, job, "--attempt", str(number)) for number in (attempt, attempt + 1)]
-        return f"{both[0][-3:]} … {both[1][:3]}\n{site.told(job)}"
+        ends = " … ".join(f"{each[:90]!r} … {each[-90:]!r}" for each in logs())
+        return f"{ends}\n{site.told(job)}"
 
-    conditions.eventually(seamless, 60, interval=0.5, message=told)
+    conditions.eventually(whole, 60, interval=0.5, message=told)
 
 
 def test_its_memory_survives_the_loss_of_its_machine(site: fleet.Fleet) -> None:

@@ -18,6 +18,7 @@ from tests.lab import swarm as swarms
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
 from tests.lab.node import CommandFailed
+from tests.lab.test_docker_jobs import seamless
 
 Run = dict[str, Any]
 
@@ -157,13 +158,13 @@ def started(number: int) -> Callable[[Run], object]:
 
 
 def continued(cluster: Cluster, job: str, attempt: int = 2) -> None:
-    """An attempt goes on with the memory of the one before, at the very next count. Its last words may come later."""
-    nonce, count = cluster.counted(job, attempt)[0]
+    """An attempt goes on with the memory of the one before, at the very next byte. Its last words may come later."""
+    cluster.counted(job, attempt)
 
     def whole() -> bool:
-        return cluster.lines(job, "--attempt", str(attempt - 1))[-1] == (nonce, count - 1)
+        return seamless("".join(cluster.fleet.log(job, "--attempt", str(number)) for number in range(1, attempt + 1)))
 
-    conditions.eventually(whole, 120, interval=0.5, message=lambda: f"not {count - 1}: {cluster.fleet.told(job)}")
+    conditions.eventually(whole, 120, interval=0.5, message=lambda: f"there is a seam: {cluster.fleet.told(job)}")
 
 
 def begin(cluster: Cluster, name: str, **more: str) -> Run:
