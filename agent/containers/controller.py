@@ -227,6 +227,10 @@ class ContainerController:
         """Ask the store."""
         return self._checkpoints.unknown(entry)
 
+    def hold_output(self, ref: spec.AttemptRef, container: str) -> None:
+        """Keep what it prints to its end: somebody ends it, who may remove it too."""
+        self._shipping.hold(ref, container)
+
     def ship(self, entry: journal.Entry) -> None:
         """Take over what the engine has, into our own files, and from there to the store."""
         self._shipping.ship(entry, self._recent(entry), at_end=False)

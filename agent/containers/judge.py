@@ -79,7 +79,10 @@ class Judge:
         if entry is None or self._control.books.get(entry.ref).container != asked.container:
             return
         record = self._control.books.get(entry.ref)
-        if record.ending is not books.Ending.NONE or not _ends(asked.signal, record.stop_signal):
+        if not _ends(asked.signal, record.stop_signal):
+            return
+        self._control.hold_output(entry.ref, asked.container)
+        if record.ending is not books.Ending.NONE:
             return
         policy = entry.spec.checkpoint
         saves = policy.engine is model.EngineName.CRIU and model.Occasion.NOTICE in policy.on

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from agent import places, workspace
 from agent.containers import seam
@@ -44,6 +45,14 @@ class Read:
     """How many of the pieces since then we have."""
     end: int = 0
     """Bytes of all pieces that we have."""
+
+
+class Source(Protocol):
+    """What has a container's output: its engine, or the files that it has left."""
+
+    def output(self, container: str, since: int) -> Iterator[seam.Line]:
+        """As `seam.Docker.output`."""
+        ...
 
 
 class Calm:
@@ -102,12 +111,12 @@ class Pump:
             self._read, self._ahead = Read(), 0
         self._to = segments.Output(str(place.logs), workspace.SEGMENT, workspace.SEGMENTS)
 
-    def run(self, docker: seam.Docker, container: str, *, over: bool) -> None:
+    def run(self, source: Source, container: str, *, over: bool) -> None:
         """Append what there is now, in whole lines unless it is `over`. Raises `errors.Unavailable`."""
         before = self._read
         moments: list[int] = []  # of the pieces since `since` that we have
         try:
-            for pieces in _groups(docker.output(container, before.since), before.pieces, moments, over):
+            for pieces in _groups(source.output(container, before.since), before.pieces, moments, over):
                 self._append(pieces, moments)
         finally:
             if self._read != before:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 
 from agent import checkpointing, journal, kept, logs, secretfiles, setup
-from agent.containers import output, seam, view
+from agent.containers import output, seam, unread, view
 from reconciler import errors
 from reconciler.core import spec
 
@@ -22,6 +22,15 @@ class Shipping:
         self._calm = output.Calm()
         self._locks: dict[spec.AttemptRef, threading.Lock] = {}
         self._pumps: dict[spec.AttemptRef, tuple[output.Pump, logs.Shipper]] = {}
+        self._held: dict[spec.AttemptRef, unread.Unread] = {}
+        self._root = ""
+
+    def hold(self, ref: spec.AttemptRef, container: str) -> None:
+        """Keep what its engine writes down from now on, also where it removes the container: its end is asked for."""
+        root = self._data()
+        if root and ref not in self._held:
+            with contextlib.suppress(OSError):  # not to be seen from here, or of another kind: the engine is asked, as ever
+                self._held[ref] = unread.Unread(root, container)
 
     def ship(self, entry: journal.Entry, found: seam.Listed | None, *, at_end: bool) -> None:
         """Ship what there is of `found`'s output; `at_end`: whatever it costs. Raises `errors.Unavailable`.
@@ -37,6 +46,8 @@ class Shipping:
             pump, shipper = self._pumps[entry.ref]
             if found is not None and found.state is not seam.State.CREATED:
                 self._pump(pump, found, at_end=at_end)
+            elif found is None and entry.ref in self._held:
+                pump.run(self._held[entry.ref], "", over=True)
             if (to := self._stores.get(entry.spec)) is not None:
                 shipper.ship(to)
 
@@ -57,12 +68,13 @@ class Shipping:
         """Let go of an attempt."""
         if found is not None:
             self._calm.forget(found.id)
+        if (held := self._held.pop(ref, None)) is not None:
+            held.close()
         self._pumps.pop(ref, None)
         self._locks.pop(ref, None)
 
     def _pump(self, pump: output.Pump, found: seam.Listed, *, at_end: bool) -> None:
-        root, now = self._view.about.root if self._view.about else "", self._setup.clock.monotonic()
-        if not at_end and not self._calm.worth(found.id, root, now):
+        if not at_end and not self._calm.worth(found.id, self._data(), self._setup.clock.monotonic()):
             return
         try:
             pump.run(self._docker, found.id, over=found.state in seam.OVER)
@@ -71,6 +83,12 @@ class Shipping:
         except errors.PerdureError:
             self._calm.forget(found.id)  # what was not had is asked for again
             raise
+
+    def _data(self) -> str:
+        """Return where the engine keeps its data, also while it does not answer; empty until it has said so."""
+        if (about := self._view.about) is not None:
+            self._root = about.root
+        return self._root
 
     def _secrets(self, entry: journal.Entry) -> tuple[str, ...]:
         """Return the values that must not be read in its output."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -466,6 +468,25 @@ def test_an_engine_that_answers_no_more_is_no_reason_to_save_nothing(rig: Rig) -
     rig.docker.trouble = None
     assert rig.ended().stopped
     assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
+
+
+def test_what_it_printed_last_is_whole_though_its_engine_removed_it_at_once(rig: Rig, tmp_path: Path) -> None:
+    """A Swarm whose service is removed does."""
+    rig.docker.known = dataclasses.replace(rig.docker.known, root=str(tmp_path / "engine"))
+    one = rig.running()
+    folder = tmp_path / "engine/containers" / one.id
+    folder.mkdir(parents=True)
+    with (folder / f"{one.id}-json.log").open("w") as file:
+        rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
+        for text in ("a line\n", "half of ano"):
+            file.write(json.dumps({"log": text, "stream": "stdout", "time": "2027-01-15T08:00:00.5Z"}) + "\n")
+    shutil.rmtree(folder)
+    del rig.docker.containers[one.id]
+    assert rig.ended().stopped
+    assert rig.store.read_log(REF, 0, 100) == b"a line\nhalf of ano"
+    rig.assign(want=spec.Want.REMOVE)
+    rig.look(4)
+    assert rig.store.read_log(REF, 0, 100) == b"a line\nhalf of ano"
 
 
 def test_an_engine_that_waits_for_the_end_of_a_container_is_not_asked_meanwhile(rig: Rig) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from agent import logs, places
-from agent.containers import fake, output, seam
+from agent.containers import fake, output, seam, unread
 from agent.supervisor import output as segments
 from reconciler import errors
 from reconciler.core import spec
@@ -129,3 +132,65 @@ def test_many_containers_are_asked_more_seldom_each(tmp_path: Path) -> None:
         calm.worth(str(number), str(tmp_path), 0.0)
     assert not calm.worth("7", str(tmp_path), output.LONGEST - 0.1)
     assert calm.worth("7", str(tmp_path), output.LONGEST)
+
+
+class Files:
+    """A container's files as dockerd's `json-file` keeps them: the newest without a number."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.newest = root / "containers/c/c-json.log"
+        self.newest.parent.mkdir(parents=True)
+
+    def write(self, *pieces: tuple[float, str]) -> None:
+        with self.newest.open("a", encoding="utf-8") as file:
+            for at, text in pieces:
+                moment = datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat().replace("+00:00", "Z")
+                file.write(json.dumps({"log": text, "stream": "stdout", "time": moment}) + "\n")
+
+    def rotate(self) -> None:
+        for number in (1, 0):
+            older = self.newest.with_name(f"c-json.log.{number}") if number else self.newest
+            if older.exists():
+                older.rename(self.newest.with_name(f"c-json.log.{number + 1}"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "engine")
+
+
+def test_what_a_removed_container_has_left(printer: Printer, files: Files) -> None:
+    printer.say((10, "a\n"), (11, "b\n"))
+    assert printer.run(over=False) == b"a\nb\n"
+    files.write((10, "a\n"), (11, "b\n"))
+    held = unread.Unread(str(files.root), "c")
+    files.write((12, "ü\n"), (12.5, "half a li"))
+    shutil.rmtree(files.root)
+    for _ in range(2):
+        printer.pump.run(held, "c", over=True)
+        assert printer.run() == "a\nb\nü\nhalf a li".encode()
+    held.close()
+
+
+def test_of_what_a_removed_container_has_left_nothing_is_guessed(files: Files) -> None:
+    files.write((10, "a"))
+    files.rotate()
+    files.write((20, "b"))
+    both = unread.Unread(str(files.root), "c")
+    assert [each.data for each in both.output("c", 5 * SECOND)] == [b"a", b"b"]
+    files.rotate()
+    files.write((30, "c"))
+    newer = unread.Unread(str(files.root), "c")  # "b" and "c", and "a" lies before them
+    assert list(newer.output("c", 15 * SECOND)) == []
+    assert [each.data for each in newer.output("c", 20 * SECOND)] == [b"b", b"c"]
+    with files.newest.open("a") as file:
+        file.write('{"log": "cut sho')
+    assert [each.data for each in newer.output("c", 25 * SECOND)] == [b"c"]
+    for held in (both, newer):
+        held.close()
+
+
+def test_what_cannot_be_seen_cannot_be_held(files: Files) -> None:
+    with pytest.raises(OSError):
+        unread.Unread(str(files.root), "c")
