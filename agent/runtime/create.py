@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.runtime import archive, call, compare, question, shape, system, tree, volumes
+from agent.runtime import archive, call, cgroup, compare, question, shape, system, tree, volumes
 from agent.runtime.call import Call, Config, Refused
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
     work = os.path.join(made.home, "work")
     os.mkdir(work, 0o700)
     with open(shape.criu_conf(made.home), "w") as file:
-        file.write(_settings(directory))
+        file.write(settings(config, directory))
     words = [*RESTORE, "--image-path", os.path.join(directory, "criu"), "--work-path", work]
     for name, value in made.flags():
         if name in KEPT_FLAGS:
@@ -203,12 +203,15 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
         raise
 
 
-def _settings(directory: str) -> str:
-    """Return CRIU's configuration for this restore: cgroup v1's mounts need the older way to make mounts (lab, section 5)."""
+def settings(config: Config, directory: str) -> str:
+    """Return CRIU's configuration for this restore: what the real runtime does not tell it of this machine's cgroups."""
     given = ""
     with suppress(FileNotFoundError), open(os.path.join(directory, "criu.conf")) as file:
         given = file.read()
-    return given if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else f"mntns-compat-mode\n{given}"
+    if not cgroup.is_unified():
+        return f"mntns-compat-mode\n{given}"  # the mounts of version 1 need the older way to make mounts
+    group = cgroup.path(config)
+    return f"cgroup-root {group}\n{given}" if group else given
 
 
 def reason(machine: Config, made: Call, work: str, name: str) -> str:
