@@ -131,6 +131,9 @@ def test_the_control_group_holds_the_limits_and_is_removed(host: Host) -> None:
         if groups.version == 1:
             assert int((folders["memory"] / "memory.limit_in_bytes").read_text()) == 64 << 20
             assert int((folders["cpu"] / "cpu.cfs_quota_us").read_text()) == 50_000
+        else:
+            assert int((folders["memory"] / "memory.max").read_text()) == 64 << 20
+            assert (folders["cpu"] / "cpu.max").read_text() == "50000 100000\n"
         inside = {int(pid) for folder in folders.values() for pid in (folder / "cgroup.procs").read_text().split()}
         assert len(inside) == 1
         host.change(ref, want=spec.Want.STOP)

@@ -1,6 +1,7 @@
 """Run in a node: a container of plain runc in the interposer's shape, and the CRIU engine on it. `python -m … VERB JSON`.
 
-Answers with a line of JSON. Faults are put into the store's end, where a test wants them.
+Answers with a line of JSON. Without arguments it reads [VERB, {…}], a line each, and answers each with a line. Faults are put
+into the store's end, where a test wants them.
 """
 
 from __future__ import annotations
@@ -94,7 +95,10 @@ def create(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def take(asked: dict[str, Any]) -> dict[str, Any]:
-    """Take a checkpoint. Names: `name`, `store`, `run`, `attempt`, optional `stop`, `parent`, `max_frozen`, `fault`."""
+    """Take a checkpoint. Names: `name`, `store`, `run`, `attempt`, optional `stop`, `parent`, `max_frozen`, `fault`, `docker`.
+
+    `docker` is the id of a container that dockerd started; without it, one of `create` and `restore`.
+    """
     place = Place(name=asked["name"])
     to = _store(asked)
     ref = spec.AttemptRef(run=asked["run"], attempt=asked["attempt"])
@@ -175,13 +179,8 @@ def restore(asked: dict[str, Any]) -> dict[str, Any]:
     place = Place(name=asked["name"])
     directory = place.folder / "restore"
     place.folder.mkdir(parents=True, exist_ok=True)
-    made = _engine()
     began = time.monotonic()
-    image = _store(asked).open(asked["digest"])
-    try:
-        made.prepare_restore(image, dataclasses.replace(_site(place, asked), restore=directory))
-    finally:
-        image.close()
+    lay_out({**asked, "directory": str(directory)})
     prepared = time.monotonic() - began
     wanted = json.loads((directory / "container.json").read_text())["mounts"]
     config = _prepare(place, asked, wanted)
@@ -193,6 +192,19 @@ def restore(asked: dict[str, Any]) -> dict[str, Any]:
     seconds = time.monotonic() - began
     shutil.rmtree(directory)
     return {"pid": int((place.folder / "pid").read_text()), "prepared": prepared, "seconds": seconds}
+
+
+def lay_out(asked: dict[str, Any]) -> dict[str, Any]:
+    """Write the folder that the interposer restores from. Names: `name`, `store`, `digest`, `directory`."""
+    made = _engine()
+    image = _store(asked).open(asked["digest"])
+    try:
+        made.prepare_restore(
+            image, dataclasses.replace(_site(Place(name=asked["name"]), asked), restore=Path(asked["directory"]))
+        )
+    finally:
+        image.close()
+    return {}
 
 
 def restore_by_runc(asked: dict[str, Any]) -> dict[str, Any]:
@@ -370,8 +382,16 @@ def _site(place: Place, asked: dict[str, Any]) -> engine.Site:
         request_file=nowhere,
         progress_file=nowhere,
         aside=nowhere,
-        container=place.container,
+        container=_of_docker(asked["docker"]) if "docker" in asked else place.container,
         max_frozen=asked.get("max_frozen"),
+    )
+
+
+def _of_docker(identity: str) -> engine.Container:
+    return engine.Container(
+        id=identity,
+        state_file=Path("/run/docker/runtime-runc/moby") / identity / "state.json",
+        bundle=Path("/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby") / identity,
     )
 
 
@@ -384,8 +404,10 @@ def _peak() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
-VERBS = {one.__name__: one for one in (create, take, null, restore, restore_by_runc, preflight, sweep, remove)}
+VERBS = {one.__name__: one for one in (create, take, null, restore, lay_out, restore_by_runc, preflight, sweep, remove)}
 
 if __name__ == "__main__":
     os.umask(0o022)
-    print(json.dumps(VERBS[sys.argv[1]](json.loads(sys.argv[2]))), flush=True)
+    told = [(sys.argv[1], json.loads(sys.argv[2]))] if sys.argv[1:] else (json.loads(line) for line in sys.stdin)
+    for verb, about in told:
+        print(json.dumps(VERBS[verb](about)), flush=True)

@@ -1,7 +1,8 @@
 """A second kernel: Debian's cloud kernel in QEMU under software emulation, for what this machine's own kernel cannot show.
 
-It has cgroup v2 with all its controllers, soft-dirty tracking, and AppArmor; it is about ten times slower than a node, so it is
-for a handful of correctness cases and never for figures. Its root has the engines of a node.
+It has cgroup v2 with all its controllers, soft-dirty tracking, CAP_SYS_RESOURCE and AppArmor; it is about ten times slower than
+a node, so it is for a handful of correctness cases and never for figures. Its root has the engines of a node; a second disk has
+room for a lab, and what a dockerd with all images of the lab starts from.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.lab import ability, cache, recipe
+from tests.lab import ability, cache, recipe, seed
 from tests.lab.cache import Cache, Say
 from tests.lab.recipe import Layer
 
@@ -26,12 +27,14 @@ KERNEL = Layer(
     packages=("apparmor", "dbus", "initramfs-tools", "linux-image-cloud-amd64", "systemd", "zstd"),
 )
 EMULATOR = Layer(name="emulator", over=("base",), packages=("qemu-system-x86",))
-FORMAT = 1
+FORMAT = 2
 MODULES = ("ext4", "virtio_blk", "virtio_pci")
 """What the kernel needs to reach its root."""
 
 HERE = Path(__file__).parent
-SIZE = "4g"
+SIZE, ROOM = "4g", "6g"
+"""Of the root, and of the disk for a lab."""
+
 INIT = "usr/sbin/lab-init"
 INIT_SCRIPT = HERE / "guest_init.sh"
 SCRIPT = (*cache.ALONE, "/bin/sh", str(HERE / "guest.sh"))
@@ -69,12 +72,14 @@ class Guest:
             return self._boot(folder, timeout)
 
     def _boot(self, folder: Path, timeout: float) -> Outcome:
+        # Without its defences against what shares its processor an emulated kernel spends far less on each system call.
         emulator = [
-            *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "Nehalem", "-smp", "1", "-m", str(MEMORY)),
+            *("qemu-system-x86_64", "-accel", "tcg,tb-size=512", "-cpu", "Nehalem", "-smp", "1", "-m", str(MEMORY)),
             *("-nographic", "-no-reboot", "-net", "none", "-kernel", "/mnt/vmlinuz", "-initrd", "/mnt/initrd"),
-            *("-append", f"console=ttyS0 root=/dev/vda rw init=/{INIT} quiet panic=-1"),
+            *("-append", f"console=ttyS0 root=/dev/vda rw init=/{INIT} quiet panic=-1 mitigations=off"),
             *("-drive", "file=/mnt/root.ext4,if=virtio,format=raw,snapshot=on"),
             *("-drive", "file=/media/given.ext4,if=virtio,format=raw,readonly=on"),
+            *("-drive", "file=/mnt/room.ext4,if=virtio,format=raw,snapshot=on,cache=unsafe"),
         ]
         lower = f"{self._place / 'layers' / EMULATOR.name}:{self._cache.layer(recipe.BASE.name)}"
         result = subprocess.run(
@@ -123,6 +128,11 @@ def _build(built: Cache, place: Path, say: Say) -> None:
     with cache.timed(say, "guest: root image"):
         lower = ":".join(str(one) for one in (kernel, *(built.layer(name) for name in KERNEL.over)))
         cache.command([*SCRIPT, "image", lower, str(place / "root.ext4"), SIZE])
+    with cache.timed(say, "guest: room for a lab"):
+        room = place / "room"
+        seed.fill(room / built.seed.name, [image.tag for image in recipe.IMAGES])
+        _pack(room, place / "room.ext4", ROOM)
+        shutil.rmtree(room)
 
 
 def _give(files: Mapping[str, str | Path], folder: Path) -> None:
@@ -140,5 +150,10 @@ def _give(files: Mapping[str, str | Path], folder: Path) -> None:
             shutil.copy2(content, place)
     used = sum(path.lstat().st_size for path in given.rglob("*"))
     size = f"{used * 2 // 1024 + 8192}k"
-    image = folder / "given.ext4"
-    cache.command(["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-d", str(given), str(image), size])
+    _pack(given, folder / "given.ext4", size)
+
+
+def _pack(folder: Path, image: Path, size: str) -> None:
+    cache.command(
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1", "-d", str(folder), str(image), size]
+    )

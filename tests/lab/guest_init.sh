@@ -19,8 +19,9 @@ mount -t tmpfs -o mode=755 run /run
 hostname guest
 ip link set lo up
 for module in overlay tun br_netfilter inet_diag tcp_diag udp_diag unix_diag netlink_diag af_packet_diag; do modprobe -q "$module"; done
-mkdir -p /given
+mkdir -p /given /var/cache/perdure
 mount -o ro /dev/vdb /given
+mount /dev/vdc /var/cache/perdure # an overlay's upper must not lie in its lower
 stty -F /dev/ttyS0 -onlcr 2> /dev/null
 exec > /dev/ttyS0 2>&1 < /dev/null
 printf '\nLAB BEGIN\n'

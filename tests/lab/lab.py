@@ -96,7 +96,7 @@ class Lab:
         if not NAME.fullmatch(name) or name in self.nodes or name == "shared":
             raise ValueError(f"{name!r} is no free name for a node: lower-case letters, digits and dashes")
         place = Place(index=index, address=self._slot.address(index), disk=self._slot.folder / name)
-        node = Node(name, place, power=self, cache=self.cache, binds=[*_ours(), *binds])
+        node = Node(name, place, power=self, cache=self.cache, binds=[*ours(), *binds])
         node.start()
         self.nodes[name] = node
         return node
@@ -198,7 +198,7 @@ with tarfile.open(sys.argv[1]) as archive:
         return Path(f"/proc/{self._process.pid}/root") / str(self.shared / name).removeprefix("/")
 
 
-def _ours() -> list[Path]:
+def ours() -> list[Path]:
     """What our programs need inside a node: this checkout with its environment, and the interpreter that it points to."""
     base = Path(sys.base_prefix)
     if base not in (Path("/"), Path("/usr"), Path("/usr/local")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab import recipe
@@ -19,14 +20,20 @@ def ensure(cache: Cache) -> Path:
     """Makes the seed where it is missing. Who loses a race throws its own away."""
     if not cache.seed.exists():
         aside = Path(tempfile.mkdtemp(prefix=".seed-", dir=cache.place))
-        with Lab() as site:
-            docker = site.node().docker(images=recipe.USUAL)
-            docker.stop()
-            data = docker.node.path("/var/lib/docker")
-            for part in PARTS:
-                subprocess.run(["cp", "--archive", str(data / part), str(aside / part)], check=True)
+        fill(aside, recipe.USUAL)
         try:
             aside.rename(cache.seed)
         except OSError:
             shutil.rmtree(aside)
     return cache.seed
+
+
+def fill(folder: Path, images: Sequence[str]) -> None:
+    """Makes a seed with these images in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with Lab() as site:
+        docker = site.node().docker(images=images)
+        docker.stop()
+        data = docker.node.path("/var/lib/docker")
+        for part in PARTS:
+            subprocess.run(["cp", "--archive", str(data / part), str(folder / part)], check=True)

@@ -82,7 +82,7 @@ def test_connections_to_elsewhere(rig: Rig) -> None:
 
 
 def test_redis(lab: Lab) -> None:
-    """PostgreSQL is not here: it wants another user than root, and so CAP_SYS_RESOURCE, which not every lab's machine has."""
+    """PostgreSQL wants another user than root, and so CAP_SYS_RESOURCE, which this machine may lack: guest_containers.py."""
     rig = Rig(lab, layers=("services", "base"))
     one = rig.start("redis.sh")
     one.goes_on()
