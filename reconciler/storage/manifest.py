@@ -14,7 +14,7 @@ import msgspec
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import codec, observed
-from reconciler.storage import keyring, layout
+from reconciler.storage import digests, keyring, layout
 from reconciler.storage.packs import Frame, Pack
 
 FORMAT = 2
@@ -34,6 +34,8 @@ class Body:
     parent: str = ""
     depth: int = 0
     """How many images of its line lend it packs at most."""
+    salt: int
+    """Of its units' digests (see `digests`): that of its line."""
     files: int
     logical_bytes: int
     stored_bytes: int
@@ -111,7 +113,7 @@ def decode(content: bytes, digest: str) -> Manifest:
     for pack in (*body.packs, body.index):
         if not layout.PACK.fullmatch(pack.name) or pack.size < 0:
             raise errors.Damaged(f"{pack.name!r} is not the name of a pack", where=digest)
-    if min(body.files, body.logical_bytes, body.stored_bytes, body.depth) < 0:
+    if min(body.files, body.logical_bytes, body.stored_bytes, body.depth, body.salt) < 0 or body.salt >> digests.SALT_BITS:
         raise errors.Damaged("a negative count", where=digest)
     return Manifest(digest=digest, body=body, signature=envelope.signature, canonical=canonical)
 

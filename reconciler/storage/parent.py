@@ -16,8 +16,9 @@ _Answer = tuple[Digests, list[int], list[Run]]
 class Parent:
     """The image a new one builds upon. May be asked by several threads."""
 
-    def __init__(self, contents: index.Index) -> None:
+    def __init__(self, contents: index.Index, salt: digests.Salt) -> None:
         self._index = contents
+        self._salt = salt
         self._one = threading.Lock()
 
     def compare(self, path: str, first: int, data: Bytes) -> _Answer:
@@ -27,18 +28,18 @@ class Parent:
             known = path in self._index.files
             spans = list(self._index.spans(path, first, first + count)) if known else []
         if len(spans) == 1 and spans[0].first == first and len(spans[0].digests) == count:
-            found, changed = digests.against(data, spans[0].digests)
+            found, changed = self._salt.against(data, spans[0].digests)
             return found, changed, without(spans[0].runs, changed) if changed else spans[0].runs
-        found = digests.of(data)
-        old, runs = _pieced(spans, first, count)
+        found = self._salt.of(data)
+        old, runs = _pieced(spans, first, count, self._salt.zero)
         pairs = zip(digests.split(found.units), old, strict=True)
         changed = [number for number, (new, was) in enumerate(pairs) if new != was]
         return found, changed, without(runs, changed)
 
 
-def whole(data: Bytes) -> _Answer:
+def whole(data: Bytes, salt: digests.Salt) -> _Answer:
     """Return what `Parent.compare` would say about a file that the parent does not have."""
-    found = digests.of(data)
+    found = salt.of(data)
     return found, list(range(len(found))), []
 
 
@@ -75,9 +76,9 @@ def consecutive(numbers: list[int]) -> list[tuple[int, int]]:
     return found
 
 
-def _pieced(spans: list[Span], first: int, count: int) -> tuple[list[bytes], list[Run]]:
+def _pieced(spans: list[Span], first: int, count: int, zero: bytes) -> tuple[list[bytes], list[Run]]:
     """Put together what spans of other bounds say about these units."""
-    old = [digests.ZERO_UNIT] * count
+    old = [zero] * count
     runs: list[Run] = []
     for span in spans:
         shift = span.first - first

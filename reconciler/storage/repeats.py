@@ -7,7 +7,7 @@ it, and memory stays bounded whatever the size.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from reconciler.storage import packs
 from reconciler.storage.index import Ticket
@@ -16,7 +16,7 @@ FRAMES = packs.CACHED_FRAMES // 4
 """Frames of one generation; there are two, so that a reader with several threads has room besides."""
 
 Place = tuple[Ticket, int]
-"""The frame, and the first unit in it."""
+"""The frame, and the unit in it."""
 
 
 class Repeats:
@@ -27,14 +27,10 @@ class Repeats:
         self._old: dict[bytes, Place] = {}
         self._frames = 0
 
-    def none(self, digests: Sequence[bytes]) -> bool:
-        """Whether none of these occurs twice or has occurred before."""
-        found = set(digests)
-        return len(found) == len(digests) and found.isdisjoint(self._young) and found.isdisjoint(self._old)
-
-    def find(self, digest: bytes) -> Place | None:
-        """Return where a unit lies already."""
-        return self._young.get(digest) or self._old.get(digest)
+    def known(self, digests: Set[bytes]) -> dict[bytes, Place]:
+        """Return where those of these units lie that have occurred before."""
+        found = {each: self._old[each] for each in self._old.keys() & digests}
+        return found | {each: self._young[each] for each in self._young.keys() & digests}
 
     def add(self, digests: Sequence[bytes], ticket: Ticket, at: int) -> None:
         """Remember units that lie one after the other in a frame, from unit `at` on."""

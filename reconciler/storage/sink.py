@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from reconciler.storage import (
     announced,
     claims,
     contents,
+    digests,
     files,
     image,
     index,
@@ -105,7 +107,8 @@ class PathSink:
         with self._explained():
             self._index_pack = packs.PackWriter(order.place, f"{order.token}-index")
         self._index = index.IndexWriter(self._index_pack)
-        self._base = None if order.base is None else parent.Parent(order.base.index)
+        self._salt = digests.Salt(secrets.randbits(digests.SALT_BITS) if order.base is None else order.base.body.salt)
+        self._base = None if order.base is None else parent.Parent(order.base.index, self._salt)
         self._settle = pipeline.Stage(self._seal, threads=side, depth=1, failure=self._failure)
         self._series = _Series(order, self._settle.put)
         self._pack = pipeline.Stage(self._write, threads=order.threads, depth=4, failure=self._failure)
@@ -188,6 +191,7 @@ class PathSink:
             meta=self._order.meta,
             parent=self._order.parent,
             depth=base.body.depth + 1 if base is not None and reused else 0,
+            salt=self._salt.value,
             files=len(listed),
             logical_bytes=sum(file.entry.size for file in listed),
             stored_bytes=sum(pack.size for pack in sealed.values()) + listing.size,
@@ -226,7 +230,7 @@ class PathSink:
         return digest
 
     def _examine(self, piece: units.Piece) -> units.Examined | None:
-        return units.examine(piece, self._base)
+        return units.examine(piece, self._salt, self._base)
 
     def _take(self, found: units.Examined | None) -> None:
         if found is not None:

@@ -17,6 +17,8 @@ from reconciler.storage.index import Listed, Run, Span, Ticket
 UNIT = store.UNIT
 _ZEROS = bytes(packs.LARGEST)
 _start = attrgetter("start")
+FEW = 16
+"""A piece of which less than such a part occurs again is stored as it is: to copy the rest would cost more than that saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,15 @@ class Examined:
     runs: list[Run]
 
 
-def examine(piece: Piece, base: parent.Parent | None) -> Examined | None:
-    """Hash a piece and compare it with the parent's; None when it is all zeros."""
+def examine(piece: Piece, salt: digests.Salt, base: parent.Parent | None) -> Examined | None:
+    """Hash a piece and compare it with the parent's, under the parent's salt; None when it is all zeros."""
     data = piece.data
     if data == _ZEROS[: len(data)]:
         return None
-    found, changed, runs = parent.whole(data) if base is None else base.compare(piece.file.entry.path, piece.first, data)
-    if digests.ZERO_UNIT in found.units:
+    found, changed, runs = parent.whole(data, salt) if base is None else base.compare(piece.file.entry.path, piece.first, data)
+    if salt.zero in found.units:
         single = digests.split(found.units)
-        changed = [number for number in changed if single[number] != digests.ZERO_UNIT]
+        changed = [number for number in changed if single[number] != salt.zero]
     return Examined(piece, found, changed, runs)
 
 
@@ -65,19 +67,19 @@ class Gatherer:
     def take(self, found: Examined) -> None:
         """Account for one piece."""
         runs = list(found.runs)
-        self.reused_units += sum(run.count for run in runs)
         single = digests.split(found.digests.units)
-        if self._repeats.none([single[number] for number in found.new]):
-            for start, count in parent.consecutive(found.new):
-                self._store(found.piece, single[start : start + count], start, runs)
-        else:
-            for number in found.new:
-                place = self._repeats.find(single[number])
-                if place is None:
-                    self._store(found.piece, [single[number]], number, runs)
-                else:
-                    self.reused_units += 1
-                    _add(runs, Run(number, 1, *place))
+        places = self._repeats.known({single[number] for number in found.new})
+        fresh, again = found.new, list[int]()
+        if places or len({single[number] for number in found.new}) < len(found.new):
+            fresh, again = _apart(found.new, single, set(places))
+        if len(again) * FEW < len(found.new):
+            fresh, again = found.new, []
+        self.new_units += len(fresh)
+        self.reused_units += len(again) + sum(run.count for run in runs)
+        self._store(found.piece, single, fresh, runs)
+        if again:
+            places = self._repeats.known({single[number] for number in again} - places.keys()) | places
+            _add(runs, again, [places[single[number]] for number in again])
         runs.sort(key=_start)
         self._index.add(found.piece.file, Span(found.piece.first, found.digests, runs))
 
@@ -86,22 +88,25 @@ class Gatherer:
         if self._frame:
             self._send(self._frame)
 
-    def _store(self, piece: Piece, single: list[bytes], start: int, runs: list[Run]) -> None:
-        """Put the units with these digests, from `start` of the piece on, into frames; add to `runs` where they will lie."""
-        self.new_units += len(single)
-        if len(single) == packs.UNITS and not self._frame:  # uncopied
-            self._repeats.add(single, self._ticket, 0)
-            runs.append(Run(start, packs.UNITS, self._ticket, 0))
-            self._send(piece.data)
+    def _store(self, piece: Piece, single: list[bytes], numbers: list[int], runs: list[Run]) -> None:
+        """Put units of a piece into frames; add to `runs` where they will lie."""
+        if len(numbers) == packs.UNITS:  # a frame of its own, uncopied; the one that fills slowly waits
+            ticket = Ticket()
+            self._repeats.add(single, ticket, 0)
+            runs.append(Run(0, packs.UNITS, ticket, 0))
+            self._emit(ticket, piece.data)
+            self._repeats.next_frame()
             return
-        while single:
+        view = memoryview(piece.data)
+        while numbers:
             at = len(self._frame) // UNIT
-            fits = min(len(single), packs.UNITS - at)
-            self._frame += memoryview(piece.data)[start * UNIT : (start + fits) * UNIT]
-            self._repeats.add(single[:fits], self._ticket, at)
-            _add(runs, Run(start, fits, self._ticket, at))
-            start, single = start + fits, single[fits:]
-            if len(self._frame) == packs.LARGEST:
+            these, numbers = numbers[: packs.UNITS - at], numbers[packs.UNITS - at :]
+            self._repeats.add([single[number] for number in these], self._ticket, at)
+            for start, count in parent.consecutive(these):
+                self._frame += view[start * UNIT : (start + count) * UNIT]
+                runs.append(Run(start, count, self._ticket, at))
+                at += count
+            if at == packs.UNITS:
                 self._send(self._frame)
 
     def _send(self, frame: Bytes) -> None:
@@ -111,13 +116,28 @@ class Gatherer:
         self._frame = bytearray()
 
 
-def _add(runs: list[Run], run: Run) -> None:
-    """Append a run, to the last one where it only goes on."""
-    last = runs[-1] if runs else None
-    if last and last.source is run.source and last.start + last.count == run.start and last.at + last.count == run.at:
-        last.count += run.count
-    else:
-        runs.append(run)
+def _apart(numbers: list[int], single: list[bytes], known: set[bytes]) -> tuple[list[int], list[int]]:
+    """Return the units that must be stored, and those that are known or occur before in the same piece."""
+    fresh, again = list[int](), list[int]()
+    for number in numbers:
+        digest = single[number]
+        if digest in known:
+            again.append(number)
+        else:
+            known.add(digest)
+            fresh.append(number)
+    return fresh, again
+
+
+def _add(runs: list[Run], numbers: list[int], places: list[repeats.Place]) -> None:
+    """Append where units lie; those that follow each other in the piece and in the frame are one run."""
+    last = Run(-1, 0, Ticket(), 0)
+    for number, (ticket, at) in zip(numbers, places, strict=True):
+        if last.source is ticket and last.start + last.count == number and last.at + last.count == at:
+            last.count += 1
+        else:
+            last = Run(number, 1, ticket, at)
+            runs.append(last)
 
 
 class Cutter:

@@ -105,8 +105,10 @@ def test_digests_against_a_parent_equal_those_without(count: int, touched: set[i
     for unit in touched:
         if unit < count:
             new[unit * UNIT] ^= 1
-    found, changed = digests.against(bytes(new), digests.of(old))
-    assert found == digests.of(bytes(new))
+    salt = digests.Salt(7)
+    found, changed = salt.against(bytes(new), salt.of(old))
+    assert found == salt.of(bytes(new))
+    assert digests.Salt(8).of(old).units != salt.of(old).units
     assert changed == sorted(unit for unit in touched if unit < count)
 
 
