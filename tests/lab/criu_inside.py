@@ -177,7 +177,8 @@ class _Null:
 def restore(asked: dict[str, Any]) -> dict[str, Any]:
     """Continue a checkpoint in a container of another name. As `create`, with `store` and `digest`."""
     place = Place(name=asked["name"])
-    directory = place.folder / "restore"
+    directory = Path("/run/restore") / place.name  # in memory, where the agent lays out what fits there
+    directory.parent.mkdir(exist_ok=True)
     place.folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     lay_out({**asked, "directory": str(directory)})

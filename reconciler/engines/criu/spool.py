@@ -1,26 +1,120 @@
-"""Where a checkpoint waits for the store when the program must not: one file of bounded size.
+"""Where a checkpoint waits for the store when the program must not: a place of bounded size.
 
-It lies in memory that was taken beforehand where the machine has plenty, so that the program waits for one copy and nothing
-else; otherwise on the agent's disk. Pages go from CRIU's socket into it without passing through this process (`lanes`).
+It lies in memory that was written to beforehand where the machine has plenty, so that the program waits for one copy and
+nothing else; otherwise on the agent's disk, where pages go from CRIU's socket into a file by the kernel alone (`splice`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import mmap
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.engines.criu import lanes
+from reconciler.engines.criu import receiver
 
+_PIPE = 1 << 20
+"""Bytes that a pipe holds: what an unprivileged pipe may have at most, by default."""
 _READ = 1 << 20
 
 _SHARE = 0.4
 """Of the memory that is free, what a spool may take at most."""
+
+_MORE = 256 << 20
+"""Bytes of memory by which more may come than was expected, and as much again as was."""
+
+_POPULATE = 23
+"""`MADV_POPULATE_WRITE` (linux/mman.h, since 5.14): Python has no name for it."""
+
+
+class _Place(Protocol):
+    """Holds bytes by position."""
+
+    size: int
+    """How many it holds at most."""
+
+    def put(self, data: memoryview, position: int) -> None:
+        """Write bytes. Raises OSError."""
+        ...
+
+    def receive(self, connection: socket.socket, position: int, length: int) -> None:
+        """Take exactly so many bytes from a connection. Raises `receiver.Gone`, OSError."""
+        ...
+
+    def get(self, position: int, length: int) -> bytes:
+        """Return bytes; fewer where fewer were written."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class _Memory:
+    """In pages of this process: large ones where the kernel has them, and all that are expected to be used found beforehand."""
+
+    def __init__(self, expected: int) -> None:
+        self.size = 2 * expected + _MORE
+        self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):
+            self._map.madvise(mmap.MADV_HUGEPAGE)
+        try:
+            self._map.madvise(_POPULATE, 0, expected)
+        except OSError:  # an older kernel, or a limit of ours: they are found when they are written to
+            self._map.madvise(mmap.MADV_WILLNEED)
+
+    def put(self, data: memoryview, position: int) -> None:
+        self._map[position : position + len(data)] = data
+
+    def receive(self, connection: socket.socket, position: int, length: int) -> None:
+        end = position + length
+        with memoryview(self._map) as whole:
+            while position < end:
+                with whole[position : min(end, position + _READ)] as part:
+                    position += _came(connection.recv_into, part)
+
+    def get(self, position: int, length: int) -> bytes:
+        return self._map[position : position + length]
+
+    def close(self) -> None:
+        self._map.close()
+
+
+class _Disk:
+    """In a file."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.size = size
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._pipe = os.pipe2(os.O_CLOEXEC)
+        fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE)
+
+    def put(self, data: memoryview, position: int) -> None:
+        while data:
+            written = os.pwrite(self._file, data, position)
+            data, position = data[written:], position + written
+
+    def receive(self, connection: socket.socket, position: int, length: int) -> None:
+        end = position + length
+        while position < end:
+            came = _came(os.splice, connection.fileno(), self._pipe[1], min(end - position, _PIPE))
+            while came:
+                moved = os.splice(self._pipe[0], self._file, came, offset_dst=position)
+                came, position = came - moved, position + moved
+
+    def get(self, position: int, length: int) -> bytes:
+        return os.pread(self._file, length, position)
+
+    def close(self) -> None:
+        for descriptor in (self._file, *self._pipe):
+            os.close(descriptor)
 
 
 class Spool:
@@ -31,14 +125,10 @@ class Spool:
 
         `expected`: how many will probably come; without it nothing is made ready.
         """
-        self._limit = limit
         self._end = 0
         self._entries: list[store.FileEntry] = []
         self._extents: dict[str, list[tuple[int, int, int]]] = {}
-        self._file = _in_memory(expected)
-        if self._file < 0:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._lanes = lanes.Lanes(self._file)
+        self._place = _place(path, limit, expected)
 
     def file(self, entry: store.FileEntry) -> None:
         """Announce a file before its extents."""
@@ -47,27 +137,20 @@ class Spool:
 
     def extent(self, path: str, offset: int, data: bytes | memoryview) -> None:
         """Keep bytes of a file. Raises `errors.Unavailable` when the spool is full."""
-        length = memoryview(data).nbytes
-        begin = self._room(length)
         view = memoryview(data).cast("B")
-        while view:
-            written = os.pwrite(self._file, view, begin + length - len(view))
-            view = view[written:]
-        self._extents[path].append((offset, begin, length))
+        begin = self._room(len(view))
+        self._place.put(view, begin)
+        self._extents[path].append((offset, begin, len(view)))
 
-    def splice(self, connection: socket.socket, length: int) -> int:
-        """Take so many bytes from a connection; return where they will lie once `settle` has returned."""
+    def receive(self, connection: socket.socket, length: int) -> int:
+        """Take so many bytes from a connection; return where they lie. Raises `receiver.Gone`, `errors.Unavailable`."""
         begin = self._room(length)
-        self._lanes.carry(connection, begin, length)
+        self._place.receive(connection, begin, length)
         return begin
-
-    def settle(self) -> None:
-        """Wait until everything taken from connections is here. Raises OSError."""
-        self._lanes.settle()
 
     def read(self, position: int, length: int) -> bytes:
         """Return bytes taken before."""
-        data = os.pread(self._file, length, position)
+        data = self._place.get(position, length)
         if len(data) != length:
             raise errors.Damaged("the spool is shorter than what was written to it")
         return data
@@ -80,9 +163,8 @@ class Spool:
                 sink.extent(entry.path, offset, data)
 
     def close(self) -> None:
-        """Let go of the file, whose name is for the caller to remove."""
-        self._lanes.close()
-        os.close(self._file)
+        """Let go of it; a file's name is for the caller to remove."""
+        self._place.close()
 
     def _pieces(self, path: str) -> Iterator[tuple[int, bytes]]:
         for offset, begin, length in self._extents[path]:
@@ -91,9 +173,9 @@ class Spool:
 
     def _room(self, length: int) -> int:
         begin = self._end
-        if begin + length > self._limit:
+        if begin + length > self._place.size:
             raise errors.Unavailable(
-                f"the checkpoint is larger than the {self._limit} bytes that may lie in the spool",
+                f"the checkpoint is larger than the {self._place.size} bytes that may lie in the spool",
                 remedy="Make room on the agent's disk, or give the program less memory.",
             )
         self._end += length
@@ -106,17 +188,22 @@ class Spool:
         self.close()
 
 
-def _in_memory(expected: int) -> int:
-    """Return a file in memory with room for so many bytes, already taken; -1 where too little is free."""
-    if not 0 < expected < _SHARE * _available():
-        return -1
-    file = os.memfd_create("perdure-spool")
+def _place(path: Path, limit: int, expected: int) -> _Place:
+    if 0 < expected < _SHARE * _available():
+        with contextlib.suppress(OSError):  # less may be free for us than for the machine
+            return _Memory(expected)
+    return _Disk(path, limit)
+
+
+def _came(call: Callable[..., int], *arguments: object) -> int:
+    """Return how many bytes a call has brought. Raises `receiver.Gone` at the end of the stream."""
     try:
-        os.posix_fallocate(file, 0, expected)
-    except OSError:  # less may be free for us than for the machine
-        os.close(file)
-        return -1
-    return file
+        came = call(*arguments)
+    except OSError as error:
+        raise receiver.Gone from error
+    if not came:
+        raise receiver.Gone
+    return came
 
 
 def _available() -> int:

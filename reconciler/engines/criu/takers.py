@@ -45,14 +45,13 @@ class Spooled:
         self.pagemaps.begin(owner)
 
     def run(self, run: Run, connection: socket.socket) -> None:
-        """Have the kernel move a run's pages into the spool."""
+        """Take a run's pages into the spool."""
         self.pagemaps.add(run)
         if run.present:
-            self._kept.append((run, self._spool.splice(connection, run.length)))
+            self._kept.append((run, self._spool.receive(connection, run.length)))
 
     def settled(self) -> None:
-        """Wait for the last of them."""
-        self._spool.settle()
+        """Nothing is held."""
 
     def publish(self, sink: store.Sink) -> None:
         """Hand all pages to the sink."""

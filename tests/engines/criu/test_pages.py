@@ -25,7 +25,9 @@ def pages(seed: int, count: int) -> bytes:
     return random.Random(seed).randbytes(count * PAGE)
 
 
-def image_of(runs: Sequence[tuple[Owner, int, bytes]], version: tuple[int, ...], spooled: Path | None) -> program.Memory:
+def image_of(
+    runs: Sequence[tuple[Owner, int, bytes]], version: tuple[int, ...], spooled: Path | None, expected: int = 0
+) -> program.Memory:
     """Send runs through receiver, taker and sink, as a dump does."""
     sender, sink = stream.Sender(version), program.Memory(engine="criu")
     try:
@@ -34,7 +36,7 @@ def image_of(runs: Sequence[tuple[Owner, int, bytes]], version: tuple[int, ...],
             taker: takers.Direct | takers.Spooled = takers.Direct(sink)
             receiver.receive(sender.ours, version, taker, taker.settled)
         else:
-            with spool.Spool(spooled, 1 << 30) as kept:
+            with spool.Spool(spooled, 1 << 30, expected) as kept:
                 taker = late = takers.Spooled(kept)
                 receiver.receive(sender.ours, version, late, late.settled)
                 assert not sink.entries_
@@ -99,9 +101,11 @@ RUNS = (
 
 
 @pytest.mark.parametrize("version", [stream.OLD, stream.NEW], ids=["4.1", "4.2"])
-@pytest.mark.parametrize("spooled", [False, True], ids=["at once", "spooled"])
-def test_pages_come_back_as_they_were(tmp_path: Path, version: tuple[int, ...], spooled: bool) -> None:
-    image = complete(image_of(RUNS, version, tmp_path / "spool" if spooled else None))
+@pytest.mark.parametrize("expected", [None, 0, 10 * PAGE, 4000 * PAGE], ids=["at once", "on disk", "more", "in memory"])
+def test_pages_come_back_as_they_were(tmp_path: Path, version: tuple[int, ...], expected: int | None) -> None:
+    """Spooled or not; more may come than is expected."""
+    image = complete(image_of(RUNS, version, None if expected is None else tmp_path / "spool", expected or 0))
+    assert (tmp_path / "spool").exists() == (expected == 0)
     restore._fill(image, _folder(tmp_path))  # type: ignore[arg-type]
     folder = tmp_path / "restore" / "criu"
     assert read_back(folder, "pagemap-1.img") == joined([(address, data) for owner, address, data in RUNS[:5]])
@@ -159,14 +163,14 @@ def test_what_cannot_be_is_not_believed(words: tuple[int, int, int, int]) -> Non
     sender.close()
 
 
-@pytest.mark.parametrize("spooled", [False, True], ids=["at once", "spooled"])
+@pytest.mark.parametrize("expected", [None, 0, PAGE], ids=["at once", "on disk", "in memory"])
 @pytest.mark.parametrize("missing", [1, PAGE, 3 * PAGE + 31])
-def test_criu_that_goes_away_is_noticed(tmp_path: Path, missing: int, spooled: bool) -> None:
+def test_criu_that_goes_away_is_noticed(tmp_path: Path, missing: int, expected: int | None) -> None:
     sender = stream.Sender()
     whole = sender.command(6 | 4 << 16, 3, BASE, 1 << 8 | 1) + pages(1, 3)
     sender.send_raw(whole[:-missing])
-    with spool.Spool(tmp_path / "spool", 1 << 20) as kept:
-        taker = takers.Spooled(kept) if spooled else takers.Direct(program.Memory())
+    with spool.Spool(tmp_path / "spool", 1 << 20, expected or 0) as kept:
+        taker = takers.Direct(program.Memory()) if expected is None else takers.Spooled(kept)
         with pytest.raises(receiver.Gone):
             receiver.receive(sender.ours, stream.NEW, taker, taker.settled)
     sender.close()
