@@ -15,6 +15,7 @@ from reconciler.storage.packs import Frame, Pack
 UNIT = store.UNIT
 _THREADS = 2
 _AHEAD = 8
+_ZEROS = memoryview(bytes(packs.LARGEST))
 
 
 class Contents:
@@ -99,18 +100,29 @@ class Contents:
             """Compared on the way."""
 
     def _span(self, span: index.Span, path: str) -> bytes:
-        parts, cursor = [], 0
-        for run in span.runs:
-            assert isinstance(run.source, Frame)
-            parts.append(bytes((run.start - cursor) * UNIT))
-            parts.append(self._reader.read(run.source)[run.at * UNIT : (run.at + run.count) * UNIT])
-            cursor = run.start + run.count
-        parts.append(bytes((len(span.digests) - cursor) * UNIT))
-        whole = len(span.runs) == 1 and len(parts[1]) == len(span.digests) * UNIT  # as most are, and then uncopied
-        data = parts[1] if whole else b"".join(parts)
+        data = self._whole(span)
         if digests.whole(data) != span.digests.whole:
             raise errors.Damaged(f"the bytes from {span.first * UNIT} are not what was written", where=path)
         return data
+
+    def _whole(self, span: index.Span) -> bytes:
+        if len(span.runs) == 1 and span.runs[0].count == len(span.digests):  # as most are
+            run = span.runs[0]
+            assert isinstance(run.source, Frame)
+            return self._reader.read(run.source)[run.at * UNIT : (run.at + run.count) * UNIT]
+        frames: dict[int, memoryview] = {}
+        parts, cursor = list[memoryview](), 0
+        for run in span.runs:
+            if run.start > cursor:
+                parts.append(_ZEROS[: (run.start - cursor) * UNIT])
+            frame = frames.get(id(run.source))
+            if frame is None:
+                assert isinstance(run.source, Frame)
+                frame = frames[id(run.source)] = memoryview(self._reader.read(run.source))
+            parts.append(frame[run.at * UNIT : (run.at + run.count) * UNIT])
+            cursor = run.start + run.count
+        parts.append(_ZEROS[: (len(span.digests) - cursor) * UNIT])
+        return b"".join(parts)
 
 
 def _ended(size: int, checked: futures.Future[None]) -> int:
