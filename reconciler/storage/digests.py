@@ -74,3 +74,8 @@ class Salt:
     def _units(self, data: Bytes) -> list[bytes]:
         view, salt = memoryview(data), self.value
         return [xxh3_128_digest(view[at : at + UNIT], salt) for at in range(0, len(view), UNIT)]
+
+
+def drawn(token: str) -> Salt:
+    """Return the salt of a new line from the random token of its first writer, which its program never sees."""
+    return Salt(int.from_bytes(whole(token.encode())[:8], "big") >> 64 - SALT_BITS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,7 +106,7 @@ class PathSink:
         with self._explained():
             self._index_pack = packs.PackWriter(order.place, f"{order.token}-index")
         self._index = index.IndexWriter(self._index_pack)
-        self._salt = digests.Salt(secrets.randbits(digests.SALT_BITS) if order.base is None else order.base.body.salt)
+        self._salt = digests.drawn(order.token) if order.base is None else digests.Salt(order.base.body.salt)
         self._base = None if order.base is None else parent.Parent(order.base.index, self._salt)
         self._settle = pipeline.Stage(self._seal, threads=side, depth=1, failure=self._failure)
         self._series = _Series(order, self._settle.put)
