@@ -71,6 +71,7 @@ def state(
         labels=offer.labels,
         cpu=offer.cpu,
         memory=offer.memory,
+        agent=host.agent,
         boot=boot,
         session=host.session,
         accepted=host.accepted,

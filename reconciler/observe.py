@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from reconciler import errors, registry
 from reconciler.contracts import store, target
-from reconciler.core import facts, model, observed, record, situation
+from reconciler.core import facts, model, observed, record, situation, spec
 
 T = TypeVar("T")
 
@@ -133,6 +133,8 @@ def _look(adapter: target.Target, now: float) -> Callable[[], observed.TargetVie
 def _awaited(subject: Subject, world: observed.World, before: Awaited) -> Awaited:
     """Count how long and how often hosts of live attempts were awaited that have not spoken since this process began.
 
+    Or whose agent cannot tell about them.
+
     By the clock that never jumps: else an hour set forward would spend the time budget of every host at once.
     """
     counted: Awaited = {}
@@ -141,11 +143,18 @@ def _awaited(subject: Subject, world: observed.World, before: Awaited) -> Awaite
         if attempt is None or not attempt.host or (attempt.target, attempt.host) in counted:
             continue
         view = world.targets.get(attempt.target)
-        if view is None or not view.known or attempt.host in view.hosts:
+        if view is None or not view.known:
+            continue
+        host = view.hosts.get(attempt.host)
+        if host is not None and (_listed(run, view) or not situation.other_agent(attempt, host.state)):
             continue
         since, tries = before.get((attempt.target, attempt.host), (subject.monotonic, 0))
         counted[attempt.target, attempt.host] = (since, tries + 1)
     return counted
+
+
+def _listed(run: record.Record, view: observed.TargetView) -> bool:
+    return spec.AttemptRef(run=run.run, attempt=run.attempts[-1].number) in view.items
 
 
 Question = tuple[model.StoreSpec, tuple[str, ...], Mapping[str, tuple[str, str]]]

@@ -40,6 +40,8 @@ class Place:
     """Where an attempt is to begin."""
 
     host: str
+    agent: str
+    boot: str
     creator: spec.Creator
     hazard: spec.Hazard
 
@@ -54,6 +56,8 @@ def launch(case: ruling.Case, decision: ruling.Decision, place: Place) -> Intend
         host=place.host,
         intended_at=case.now,
         restored_from=restored,
+        agent=place.agent,
+        boot=place.boot,
         created_by=place.creator,
         hazard=place.hazard if job.checkpoint.interval == "auto" else None,
     )

@@ -53,12 +53,15 @@ def place_all(
             yield intend.plain(case, _wait(host))
             continue
         left -= 1
-        market = hazard.market(target.hosts[host].state)
+        state = target.hosts[host].state
+        market = hazard.market(state)
         yield intend.launch(
             case,
             decision,
             intend.Place(
                 host=host,
+                agent=state.agent,
+                boot=state.boot if state.agent else "",
                 creator=_creator(given.desired, job),
                 hazard=known.get(market) or hazard.estimate(market, losses=0, seconds=0.0),
             ),

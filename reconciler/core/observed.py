@@ -149,6 +149,8 @@ class HostState:
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the agent has found out about its machine, by name; `swarm.node` is its node id in a Docker Swarm, `processor` what
     a checkpoint that is restored here may need of it."""
+    agent: str = ""
+    """Names the data that the agent has of its attempts: one with other data cannot tell what became of them."""
     boot: str = ""
     """Id of the machine's boot: after another one no process of before can live."""
     session: int = 0

@@ -63,6 +63,11 @@ _ROWS = (
     ),
     Reason(name="HostOutdated", text="on a host whose newest state is older than what is known; nothing is concluded"),
     Reason(
+        name="AgentReplaced",
+        text="on a host whose agent has other data than the one it was given to; it may still run, and nothing is concluded",
+        remedy="give each agent of a machine a name of its own, or bring the data back; `onLost: replace` gives it up in time",
+    ),
+    Reason(
         name="HostGivenUp",
         text="on a silent host whose budgets are spent, and `onLost` is `wait`",
         remedy="set `onLost: replace`, or bring the host back",

@@ -59,6 +59,9 @@ class Attempt:
     of: int | None = None
     seen: tuple[int, int] = (0, 0)
     """Agent session and generation in which it was first seen started: an older state cannot prove it absent."""
+    agent: str = ""
+    """The data of the agent that it was given to (`observed.HostState.agent`), and its machine's boot; empty: not told."""
+    boot: str = ""
     created_by: spec.Creator = spec.Creator.AGENT
     hazard: spec.Hazard | None = None
     """What `checkpoint.interval: auto` was told of its machine; None where the Job does not ask for it."""

@@ -78,10 +78,19 @@ def locate(run: str, attempt: record.Attempt, world: observed.World) -> Sighting
         return Unknown(reason="HostSilent", detail=f"host {attempt.host} is not heard", silence=silence, last=item)
     if item is not None:
         return Here(item=item, view=view)
+    if view is not None and other_agent(attempt, view.state):
+        text = f"it may still run: host {attempt.host} has had an agent with other data than the one that it was given to"
+        return Unknown(reason="AgentReplaced", detail=text, silence=world.unheard.get((attempt.target, attempt.host)))
     if attempt.started_at is not None and view is not None and (view.state.session, view.state.generation) <= attempt.seen:
         text = f"the newest state of host {attempt.host} is older than the one in which it was seen"
         return Unknown(reason="HostOutdated", detail=text)
     return Absent(view=view)
+
+
+def other_agent(attempt: record.Attempt, state: observed.HostState) -> bool:
+    """Whether a host's agent cannot tell what became of an attempt: another one has it, or its data was lost, in this boot."""
+    told = bool(attempt.agent and state.agent)
+    return told and attempt.agent != state.agent and attempt.boot == state.boot
 
 
 def spent(silence: observed.Silence | None, now: float, budgets: Budgets) -> bool:

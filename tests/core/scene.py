@@ -209,6 +209,8 @@ def _attempt(number: int, node: Node, alias: str) -> record.Attempt:
         detail=node.get("detail", ""),
         last_step=node.get("step"),
         seen=tuple(node.get("seen", (1, 2))),
+        agent=node.get("agent", ""),
+        boot=node.get("boot", ""),
         created_by=spec.Creator(node.get("createdBy", "agent")),
     )
 
@@ -288,6 +290,7 @@ def _host(name: str, node: Node, now: float) -> observed.HostView:
         memory=round(node.get("memory", 32) * GIB),
         engines=tuple(node.get("engines", ("application",))),
         facts={"processor": node["processor"]} if "processor" in node else {},
+        agent=node.get("agent", ""),
         boot=node.get("boot", "boot-1"),
         session=node.get("session", 1),
         generation=node.get("generation", 9),
