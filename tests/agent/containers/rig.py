@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from agent import checkpointing, fake, journal, loop, places, setup
+from agent import checkpointing, fake, journal, loop, places, setup, verdicts
 from agent.containers import controller, judge, router, seam
 from agent.containers import fake as engines
 from reconciler.core import model, observed, spec
@@ -137,3 +137,20 @@ class Rig:
 
 def without(engine: model.EngineName) -> spec.AttemptSpec:
     return dataclasses.replace(WHAT, checkpoint=dataclasses.replace(CRIU, engine=engine))
+
+
+def restored(rig: Rig, image: seam.Image = IMAGE) -> spec.AttemptSpec:
+    """The second attempt, from a checkpoint of the first."""
+    rig.running()
+    rig.assign(request=spec.Request(id="r1", purpose=spec.Purpose.SUSPEND, then_stop=True))
+    rig.ended()
+    rig.docker.images["train:1"] = image
+    digest = rig.item().checkpoints[0].digest
+    rig.assign(WHAT, want=spec.Want.REMOVE)
+    rig.look(4)
+    return dataclasses.replace(WHAT, attempt=2, restore=digest)
+
+
+def asked(one: str, attempt: str = str(REF)) -> verdicts.Asked:
+    """What the interposer asks about a container."""
+    return verdicts.Asked(container=one, namespace="moby", attempt=attempt)

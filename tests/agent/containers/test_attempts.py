@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from agent import journal, verdicts
 from agent.containers import books, seam
 from reconciler import errors
 from reconciler.core import container, failures, model, observed, spec
@@ -240,20 +239,8 @@ def test_a_checkpoint_says_what_it_needs_of_a_processor(rig: Rig) -> None:
     assert reported.processor == listed.processor == rig.store.open(listed.digest).meta.processor == "x86_64 9:20"
 
 
-def restored(rig: Rig, image: seam.Image = rigs.IMAGE) -> spec.AttemptSpec:
-    """The second attempt, from a checkpoint of the first."""
-    rig.running()
-    rig.assign(request=spec.Request(id="r1", purpose=spec.Purpose.SUSPEND, then_stop=True))
-    rig.ended()
-    rig.docker.images["train:1"] = image
-    digest = rig.item().checkpoints[0].digest
-    rig.assign(WHAT, want=spec.Want.REMOVE)
-    rig.look(4)
-    return dataclasses.replace(WHAT, attempt=2, restore=digest)
-
-
 def test_it_continues_from_a_checkpoint(rig: Rig) -> None:
-    second = restored(rig)
+    second = rigs.restored(rig)
     one = rig.running(second)
     assert rig.criu.restored == {second.ref: second.restore}
     assert one.restored != ""
@@ -262,14 +249,14 @@ def test_it_continues_from_a_checkpoint(rig: Rig) -> None:
 
 def test_it_continues_on_the_image_it_was_taken_on(rig: Rig) -> None:
     other = seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,))
-    second = restored(rig, other)
+    second = rigs.restored(rig, other)
     rig.docker.offered[rigs.IMAGE.digests[0]] = rigs.IMAGE
     one = rig.running(second)
     assert one.body["Image"] == rigs.IMAGE.id
 
 
 def test_and_not_on_another_one(rig: Rig) -> None:
-    second = restored(rig, seam.Image(id="sha256:" + "b" * 64))
+    second = rigs.restored(rig, seam.Image(id="sha256:" + "b" * 64))
     rig.assign(second)
     rig.look(6)
     found = rig.item(second.ref).exit
@@ -279,7 +266,7 @@ def test_and_not_on_another_one(rig: Rig) -> None:
 
 
 def test_a_damaged_checkpoint_is_named(rig: Rig) -> None:
-    second = restored(rig)
+    second = rigs.restored(rig)
     rig.store.images[second.restore].damaged = True
     rig.assign(second)
     rig.look(6)
@@ -380,79 +367,6 @@ def test_a_container_that_was_granted_is_not_missed_in_a_list_from_before(rig: R
     assert rig.item().state is observed.ItemState.RUNNING
 
 
-def asked(one: str, attempt: str = str(REF)) -> verdicts.Asked:
-    return verdicts.Asked(container=one, namespace="moby", attempt=attempt)
-
-
-def refused(rig: Rig, question: verdicts.Asked) -> str:
-    try:
-        answer = rig.judge.create(question)
-    except errors.Refused as error:
-        return str(error)
-    assert isinstance(answer, verdicts.Refuse), answer
-    return answer.reason
-
-
-def test_the_judge_grants_one_create(rig: Rig) -> None:
-    one = rig.running()
-    assert "granted already" in refused(rig, asked(one.id))
-    rig.docker.end(one.id, 0)
-    with pytest.raises(errors.Refused, match="granted already"):
-        rig.docker.start(one.id)
-
-
-def test_the_judge_refuses_what_is_not_meant(rig: Rig) -> None:
-    one = rig.running()
-    assert "no attempt of this host" in refused(rig, asked(one.id, "f" * 32 + "-1"))
-    assert "no attempt of this host" in refused(rig, asked(one.id, "rubbish"))
-    assert "does not list it" in refused(rig, asked("0" * 64))
-    thief = rig.docker.create("thief", {"Image": "train:1", "Labels": {}, "Env": [f"PERDURE_ATTEMPT={REF}"]})
-    with pytest.raises(errors.Refused, match="does not list it with the labels"):
-        rig.docker.start(thief)
-    labels = {**one.body["Labels"], container.ATTEMPT: "2"}
-    thief = rig.docker.create("second", {"Image": "train:1", "Labels": labels, "Env": [f"PERDURE_ATTEMPT={REF}"]})
-    with pytest.raises(errors.Refused, match="labels name another attempt"):
-        rig.docker.start(thief)
-    thief = rig.docker.create("third", {**one.body})
-    with pytest.raises(errors.Refused, match="granted already"):
-        rig.docker.start(thief)
-
-
-def test_nothing_is_granted_before_the_host_is_ready_or_after_it_is_unwanted(rig: Rig) -> None:
-    rig.assign()
-    rig.look(1)
-    assert rig.book.entries[REF].stage is not journal.Stage.RESTORED
-    assert "not ready" in refused(rig, asked("0" * 64))
-    rig.look(1)
-    rig.assign(want=spec.Want.STOP)
-    rig.agent.tick()
-    assert "not wanted" in refused(rig, asked("0" * 64))
-
-
-def test_the_judge_never_inspects(rig: Rig) -> None:
-    one = rig.running()
-    before = rig.docker.calls["inspect"]
-    refused(rig, asked(one.id))
-    rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
-    assert rig.docker.calls["inspect"] == before
-
-
-def test_volumes_of_its_own_are_the_engines_word(rig: Rig) -> None:
-    """Known from the moment of the grant, also once the engine says nothing any more."""
-    second = restored(rig)
-    rig.assign(second)
-    rig.look(3)
-    one = rig.container(second.ref)
-    one.volumes, one.state = ("a" * 64,), seam.State.CREATED
-    rig.control.books.set(second.ref, granted=False, begun=False, restore=str(rig.folder))
-    answer = rig.judge.create(asked(one.id, str(second.ref)))
-    assert answer == verdicts.Restore(directory=rig.folder, volumes=("a" * 64,))
-    rig.docker.trouble = errors.Unavailable("shutting down")
-    site = rig.control._sites.site(rig.book.entries[second.ref], lambda: False)
-    assert site.container is not None
-    assert site.container.volumes == ("a" * 64,)
-
-
 def test_records_survive(rig: Rig) -> None:
     one = rig.running()
     record = books.Books(rig.control.books._places).get(REF)
@@ -464,7 +378,7 @@ def test_an_engine_that_answers_no_more_is_no_reason_to_save_nothing(rig: Rig) -
     """dockerd closes its socket before it ends its containers."""
     one = rig.running()
     rig.docker.trouble = errors.Unavailable("shutting down")
-    rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
+    rig.judge.kill(dataclasses.replace(rigs.asked(one.id), signal=15))
     rig.docker.trouble = None
     assert rig.ended().stopped
     assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
@@ -477,7 +391,7 @@ def test_what_it_printed_last_is_whole_though_its_engine_removed_it_at_once(rig:
     folder = tmp_path / "engine/containers" / one.id
     folder.mkdir(parents=True)
     with (folder / f"{one.id}-json.log").open("w") as file:
-        rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
+        rig.judge.kill(dataclasses.replace(rigs.asked(one.id), signal=15))
         for text in ("a line\n", "half of ano"):
             file.write(json.dumps({"log": text, "stream": "stdout", "time": "2027-01-15T08:00:00.5Z"}) + "\n")
     shutil.rmtree(folder)
@@ -493,7 +407,7 @@ def test_an_engine_that_waits_for_the_end_of_a_container_is_not_asked_meanwhile(
     """dockerd ends what it finds when it starts, one after the other, and answers nobody until then."""
     one = rig.running()
     before = rig.docker.calls.copy()
-    rig.judge.kill(dataclasses.replace(asked(one.id), signal=15))
+    rig.judge.kill(dataclasses.replace(rigs.asked(one.id), signal=15))
     assert rig.docker.calls == before
     assert rig.ended().stopped
     assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
