@@ -7,6 +7,7 @@ nothing else; otherwise on the agent's disk, where pages go from CRIU's socket i
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -67,8 +68,10 @@ class _Memory:
             self._map.madvise(mmap.MADV_HUGEPAGE)
         try:
             self._map.madvise(_POPULATE, 0, expected)
-        except OSError:  # an older kernel, or a limit of ours: they are found when they are written to
-            self._map.madvise(mmap.MADV_WILLNEED)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a limit of ours; an older kernel finds them when they are written to
+                self._map.close()
+                raise
 
     def put(self, data: memoryview, position: int) -> None:
         self._map[position : position + len(data)] = data
