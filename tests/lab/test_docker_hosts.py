@@ -85,6 +85,8 @@ def alpha(site: fleet.Fleet) -> Iterator[fleet.Host]:
     left = {path.name: None for path in (site.outside / "desired").glob("job-*.yaml")}
     site.commit(left, "Nothing is to run\n\nPerdure-Allow-Empty: true")
     conditions.eventually(lambda: not any(each.containers() for each in site.hosts.values()), 60)
+    if more := {path.name: None for path in (site.outside / "desired").glob("store-*.yaml")}:
+        site.commit(more, "One store is enough\n\nPerdure-Allow-Empty: true")
 
 
 def declare(site: fleet.Fleet, name: str, program: str, **more: Any) -> None:
@@ -238,7 +240,7 @@ def test_a_checkpoint_that_hangs_beyond_the_deadline_lets_its_container_go_on(
     lab: Lab, site: fleet.Fleet, alpha: fleet.Host
 ) -> None:
     store = lab.store(f"{site.name}-hangs", "2g", kind="ext4")
-    site.commit({"hangs.yaml": STORE % store.path})
+    site.commit({"store-hangs.yaml": STORE % store.path})
     declare(site, "stays", f"import os\nlarge = os.urandom(512 << 20)\n{COUNT}", checkpoint="{store: hangs}")
     site.until("stays", started(1))
     counted_on(site, "stays", 20, 1)
