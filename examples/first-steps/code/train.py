@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 HIDDEN, SAMPLES, RATE = 24, 240, 0.5
-STEPS = int(os.environ.get("STEPS", "7000"))
+STEPS = int(os.environ.get("STEPS", "10000"))
 SEED = int(os.environ.get("SEED", "7"))
 
 
