@@ -159,7 +159,7 @@ def _not_all(crowd: _Crowd, count: int) -> figures.Figure:
     within = [run for at, run in crowd.saved() if at <= noticed + short]
     crowd.over()
     best = within[: count // 2]
-    share = 100 * sum(run in older for run in best) / max(len(best), 1)
+    share = max(100 * sum(run in older for run in best) / max(len(best), 1), 1.0)
     return figures.Figure(
         work=f"the same {count}, and a deadline of {short:g} s",
         series=(
