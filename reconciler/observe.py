@@ -131,9 +131,8 @@ def _look(adapter: target.Target, now: float) -> Callable[[], observed.TargetVie
 
 
 def _awaited(subject: Subject, world: observed.World, before: Awaited) -> Awaited:
-    """Count how long and how often hosts of live attempts were awaited that have not spoken since this process began.
-
-    Or whose agent cannot tell about them.
+    """Count how long and how often hosts of live attempts were awaited that have not spoken since this process began, or whose
+    agent cannot tell about these attempts.
 
     By the clock that never jumps: else an hour set forward would spend the time budget of every host at once.
     """

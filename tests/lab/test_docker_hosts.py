@@ -15,7 +15,7 @@ from tests import conditions
 from tests.lab import fleet
 from tests.lab.lab import Lab
 from tests.lab.stores import Store
-from tests.lab.test_docker_jobs import COUNT, counted_on, joins, lines, seamless, started
+from tests.lab.test_docker_jobs import COUNT, PIECES, counted_on, joins, lines, seamless, started
 
 SAVES = """
 import json, os, pathlib, time
@@ -32,17 +32,6 @@ while True:
         (home / "COMPLETE").write_text(json.dumps({"step": n}))
     time.sleep(0.02)
 """
-
-PIECES = """
-import os, secrets, time
-nonce, n = secrets.token_hex(16), 0
-os.write(1, f"{nonce} ".encode())
-while True:
-    n += 1
-    os.write(1, f"{n}\\n{nonce} ".encode())
-    time.sleep(0.02)
-"""
-"""Counts as `COUNT` does, but whenever it is held still a line has begun that has not ended."""
 
 SHOWS = """
 import os, pathlib, sys, time

@@ -25,6 +25,17 @@ while True:
 """
 """Prints a nonce that exists in its memory alone, and a count that goes on only with that memory."""
 
+PIECES = """
+import os, secrets, time
+nonce, n = secrets.token_hex(16), 0
+os.write(1, f"{nonce} ".encode())
+while True:
+    n += 1
+    os.write(1, f"{n}\\n{nonce} ".encode())
+    time.sleep(0.02)
+"""
+"""Counts as `COUNT` does, but whenever it is held still a line has begun that has not ended."""
+
 UNTIL = """
 import os, sys, time
 while not os.path.exists("/flag/go"):

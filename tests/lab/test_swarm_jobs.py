@@ -18,7 +18,7 @@ from tests.lab import swarm as swarms
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
 from tests.lab.node import CommandFailed
-from tests.lab.test_docker_jobs import seamless
+from tests.lab.test_docker_jobs import PIECES, seamless
 
 Run = dict[str, Any]
 
@@ -46,17 +46,6 @@ def look():
 while True:""",
 )
 """Goes on for as long as its secret and its config say what they said, to whom opens them and to whom has them open."""
-
-PIECES = """
-import os, secrets, time
-nonce, n = secrets.token_hex(16), 0
-os.write(1, f"{nonce} ".encode())
-while True:
-    n += 1
-    os.write(1, f"{n}\\n{nonce} ".encode())
-    time.sleep(0.02)
-"""
-"""Prints the same, but whenever it is held still a line has begun that has not ended."""
 
 TARGET = """\
 apiVersion: perdure.dev/v1alpha1
