@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from tests.lab import ability, cache, seed
+from tests.lab.criu_rig import Rig
 from tests.lab.docker import Docker, ping
 from tests.lab.lab import Lab
 from tests.lab.node import Node
@@ -63,6 +64,19 @@ def docker_node(shared_docker: Docker) -> Iterator[Docker]:
     yield shared_docker
     _mend(shared_docker)
     shared_docker.clean()
+
+
+@pytest.fixture(scope="module")
+def shared_rig(lab: Lab) -> Rig:
+    """What `rig` hands out."""
+    return Rig(lab)
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Iterator[Rig]:
+    """A node for containers of plain runc, shared by a module and cleaned after each test."""
+    yield shared_rig
+    shared_rig.clean()
 
 
 @pytest.fixture(scope="session")

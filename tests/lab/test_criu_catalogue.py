@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from tests.lab.criu_inside import RUNC
 from tests.lab.criu_rig import Container, Rig
-from tests.lab.lab import Lab
 from tests.lab.node import CommandFailed
 from tests.lab.test_criu_refusals import LIVE
-
-
-@pytest.fixture(scope="module")
-def shared_rig(lab: Lab) -> Rig:
-    return Rig(lab)
-
-
-@pytest.fixture
-def rig(shared_rig: Rig) -> Iterator[Rig]:
-    yield shared_rig
-    shared_rig.clean()
 
 
 def live(rig: Rig, before: str = "", **asked: object) -> Container:

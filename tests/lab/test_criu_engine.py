@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from tests.lab import criu_inside
 from tests.lab.criu_rig import Container, Rig
-from tests.lab.lab import Lab
-
-
-@pytest.fixture(scope="module")
-def shared_rig(lab: Lab) -> Rig:
-    return Rig(lab)
-
-
-@pytest.fixture
-def rig(shared_rig: Rig) -> Iterator[Rig]:
-    yield shared_rig
-    shared_rig.clean()
 
 
 def unharmed(container: Container) -> None:

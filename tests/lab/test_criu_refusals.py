@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-
-import pytest
 
 from tests import conditions
 from tests.lab.criu_inside import Place
 from tests.lab.criu_rig import Container, Rig
-from tests.lab.lab import Lab
 
 LIVE = """
 import json, os, time
@@ -22,17 +18,6 @@ while True:
     os.replace("/.said", "/said")
     time.sleep(0.01)
 """
-
-
-@pytest.fixture(scope="module")
-def shared_rig(lab: Lab) -> Rig:
-    return Rig(lab)
-
-
-@pytest.fixture
-def rig(shared_rig: Rig) -> Iterator[Rig]:
-    yield shared_rig
-    shared_rig.clean()
 
 
 def live(rig: Rig, before: str = "", **asked: object) -> Container:

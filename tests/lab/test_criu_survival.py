@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests import conditions
 from tests.lab.criu_rig import Rig
 from tests.lab.lab import Lab
-
-
-@pytest.fixture(scope="module")
-def shared_rig(lab: Lab) -> Rig:
-    return Rig(lab)
-
-
-@pytest.fixture
-def rig(shared_rig: Rig) -> Iterator[Rig]:
-    yield shared_rig
-    shared_rig.clean()
 
 
 def test_everything_that_a_process_may_hold(rig: Rig) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab.criu_rig import Container, Rig
-from tests.lab.lab import Lab
 from tests.lab.node import CommandFailed
 
 KEEPS = """
@@ -72,17 +70,6 @@ while True:
     os.replace("/.said", "/said")
     time.sleep(0.01)
 """
-
-
-@pytest.fixture(scope="module")
-def shared_rig(lab: Lab) -> Rig:
-    return Rig(lab)
-
-
-@pytest.fixture
-def rig(shared_rig: Rig) -> Iterator[Rig]:
-    yield shared_rig
-    shared_rig.clean()
 
 
 def keeps(rig: Rig) -> Container:
