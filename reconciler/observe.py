@@ -145,7 +145,7 @@ def _awaited(subject: Subject, world: observed.World, before: Awaited) -> Awaite
         if view is None or not view.known:
             continue
         host = view.hosts.get(attempt.host)
-        if host is not None and (_listed(run, view) or not situation.other_agent(attempt, host.state)):
+        if host is not None and (not situation.other_agent(attempt, host.state) or _listed(run, view)):
             continue
         since, tries = before.get((attempt.target, attempt.host), (subject.monotonic, 0))
         counted[attempt.target, attempt.host] = (since, tries + 1)

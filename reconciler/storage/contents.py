@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent import futures
+from typing import TypeVar
 
 from reconciler import errors
 from reconciler.contracts import store
@@ -15,6 +16,8 @@ from reconciler.storage.packs import Frame, Pack
 UNIT = store.UNIT
 _THREADS = 2
 _AHEAD = 8
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _ZEROS = memoryview(bytes(packs.LARGEST))
 
 
@@ -53,34 +56,18 @@ class Contents:
     def check(self, progress: store.Progress | None = None) -> None:
         """Re-hash every byte."""
         done, whole = 0, sum(file.entry.size for file in self.index.files.values())
-        waiting = collections.deque[tuple[int, futures.Future[None]]]()
-        with futures.ThreadPoolExecutor(_THREADS) as pool:
-            for path, file in self.index.files.items():
-                if file.entry.kind == "file":
-                    waiting.append((file.entry.size, pool.submit(self._check_file, path)))
-                while len(waiting) > _AHEAD:
-                    done += _ended(*waiting.popleft())
-                    if progress is not None:
-                        progress(done, whole)
-            while waiting:
-                _ended(*waiting.popleft())
+        paths = (path for path, file in self.index.files.items() if file.entry.kind == "file")
+        for size in _side_by_side(self._check_file, paths):
+            done += size
+            if progress is not None:
+                progress(done, whole)
         if progress is not None:
             progress(whole, whole)
 
     def check_lent(self, own: Container[str]) -> None:
         """Compare what lies in other packs than `own`, which were read back when they were written, with its digests."""
-        known: set[tuple[str, int]] = set()
-        with futures.ThreadPoolExecutor(_THREADS) as pool:
-            waiting = collections.deque[futures.Future[None]]()
-            for frame in self.index.frames():
-                name = (frame.pack, frame.offset)
-                if frame.pack not in own and name not in known:
-                    known.add(name)
-                    waiting.append(pool.submit(self._reader.check, frame))
-                while len(waiting) > _AHEAD:
-                    waiting.popleft().result()
-            for one in waiting:
-                one.result()
+        for _ in _side_by_side(self._reader.check, self._lent(own)):
+            """Compared on the way."""
 
     def close(self) -> None:
         """Close every file."""
@@ -95,9 +82,18 @@ class Contents:
                 return
             yield span
 
-    def _check_file(self, path: str) -> None:
+    def _lent(self, own: Container[str]) -> Iterator[Frame]:
+        known: set[tuple[str, int]] = set()
+        for frame in self.index.frames():
+            name = (frame.pack, frame.offset)
+            if frame.pack not in own and name not in known:
+                known.add(name)
+                yield frame
+
+    def _check_file(self, path: str) -> int:
         for _ in self.extents(path):
             """Compared on the way."""
+        return self.index.files[path].entry.size
 
     def _span(self, span: index.Span, path: str) -> bytes:
         data = self._whole(span)
@@ -125,10 +121,16 @@ class Contents:
         return b"".join(parts)
 
 
-def _ended(size: int, checked: futures.Future[None]) -> int:
-    """Return the size of a file once it has been checked. Raises what was found."""
-    checked.result()
-    return size
+def _side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield what `work` returns for each item, in their order; a few are under way at a time. Raises what it raises."""
+    with futures.ThreadPoolExecutor(_THREADS) as pool:
+        waiting = collections.deque[futures.Future[Result]]()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        for one in waiting:
+            yield one.result()
 
 
 def complete(place: packs.Place, body: manifest.Body, sizes: dict[str, int]) -> bool:

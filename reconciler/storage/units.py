@@ -68,9 +68,10 @@ class Gatherer:
         """Account for one piece."""
         runs = list(found.runs)
         single = digests.split(found.digests.units)
-        places = self._repeats.known({single[number] for number in found.new})
+        wanted = {single[number] for number in found.new}
+        places = self._repeats.known(wanted)
         fresh, again = found.new, list[int]()
-        if places or len({single[number] for number in found.new}) < len(found.new):
+        if places or len(wanted) < len(found.new):
             fresh, again = _apart(found.new, single, set(places))
         if len(again) * FEW < len(found.new):
             fresh, again = found.new, []
