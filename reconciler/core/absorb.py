@@ -10,9 +10,6 @@ import dataclasses
 
 from reconciler.core import endings, failures, model, observed, record, situation, spec, transition, work
 
-_GIVEN_UP = {"AgentReplaced": "has had an agent with other data"}
-"""What has lasted too long, by reason, where it is not silence."""
-
 
 def absorb(run: record.Record, sighting: situation.Sighting, look: endings.Look) -> endings.Absorbed:
     """Return the run with everything the sighting of its live attempt proves, and what is to be noted."""
@@ -25,14 +22,13 @@ def absorb(run: record.Record, sighting: situation.Sighting, look: endings.Look)
         case situation.Absent() if attempt.started_at is not None:
             text = f"host {attempt.host} is well and does not know it any more"
             return endings.lost(run, failures.VANISHED, text, look)
-        case situation.Unknown(reason=reason, silence=silence, last=last) if (
+        case situation.Unknown(silence=silence, last=last, lasting=lasting) if (
             look.job.on_lost is model.OnLost.REPLACE
             and silence is not None
             and situation.spent(silence, look.now, look.budgets)
         ):
-            what = _GIVEN_UP.get(reason, "was silent")
             text = (
-                f"host {attempt.host} {what} for {transition.duration(look.now - silence.since)} "
+                f"host {attempt.host} {lasting} for {transition.duration(look.now - silence.since)} "
                 f"(budget {transition.duration(look.budgets.lost_after)}) and {silence.tries} observations "
                 f"(budget {look.budgets.lost_tries}); the old attempt may still run"
             )

@@ -49,6 +49,8 @@ class Unknown:
     silence: observed.Silence | None = None
     last: observed.Item | None = None
     """What its host said last."""
+    lasting: str = "was silent"
+    """What the host did for as long as `silence` counts."""
 
 
 Sighting = Here | Absent | Unknown
@@ -80,7 +82,8 @@ def locate(run: str, attempt: record.Attempt, world: observed.World) -> Sighting
         return Here(item=item, view=view)
     if view is not None and other_agent(attempt, view.state):
         text = f"it may still run: host {attempt.host} has had an agent with other data than the one that it was given to"
-        return Unknown(reason="AgentReplaced", detail=text, silence=world.unheard.get((attempt.target, attempt.host)))
+        silence = world.unheard.get((attempt.target, attempt.host))
+        return Unknown(reason="AgentReplaced", detail=text, silence=silence, lasting="has had an agent with other data")
     if attempt.started_at is not None and view is not None and (view.state.session, view.state.generation) <= attempt.seen:
         text = f"the newest state of host {attempt.host} is older than the one in which it was seen"
         return Unknown(reason="HostOutdated", detail=text)
