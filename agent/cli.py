@@ -232,9 +232,10 @@ def _signals() -> int:
 
 def _wait(woken: int, over: Callable[[], bool]) -> int:
     """Wait for a signal, or for the agent's end, which is a failure when nobody asked for it."""
+    signals = select.poll()
+    signals.register(woken, select.POLLIN)
     while not over():
-        ready, _, _ = select.select([woken], [], [], 1.0)
-        if ready:
+        if signals.poll(1000):
             return INTERRUPTED if os.read(woken, 1)[0] == signal.SIGINT else 0
     return 2
 

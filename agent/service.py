@@ -16,6 +16,7 @@ from agent import (
     cgroups,
     codetree,
     controller,
+    descriptors,
     doorbell,
     journal,
     loop,
@@ -106,6 +107,7 @@ def running(
     `failed` is called on that thread when a defect has ended it: nobody speaks for the host any more, and whoever starts the
     process anew loses nothing.
     """
+    descriptors.claim()
     with opened(options, link, clock) as agent:
 
         def work() -> None:

@@ -23,6 +23,8 @@ class Bell:
         self._heard, self._struck = os.pipe()
         os.set_blocking(self._heard, False)
         os.set_blocking(self._struck, False)
+        self._waits = select.poll()
+        self._waits.register(self._heard, select.POLLIN)
         self._ended = 0
         self._failure: Exception | None = None
 
@@ -38,7 +40,7 @@ class Bell:
 
     def pause(self, seconds: float) -> bool:
         """Wait for a ring, but no longer than `seconds`; return whether it rang."""
-        ready, _, _ = select.select([self._heard], [], [], max(0.0, seconds))
+        ready = self._waits.poll(max(0.0, seconds) * 1000)
         if ready:
             with suppress(BlockingIOError):
                 os.read(self._heard, 4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent import process
+from agent import descriptors, process
 from agent.supervisor import files, mask, processes
 from reconciler.core import observed
 from tests import conditions
@@ -331,6 +332,17 @@ def test_what_the_agent_has_open_does_not_live_on(start: Start, tmp_path: Path) 
     for pid in (one.live(), one.supervisor):
         names = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
         assert str(tmp_path / "left") not in names
+
+
+def test_a_job_may_open_as_many_files_as_the_agent_was_given(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(descriptors, "_GIVEN", (256, before[1]))
+    descriptors.claim()
+    try:
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
+        start("import resource; print('may', resource.getrlimit(resource.RLIMIT_NOFILE)[0], flush=True)").said("may 256\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_nothing_is_readable_by_others(start: Start) -> None:

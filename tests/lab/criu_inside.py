@@ -95,7 +95,8 @@ def create(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def take(asked: dict[str, Any]) -> dict[str, Any]:
-    """Take a checkpoint. Names: `name`, `store`, `run`, `attempt`, optional `stop`, `parent`, `max_frozen`, `fault`, `docker`.
+    """Take a checkpoint. Names: `name`, `store`, `run`, `attempt`, optional `stop`, `parent`, `max_frozen`, `fault`, `docker`,
+    `open` (files that the agent has open).
 
     `docker` is the id of a container that dockerd started; without it, one of `create` and `restore`.
     """
@@ -122,9 +123,12 @@ def take(asked: dict[str, Any]) -> dict[str, Any]:
         sinks.append(_Faulty(to.writer(meta, asked.get("parent", "")), asked.get("fault", "")))
         return sinks[-1]
 
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(asked.get("open", 0))]
     began = time.monotonic()
     found = made.take(site, open_sink, request)
     seconds = time.monotonic() - began
+    for descriptor in held:
+        os.close(descriptor)
     if isinstance(found, engine.Failed):
         return {"failed": found.reason, "seconds": seconds, **(sinks[-1].committed if sinks else {}), "peak": _peak()}
     return {

@@ -160,8 +160,9 @@ class Supervisor:
 
     def _expect(self, boot: subprocess.Popen[bytes], line: bytes, folder: Path) -> None:
         assert boot.stdout is not None
-        readable, _, _ = select.select([boot.stdout], [], [], PATIENCE)
-        if not readable or boot.stdout.readline() != line:
+        waits = select.poll()
+        waits.register(boot.stdout, select.POLLIN)
+        if not waits.poll(PATIENCE * 1000) or boot.stdout.readline() != line:
             log = (folder / "boot.log").read_text(errors="replace")
             raise ability.LabUnable(f"the node in {folder} does not boot:\n{log[-2000:]}")
 
@@ -189,9 +190,11 @@ def serve(supervisor: Supervisor, connection: socket.socket, parent: int) -> Non
     }
     with connection.makefile("rb") as stream:
         _answer(connection, supervisor.begin, {})
+        waits = select.poll()
+        for one in (connection.fileno(), parent):
+            waits.register(one, select.POLLIN)
         while True:
-            ready, _, _ = select.select([connection.fileno(), parent], [], [])
-            line = b"" if parent in ready else stream.readline()
+            line = b"" if parent in dict(waits.poll()) else stream.readline()
             if not line:
                 return
             request: dict[str, Any] = json.loads(line)

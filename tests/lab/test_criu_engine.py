@@ -55,6 +55,13 @@ def test_a_program_that_goes_on_is_the_same_here_and_there(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("stop", [True, False], ids=["ending", "going on"])
+def test_an_agent_of_many_containers_can_save_them(rig: Rig, stop: bool) -> None:
+    one = rig.start("same.py", "16")
+    one.said()
+    assert "digest" in one.take(stop=stop, open=1100)
+
+
+@pytest.mark.parametrize("stop", [True, False], ids=["ending", "going on"])
 @pytest.mark.parametrize("stage", ["pages", "commit"])
 def test_a_store_that_fails_harms_nobody(rig: Rig, stage: str, stop: bool) -> None:
     one = rig.start("same.py", "16")

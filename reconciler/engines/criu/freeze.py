@@ -67,8 +67,10 @@ class Freeze:
         with self._explained():
             ended = os.pidfd_open(self._process.pid)
             try:
-                ready, _, _ = select.select([self._listener.fileno(), ended], [], [])
-                if self._listener.fileno() not in ready:
+                waits = select.poll()  # not select(2): an agent of many containers has more descriptors than that can name
+                for descriptor in (self._listener.fileno(), ended):
+                    waits.register(descriptor, select.POLLIN)
+                if self._listener.fileno() not in dict(waits.poll()):
                     raise receiver.Gone
                 self._asking, _ = self._listener.accept()
             except OSError as error:  # it was closed because the dump is given up

@@ -156,7 +156,9 @@ def _ended(trace: Trace, seconds: float) -> bool:
     try:
         if runtime_state.started(trace.criu) != trace.criu_started:
             return True  # it has ended, and its number is another's
-        return bool(select.select([descriptor], [], [], seconds)[0])
+        waits = select.poll()
+        waits.register(descriptor, select.POLLIN)
+        return bool(waits.poll(seconds * 1000))
     finally:
         os.close(descriptor)
 
