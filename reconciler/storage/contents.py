@@ -73,7 +73,7 @@ class Contents:
         """Close every file."""
         self._reader.close()
 
-    def _spans(self, path: str) -> Iterator[index.Span]:
+    def _spans(self, path: str) -> Iterator[index.KeptSpan]:
         found = self.index.spans(path)
         while True:
             with self._one:  # the index keeps the sections it has read
@@ -95,29 +95,32 @@ class Contents:
             """Compared on the way."""
         return self.index.files[path].entry.size
 
-    def _span(self, span: index.Span, path: str) -> bytes:
+    def _span(self, span: index.KeptSpan, path: str) -> bytes:
         data = self._whole(span)
         if digests.whole(data) != span.digests.whole:
             raise errors.Damaged(f"the bytes from {span.first * UNIT} are not what was written", where=path)
         return data
 
-    def _whole(self, span: index.Span) -> bytes:
-        if len(span.runs) == 1 and span.runs[0].count == len(span.digests):  # as most are
-            run = span.runs[0]
-            assert isinstance(run.source, Frame)
-            return self._reader.read(run.source)[run.at * UNIT : (run.at + run.count) * UNIT]
+    def _whole(self, span: index.KeptSpan) -> bytes:
+        size = len(span.digests)
         frames: dict[int, memoryview] = {}
         parts, cursor = list[memoryview](), 0
-        for run in span.runs:
-            if run.start > cursor:
-                parts.append(_ZEROS[: (run.start - cursor) * UNIT])
-            frame = frames.get(id(run.source))
+        for start, count, place, at in span.rows():
+            frame = frames.get(place)
             if frame is None:
-                assert isinstance(run.source, Frame)
-                frame = frames[id(run.source)] = memoryview(self._reader.read(run.source))
-            parts.append(frame[run.at * UNIT : (run.at + run.count) * UNIT])
-            cursor = run.start + run.count
-        parts.append(_ZEROS[: (len(span.digests) - cursor) * UNIT])
+                data = self._reader.read(span.frame(place))
+                if count == size and start == cursor == 0:  # as of most; one that fills its frame is not copied
+                    return data[at * UNIT : (at + count) * UNIT]
+                frame = frames[place] = memoryview(data)
+            if start > cursor:
+                parts.append(_ZEROS[: (start - cursor) * UNIT])
+            parts.append(frame[at * UNIT : (at + count) * UNIT])
+            if start < cursor:
+                raise index.contradiction()
+            cursor = start + count
+        if cursor > size:
+            raise index.contradiction()
+        parts.append(_ZEROS[: (size - cursor) * UNIT])
         return b"".join(parts)
 
 

@@ -76,10 +76,49 @@ class Span:
     digests: Digests
     runs: list[Run]
 
+
+@dataclass(frozen=True, slots=True)
+class KeptSpan:
+    """A span as an index has it: there may be a run for every unit, so they stay packed until they are asked for."""
+
+    first: int
+    digests: Digests
+    frames: list[Frame]
+    """The section's table, which the rows point into."""
+    packed: bytes
+
     @property
     def end(self) -> int:
         """The unit behind its last."""
         return self.first + len(self.digests)
+
+    def frame(self, place: int) -> Frame:
+        """Return a frame of the table. Raises `errors.Damaged` when there is none."""
+        if place >= len(self.frames):
+            raise contradiction()
+        return self.frames[place]
+
+    def rows(self) -> Iterator[tuple[int, int, int, int]]:
+        """Yield of each run its start, count, place in `frames` and first unit there, as they were written: unchecked."""
+        return _RUN.iter_unpack(self.packed)
+
+    def runs(self) -> list[Run]:
+        """Return its runs. Raises `errors.Damaged` for those that overlap, or that lie outside of the span or their frame."""
+        found, end = list[Run](), 0
+        for start, count, place, at in self.rows():
+            frame = self.frame(place)
+            if start < end or not count or (at + count) * UNIT > frame.plain:
+                raise contradiction()
+            found.append(Run(start, count, frame, at))
+            end = start + count
+        if end > len(self.digests):
+            raise contradiction()
+        return found
+
+
+def contradiction() -> errors.Damaged:
+    """Return what to say about rows that cannot all be true."""
+    return errors.Damaged("the index contradicts itself")
 
 
 @dataclass(slots=True)
@@ -180,9 +219,9 @@ class Index:
         self._body = body
         self._read = read
         self._sections, self.files = self._contents()
-        self._cache: collections.OrderedDict[int, dict[int, list[Span]]] = collections.OrderedDict()
+        self._cache: collections.OrderedDict[int, dict[int, list[KeptSpan]]] = collections.OrderedDict()
 
-    def spans(self, path: str, first: int = 0, end: int | None = None) -> Iterator[Span]:
+    def spans(self, path: str, first: int = 0, end: int | None = None) -> Iterator[KeptSpan]:
         """Yield the spans of a file that touch units `first` to `end`, ascending."""
         file = self.files[path]
         begin = max(bisect.bisect_right(file.homes, (first, len(self._sections))) - 1, 0)
@@ -231,7 +270,7 @@ class Index:
             raise IndexError(number)
         return self._body.packs[number].name
 
-    def _section(self, number: int) -> dict[int, list[Span]]:
+    def _section(self, number: int) -> dict[int, list[KeptSpan]]:
         found = self._cache.get(number)
         if found is None:
             found = self._cache[number] = self._load(number)
@@ -239,18 +278,14 @@ class Index:
                 self._cache.popitem(last=False)
         return found
 
-    def _load(self, number: int) -> dict[int, list[Span]]:
+    def _load(self, number: int) -> dict[int, list[KeptSpan]]:
         frames, spans = self._rows_of(number)
-        found: dict[int, list[Span]] = {}
-        try:
-            for file, first, units, whole, packed in spans:
-                runs = [Run(start, count, frames[place], at) for start, count, place, at in _RUN.iter_unpack(packed)]
-                span = Span(first, Digests(units, whole), runs)
-                before = found.setdefault(file, [])
-                _check(span, before[-1] if before else None)
-                before.append(span)
-        except (IndexError, struct.error) as error:
-            raise errors.Damaged("a section of the index points outside of it") from error
+        found: dict[int, list[KeptSpan]] = {}
+        for file, first, units, whole, packed in spans:
+            span = KeptSpan(first, Digests(units, whole), frames, packed)
+            before = found.setdefault(file, [])
+            _check(span, before[-1] if before else None)
+            before.append(span)
         return found
 
     def _rows_of(self, number: int) -> tuple[list[Frame], list[_SpanRow]]:
@@ -282,15 +317,9 @@ def _sane(frame: Frame) -> Frame:
     return frame
 
 
-def _check(span: Span, before: Span | None) -> None:
+def _check(span: KeptSpan, before: KeptSpan | None) -> None:
     units = span.digests.units
     good = 0 < len(units) == len(span.digests) * digests.UNIT_DIGEST and len(span.digests.whole) == digests.WHOLE_DIGEST
-    good = good and span.first >= (0 if before is None else before.end)
-    next_unit = 0
-    for run in span.runs:
-        frame = run.source
-        assert isinstance(frame, Frame)
-        good = good and run.count > 0 and run.start >= next_unit and (run.at + run.count) * UNIT <= frame.plain
-        next_unit = run.start + run.count
-    if not good or next_unit > len(span.digests):
-        raise errors.Damaged("the index contradicts itself")
+    good = good and span.first >= (0 if before is None else before.end) and len(span.packed) % _RUN.size == 0
+    if not good:
+        raise contradiction()

@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import os
 import threading
+from concurrent import futures
 from dataclasses import dataclass
 
 import zstandard
@@ -143,7 +144,7 @@ class FrameReader:
         self._place = place
         self._packs = packs
         self._files: collections.OrderedDict[str, tuple[File, aead.AESGCM | None]] = collections.OrderedDict()
-        self._frames: collections.OrderedDict[tuple[str, int], bytes] = collections.OrderedDict()
+        self._frames: collections.OrderedDict[tuple[str, int], futures.Future[bytes]] = collections.OrderedDict()
         self._one = threading.Lock()
 
     def read(self, frame: Frame) -> bytes:
@@ -151,15 +152,22 @@ class FrameReader:
         name = (frame.pack, frame.offset)
         with self._one:
             found = self._frames.get(name)
-            if found is not None:
+            first = found is None
+            if found is None:  # whoever asks for it meanwhile waits, rather than unpacks it as well
+                found = self._frames[name] = futures.Future()
+                if len(self._frames) > CACHED_FRAMES:
+                    self._frames.popitem(last=False)
+            else:
                 self._frames.move_to_end(name)
-                return found
-        found = self._load(frame)
-        with self._one:
-            self._frames[name] = found
-            if len(self._frames) > CACHED_FRAMES:
-                self._frames.popitem(last=False)
-        return found
+        if first:
+            try:
+                found.set_result(self._load(frame))
+            except BaseException as error:
+                found.set_exception(error)
+                with self._one:
+                    self._frames.pop(name, None)
+                raise
+        return found.result()
 
     def check(self, frame: Frame) -> None:
         """Read a frame's stored bytes and compare them with its digest. Raises `errors.Damaged`."""

@@ -7,7 +7,7 @@ import threading
 
 from reconciler.storage import digests, index
 from reconciler.storage.digests import Bytes, Digests
-from reconciler.storage.index import Run, Span
+from reconciler.storage.index import KeptSpan, Run
 
 _Answer = tuple[Digests, list[int], list[Run]]
 """Digests, the units that differ from the parent's, and where the others lie; counted from the first unit asked about."""
@@ -29,7 +29,8 @@ class Parent:
             spans = list(self._index.spans(path, first, first + count)) if known else []
         if len(spans) == 1 and spans[0].first == first and len(spans[0].digests) == count:
             found, changed = self._salt.against(data, spans[0].digests)
-            return found, changed, without(spans[0].runs, changed) if changed else spans[0].runs
+            runs = spans[0].runs()
+            return found, changed, without(runs, changed) if changed else runs
         found = self._salt.of(data)
         old, runs = _pieced(spans, first, count, self._salt.zero)
         pairs = zip(digests.split(found.units), old, strict=True)
@@ -76,7 +77,7 @@ def consecutive(numbers: list[int]) -> list[tuple[int, int]]:
     return found
 
 
-def _pieced(spans: list[Span], first: int, count: int, zero: bytes) -> tuple[list[bytes], list[Run]]:
+def _pieced(spans: list[KeptSpan], first: int, count: int, zero: bytes) -> tuple[list[bytes], list[Run]]:
     """Put together what spans of other bounds say about these units."""
     old = [zero] * count
     runs: list[Run] = []
@@ -84,7 +85,7 @@ def _pieced(spans: list[Span], first: int, count: int, zero: bytes) -> tuple[lis
         shift = span.first - first
         begin, end = max(shift, 0), min(shift + len(span.digests), count)
         old[begin:end] = digests.split(span.digests.units)[begin - shift : end - shift]
-        for run in span.runs:
+        for run in span.runs():
             start, stop = max(run.start + shift, 0), min(run.start + shift + run.count, count)
             if start < stop:
                 runs.append(Run(start, stop - start, run.source, run.at + start - run.start - shift))
