@@ -117,5 +117,6 @@ def _unknown(name: str, every: Iterable[Subject]) -> tuple[Subject, ...]:
     if near == name.partition("[")[0]:
         raise errors.UsageError(f"job {near} has no such replica as {name}", remedy=f"`perdure status {near}` lists them.")
     known = f"Did you mean {near}?" if near else "`perdure status` lists every job."
-    remedy = known if names else "No job is declared or recorded here; check --repo, --ref and --instance."
-    raise errors.UsageError(f"there is no job {name!r}", remedy=remedy)
+    if not names:
+        known = "No job is declared or recorded here: see what `perdure status` says, or check --repo, --ref and --instance."
+    raise errors.UsageError(f"there is no job {name!r}", remedy=known)
