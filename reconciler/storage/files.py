@@ -28,7 +28,10 @@ def explained(where: str) -> Iterator[None]:
         if error.errno == errno.ENOENT:
             raise errors.Damaged(f"a file of the store is missing: {error.filename}", where=where) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            remedy = "Give the account that runs this process read and write access to the store's folder."
+            remedy = (
+                "Share its folder DIR by a group of all accounts that use it: "
+                "chgrp -R GROUP DIR; chmod -R g+rwX DIR; find DIR -type d -exec chmod g+s {} +"
+            )
             raise errors.Unavailable(f"the store may not be used: {reason}", where=where, remedy=remedy) from error
         if error.errno == errno.ESTALE:
             raise errors.Unavailable(

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,68 @@ def test_files_are_private(tmp_path: Path) -> None:
     images.put(_open(root), {"a": b"1"})
     for found in (root, *root.rglob("*")):
         assert found.stat().st_mode & 0o077 == 0, found
+
+
+def test_group_bits_alone_share_nothing(tmp_path: Path) -> None:
+    """Many a folder has them by accident."""
+    root = tmp_path / "store"
+    root.mkdir()
+    root.chmod(0o775)
+    images.put(_open(root), {"a": b"1"})
+    for found in root.rglob("*"):
+        assert found.stat().st_mode & 0o077 == 0, found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
+def test_accounts_of_one_group_share_a_store(tmp_path: Path) -> None:
+    """As an agent that is root and a loop that is not; a third account has no part in it."""
+    root, group = tmp_path / "store", 12345
+    root.mkdir()
+    os.chown(root, 0, group)
+    root.chmod(0o2770)
+    for folder in tmp_path.parents:
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    tmp_path.chmod(0o711)
+    digest = images.put(_open(root), {"a": b"1"}).digest
+    assert _open(root).verify(digest).ok, "and all that it imports, others need not be able to read"
+
+    def loop() -> None:
+        images.put(_open(root), {"a": b"2"}, images.meta(2))
+        assert [taken.attempt for taken in _open(root).list(RUN)] == [1, 2]
+        assert _open(root).verify(digest).ok
+
+    def stranger() -> None:
+        with pytest.raises(errors.Unavailable, match="may not be used") as caught:
+            _open(root).list(RUN)
+        assert "chgrp -R GROUP DIR" in caught.value.remedy
+
+    umask = os.umask(0o077)
+    try:
+        _as(54321, group, loop)
+        _as(54322, 54322, stranger)
+    finally:
+        os.umask(umask)
+    images.put(_open(root), {"a": b"3"}, images.meta(3))
+    assert len(_open(root).list(RUN)) == 3
+    for found in root.rglob("*"):
+        mode = 0o2770 if found.is_dir() else 0o660
+        assert (found.stat().st_gid, found.stat().st_mode & 0o7777) == (group, mode), found
+
+
+def _as(user: int, group: int, work: Callable[[], None]) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(group)
+            os.setuid(user)
+            work()
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_link_planted_in_the_store_leads_nowhere(tmp_path: Path) -> None:

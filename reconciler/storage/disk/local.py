@@ -2,6 +2,9 @@
 
 So nothing of a store can land underneath a mount that went away while it was being written, and no link planted in the store
 leads out of it.
+
+What is made there is for its owner alone, except below a root with the set-group-id bit: that is how a loop and agents of other
+accounts share a store. There the group of the root may do everywhere what it may do at the root, and others nothing.
 """
 
 from __future__ import annotations
@@ -100,6 +103,8 @@ class LocalDisk:
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise OSError(errno.ESTALE, "the folder does not exist", root) from error
+        mode = os.fstat(self._root).st_mode
+        self._group = mode & 0o2070 if mode & stat.S_ISGID else 0
         try:
             self.check()
         except OSError:
@@ -113,12 +118,16 @@ class LocalDisk:
             with self._above("/".join(parts[:count])) as (above, name):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=above)
+                self._share(name, above)
                 _sync(above)  # also when it existed: whoever made it may not have come to its own sync yet
 
     def create(self, path: str) -> LocalFile:
         """Create a file for reading and writing."""
         with self._above(path) as (above, name):
-            return LocalFile(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=above))
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=above)
+        if self._group:
+            os.fchmod(descriptor, 0o600 | self._group & 0o060)  # a mode that is asked for is less the process's umask
+        return LocalFile(descriptor)
 
     def open(self, path: str, *, write: bool = False) -> LocalFile:
         """Open an existing regular file."""
@@ -208,6 +217,18 @@ class LocalDisk:
 
     def __del__(self) -> None:
         self.close()
+
+    def _share(self, name: str, above: int) -> None:
+        """Give the group its part of a folder; also of one that existed: whoever made it may not have come to that yet."""
+        if not self._group:
+            return
+        folder = os.open(name, _FOLDER, dir_fd=above)
+        try:
+            found, wanted = os.fstat(folder), 0o700 | self._group
+            if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != wanted:
+                os.fchmod(folder, wanted)
+        finally:
+            os.close(folder)
 
     @contextlib.contextmanager
     def _above(self, path: str) -> Iterator[tuple[int, str]]:
