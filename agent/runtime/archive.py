@@ -14,6 +14,7 @@ image is made aside and takes its place by a rename: it is whole, or not there.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -64,10 +65,11 @@ def find(made: Call, machine: Config, config: Config, variables: Sequence[str]) 
         return next((values[f"{brand}_{name}"] for brand in DEFAULTS for name in names if values.get(f"{brand}_{name}")), "")
 
     shared = value("SHAREDFS_HOST_PATH", "NETWORKFS_HOST_PATH")
-    base = shared or value("CHECKPOINT_HOST_PATH") or DEFAULTS[brand]
+    said = shared or value("CHECKPOINT_HOST_PATH") or DEFAULTS[brand]
+    base = said.rstrip("/")
     root = next((one for one in machine["arch"]["roots"] if base == one or base.startswith(one + "/")), None)
     if root is None or os.path.normpath(base) != base:
-        raise Meaningless(f"no root in {call.ETC}/runtime.json allows {base}: see arch.roots")
+        raise Meaningless(f"no root in {call.ETC}/runtime.json allows {said}: see arch.roots")
     key = values.get("AWS_BATCH_JOB_ID") or made.container
     if not KEY.fullmatch(key):
         raise Refused(f"AWS_BATCH_JOB_ID is {key!r}, and a folder is named after it: letters, digits and -_.: only")
@@ -90,10 +92,12 @@ def _mount_work(made: Call, config: Config, found: Archive, target: str) -> None
     target = os.path.normpath(target)
     rootfs = os.path.join(os.path.abspath(made.bundle), config["root"]["path"])
     taken = any(os.path.normpath(mount["destination"]) == target for mount in config.get("mounts") or ())
-    if target == "/" or taken or not tree.has_folder(rootfs, target):
+    usable = os.path.isabs(target) and target != "/"
+    if not usable or taken or not tree.has_folder(rootfs, target):
+        why = "missing in the image, or mounted already" if usable else "no path of a folder inside the container"
         if os.path.exists(found.image):  # falling back would start it from its beginning
-            raise Refused(f"{target} is missing in the image, or mounted already: see …_WORKDIR_CONTAINER_PATH")
-        raise Meaningless(f"{target} is missing in the image, or mounted already")
+            raise Refused(f"{target} is {why}: see …_WORKDIR_CONTAINER_PATH. {found.image} waits to go on there")
+        raise Meaningless(f"{target} is {why}: see …_WORKDIR_CONTAINER_PATH")
     user = config["process"].get("user") or {}
     with folder_below(found.work, found.root) as folder:
         os.fchown(folder, user.get("uid", 0), user.get("gid", 0))
@@ -115,7 +119,7 @@ def opened(where: Archive) -> Iterator[str | None]:
             yield None
             return
         except OSError as error:
-            raise Refused(f"{where.image} is no folder: {error.strerror}") from error
+            raise Refused(_unusable(where.image, error)) from error
         try:
             status = os.fstat(image)
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -125,15 +129,21 @@ def opened(where: Archive) -> Iterator[str | None]:
             os.close(image)
 
 
-def check(config: Config, image: str) -> None:
-    """Raise `Refused` unless the image was made of a container with the same configuration as this one."""
+def check(config: Config, where: Archive, image: str) -> None:
+    """Raise `Refused` unless the image, which lies at `where` and is opened at `image`, was made of a container with the same
+    configuration as this one."""
     try:
         same = call.read_json(image, "container.json") == described(config)
     except (OSError, ValueError) as error:
-        raise Refused(f"its image is not understood ({error}); one that ARCH has made only ARCH restores. Remove it") from error
+        why = "it has no container.json" if isinstance(error, FileNotFoundError) else f"its container.json: {error}"
+        raise Refused(
+            f"the image at {where.image} is not understood ({why}); one that ARCH has made only ARCH restores. Remove it to "
+            "begin anew"
+        ) from error
     if not same:
         raise Refused(
-            "its image was made of a container with another command, user, rights or mounts. Remove the image, or use them"
+            f"the image at {where.image} was made of a container with another command, user, rights or mounts. Use the same, "
+            "or remove the image to begin anew"
         )
 
 
@@ -203,10 +213,16 @@ def folder_below(path: str, root: str) -> Iterator[int]:
                         os.mkdir(part, 0o700, dir_fd=folder)
                 inner = os.open(part, tree.FOLDER, dir_fd=folder)
             except OSError as error:
-                place = "/" + "/".join(parts[: depth + 1])
-                raise Refused(f"{place} is missing, no folder, or a symbolic link ({error.strerror})") from error
+                raise Refused(_unusable("/" + "/".join(parts[: depth + 1]), error)) from error
             os.close(folder)
             folder = inner
         yield folder
     finally:
         os.close(folder)
+
+
+def _unusable(place: str, error: OSError) -> str:
+    """Return why a folder cannot be opened. Not in the words of the system: Docker takes some of them for mistakes of its own."""
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        return f"{place} is no folder, or a symbolic link: none is followed"
+    return f"{place} is missing" if error.errno == errno.ENOENT else f"{place} cannot be opened ({error.strerror})"

@@ -92,8 +92,10 @@ def host() -> Config:
                 raise Refused(f"{path} must belong to root and be writable by nobody else")
             machine: Config = json.load(file)
             return machine
+    except FileNotFoundError as error:
+        raise Refused(f"{path} is not there. Run: perdure-agent install") from error
     except (OSError, ValueError) as error:
-        raise Refused(f"{path} cannot be read ({error}). Run: perdure-agent install") from error
+        raise Refused(f"{path} cannot be read ({error}). Run: perdure doctor --host") from error
 
 
 def note(machine: Config, call: Call, text: str) -> None:

@@ -111,7 +111,7 @@ def _create_archived(made: Call, config: Config, variables: Sequence[str]) -> No
             call.write_json(archive.described(config), made.home, "container.json")
             archive.remember(made, where)
             if image:
-                archive.check(config, image)
+                archive.check(config, where, image)
                 restore(made, machine, config, image)
                 call.note(machine, made, f"restored from {where.image}")
                 if made.command == "create":
