@@ -20,6 +20,10 @@ PATH = "/etc/perdure/runtime.json"
 PROGRAMS = "/etc/perdure/programs"
 
 VERSION = 1
+LONGEST = 600.0
+"""Seconds that `deadline` may be at most."""
+AGAIN = f"Correct it, or begin anew: rm {PATH}; perdure-agent install, with the same flags as the first time"
+"""`install` keeps what a person has set in the file, so it does not write over one that it cannot read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,9 @@ def load(on: Machine) -> HostFile | None:
     try:
         found = codec.decode(content, HostFile)
     except errors.Damaged as error:
-        raise errors.Damaged(error.message, where=PATH, remedy="Write it anew: perdure-agent install") from error
+        raise errors.Damaged(error.message, where=PATH, remedy=AGAIN) from error
+    if wrong := _wrong(found):
+        raise errors.Damaged(wrong, where=PATH, remedy=AGAIN)
     if found.version != VERSION:
         raise errors.Damaged(
             f"it is of version {found.version}, this is {VERSION}", where=PATH, remedy="Install the newer Perdure again."
@@ -82,6 +88,27 @@ def writing(on: Machine, wanted: HostFile) -> tuple[edits.Edit, ...]:
 def removing(on: Machine) -> tuple[edits.Edit, ...]:
     """Return the edits after which it has none."""
     return tuple(edits.Edit(path=path, before=machine.read(on, path), after=None) for path in (PROGRAMS, PATH))
+
+
+def is_place(text: str) -> bool:
+    """Whether a text can be a path in the file: absolute, below /, and written in its one way."""
+    return (
+        text.startswith("/") and not {"", ".", ".."}.intersection(text[1:].split("/")) and not {"\n", "\0"}.intersection(text)
+    )
+
+
+def _wrong(found: HostFile) -> str:
+    """Return what is wrong with a value, beyond its type; empty when nothing is."""
+    paths = {name: (getattr(found, name),) for name in ("runc", "python", "criu", "socket", "log")} | {
+        "arch.roots": found.arch.roots
+    }
+    for name, values in paths.items():
+        for value in values:
+            if not is_place(value):
+                return f"{name}: {value!r} is no absolute path below /, without a slash at its end"
+    if not 0 < found.deadline <= LONGEST:
+        return f"deadline: {found.deadline:g} is not between 0 and {LONGEST:g} seconds"
+    return ""
 
 
 def _loose(place: Path, on: Machine) -> str:

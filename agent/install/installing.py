@@ -65,6 +65,7 @@ def install(machine: Machine, wanted: Options) -> Done:
 
 def _install(machine: Machine, wanted: Options) -> Done:
     known = hostfile.load(machine)
+    named = _roots(wanted)
     python = programs.python(machine)
     runc = wanted.runc or (known.runc if known else "") or machines.find(machine, "runc")
     _check("runc", *programs.runc_problem(machine, runc))
@@ -78,8 +79,7 @@ def _install(machine: Machine, wanted: Options) -> Done:
     engines = _chosen(machine, wanted.engines)
     changes = [engine.install(machine, version.program) for engine in engines]
     told = known or hostfile.HostFile(runc=runc, python=python, criu=version.criu)  # what a person has set in it stays
-    roots = told.arch.roots if wanted.arch_roots is None else wanted.arch_roots
-    arch = dataclasses.replace(told.arch, roots=roots)
+    arch = dataclasses.replace(told.arch, roots=told.arch.roots if named is None else named)
     files = hostfile.writing(machine, dataclasses.replace(told, runc=runc, python=python, criu=version.criu, arch=arch))
     diff = edits.diff((*files, *(edit for change in changes for edit in _shown(change))))
     if wanted.dry_run:
@@ -181,6 +181,18 @@ def _forget(machine: Machine) -> None:
     for folder in (os.path.dirname(hostfile.PATH), versions.FOLDER):
         with suppress(OSError):  # something else is in it
             machines.at(machine, folder).rmdir()
+
+
+def _roots(wanted: Options) -> tuple[str, ...] | None:
+    """Return the roots that the person named, each once and as the interposer compares them."""
+    if wanted.arch_roots is None:
+        return None
+    for root in wanted.arch_roots:
+        if not hostfile.is_place(root.rstrip("/")):
+            raise errors.UsageError(
+                f"{root!r} is no folder below /", where="--arch-root", remedy="Write an absolute path, e.g. /mnt/shared."
+            )
+    return tuple(dict.fromkeys(root.rstrip("/") for root in wanted.arch_roots))
 
 
 def _check(where: str, problem: str, remedy: str) -> None:

@@ -156,8 +156,9 @@ def criu(machine: Machine) -> Iterator[Found]:
     """Whether there is a criu, and a new enough one."""
     path = _criu_path(machine)
     problem, remedy = programs.criu_problem(machine, path)
-    if versions.named(path) and problem:
-        remedy = "perdure-agent install"
+    if versions.named(path) and problem:  # a copy of ours: it is made anew of the one in PATH, where that is any better
+        _, first = programs.criu_problem(machine, machines.find(machine, "criu"))
+        remedy = f"{first}; perdure-agent install" if first else "perdure-agent install"
     if problem:
         yield _fail(problem, remedy)
         return

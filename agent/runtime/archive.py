@@ -222,7 +222,7 @@ def folder_below(path: str, root: str) -> Iterator[int]:
 
 
 def _unusable(place: str, error: OSError) -> str:
-    """Return why a folder cannot be opened. Not in the words of the system: Docker takes some of them for mistakes of its own."""
+    """Return why a folder cannot be opened, not in the words of the system: Docker takes some of them for its own mistakes."""
     if error.errno in (errno.ENOTDIR, errno.ELOOP):
         return f"{place} is no folder, or a symbolic link: none is followed"
     return f"{place} is missing" if error.errno == errno.ENOENT else f"{place} cannot be opened ({error.strerror})"

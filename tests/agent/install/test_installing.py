@@ -360,6 +360,52 @@ def test_a_host_file_that_others_can_write_is_refused(tree: Tree, loose: int) ->
         hostfile.load(tree)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "not a valid HostFile"),
+        ({"deadline": -1}, "deadline: -1 is not between 0 and 600 seconds"),
+        ({"deadline": "20"}, "deadline"),
+        ({"arch": {"roots": ["mnt/shared"], "namespaces": ["moby"]}}, "arch.roots: 'mnt/shared' is no absolute path"),
+        ({"arch": {"roots": ["/mnt/shared/"], "namespaces": ["moby"]}}, "arch.roots: '/mnt/shared/' is no absolute path"),
+        ({"arch": {"roots": ["/"], "namespaces": ["moby"]}}, "arch.roots: '/' is no absolute path below /"),
+        ({"runc": "runc"}, "runc: 'runc' is no absolute path"),
+    ],
+)
+def test_what_is_wrong_in_the_host_file_is_told_with_a_way_out_that_works(
+    tree: Tree, content: str | dict[str, object], said: str
+) -> None:
+    tree.docker_engine("{}")
+    installing.install(tree, OPTIONS)
+    told = json.loads(tree.read(hostfile.PATH) or "")
+    tree.write(hostfile.PATH, content if isinstance(content, str) else json.dumps({**told, **content}))
+    for act in (installing.install, installing.uninstall):
+        with pytest.raises(errors.Damaged) as caught:
+            act(tree, OPTIONS)
+        assert said in caught.value.message
+        assert f"rm {hostfile.PATH}; perdure-agent install" in caught.value.remedy
+    (tree.root / hostfile.PATH.lstrip("/")).unlink()
+    installing.install(tree, OPTIONS)
+    assert json.loads(tree.read(hostfile.PATH) or "") == told
+
+
+@pytest.mark.parametrize("root", ["mnt/shared", "/", "//", "", "/mnt/../etc", "/mnt//shared", "."])
+def test_a_root_that_is_no_folder_below_the_top_is_refused(tree: Tree, root: str) -> None:
+    tree.docker_engine("{}")
+    before = tree.state()
+    with pytest.raises(errors.UsageError, match="is no folder below /"):
+        installing.install(tree, installing.Options(arch_roots=("/mnt/shared", root)))
+    assert tree.state() == before
+
+
+def test_a_slash_at_the_end_of_a_root_means_nothing(tree: Tree) -> None:
+    tree.docker_engine("{}")
+    installing.install(tree, installing.Options(arch_roots=("/mnt/shared/", "/mnt/shared")))
+    found = hostfile.load(tree)
+    assert found is not None
+    assert found.arch.roots == ("/mnt/shared",)
+
+
 def test_a_host_file_of_another_version_is_refused(tree: Tree) -> None:
     tree.docker_engine("{}")
     installing.install(tree, OPTIONS)

@@ -75,6 +75,15 @@ def _other_release(tree: Tree) -> None:
     tree.write(hostfile.PATH, json.dumps({**told, "criu": other}))
 
 
+def _no_criu_of_ours(tree: Tree) -> None:
+    (tree.root / json.loads(tree.read(hostfile.PATH) or "")["criu"].lstrip("/")).unlink()
+
+
+def _no_criu_at_all(tree: Tree) -> None:
+    _no_criu_of_ours(tree)
+    (tree.root / "usr/sbin/criu").unlink()
+
+
 def _no_engine(tree: Tree) -> None:
     (tree.root / "usr/sbin/dockerd").unlink()
     shutil.rmtree(tree.root / "proc/500")
@@ -124,6 +133,13 @@ REMOVED: dict[str, tuple[Callable[[Tree], object], str, str, str]] = {
         "criu",
         "version 3.17.1; 4.0 is the oldest that works",
         "perdure-agent install",
+    ),
+    "our criu": (_no_criu_of_ours, "criu", "/criu is not there", "perdure-agent install"),
+    "every criu": (
+        _no_criu_at_all,
+        "criu",
+        "/criu is not there",
+        "apt-get install -y criu; perdure-agent install",
     ),
     "what criu asks of the kernel": (
         answer("criu", _check_fails),
