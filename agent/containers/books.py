@@ -58,6 +58,8 @@ class Record:
     ending: Ending = Ending.NONE
     served: str = ""
     """Id of the checkpoint request after which it ends."""
+    stored: str = ""
+    """Id of the one of those whose checkpoint is in the store: what it does afterwards is not part of the run."""
     v: int = 1
 
     @property

@@ -91,11 +91,15 @@ class ContainerController:
     def look(self, entry: journal.Entry) -> process.Look:
         """Return what the newest list says; while the engine does not answer, what was seen last: containers outlive it.
 
+        Except one that was ended by its own checkpoint: it need not wait for an engine that was shut down to come back.
         Raises `errors.Unavailable` where nothing was seen yet.
         """
         try:
             sight = self.view.recent()
         except errors.Unavailable:
+            if self._ended_unlisted(entry):
+                exit, now = exits.decide(None, self.books.get(entry.ref), saved=True), self._setup.clock.now()
+                return process.Look(presence=process.Presence.ENDED, started_at=entry.started_at, ended_at=now, exit=exit)
             if entry.ref in self._seen:
                 return self._seen[entry.ref]
             raise
@@ -203,9 +207,13 @@ class ContainerController:
         with self._saving.setdefault(entry.ref, threading.Lock()):
             if entry.spec.checkpoint.engine is model.EngineName.CRIU and self._over(entry.ref):
                 return engine.Failed(reason="its container has ended")
-            if asked.then_stop or asked.purpose in spec.ENDING:
+            ends = asked.then_stop or asked.purpose in spec.ENDING
+            if ends:
                 self.books.set(entry.ref, served=asked.id)
-            return self._checkpoints.take(entry, asked, step, given_up)
+            outcome = self._checkpoints.take(entry, asked, step, given_up)
+            if ends and isinstance(outcome, engine.Captured):
+                self.books.set(entry.ref, stored=asked.id)
+            return outcome
 
     def wait(self, entry: journal.Entry) -> observed.Exit:
         """Return how it ended; what it had printed last is shipped first.
@@ -216,7 +224,7 @@ class ContainerController:
         if found.exit is None:
             raise errors.Unavailable("its end is not known yet", where=str(entry.ref))
         with contextlib.suppress(errors.PerdureError):  # the shipper goes on trying
-            self._shipping.ship(entry, self._recent(entry), at_end=True)
+            self._shipping.ship(entry, self._written(entry), at_end=True)
         doubtful = found.exit.signal == 9 or found.exit.kind is exits.Kind.UNKNOWN
         asks = record.served and doubtful and not found.exit.stopped
         if asks and any(exits.ends(taken, record) for taken in self.unknown(entry)):
@@ -233,7 +241,7 @@ class ContainerController:
 
     def ship(self, entry: journal.Entry) -> None:
         """Take over what the engine has, into our own files, and from there to the store."""
-        self._shipping.ship(entry, self._recent(entry), at_end=False)
+        self._shipping.ship(entry, self._written(entry), at_end=False)
 
     def remove(self, entry: journal.Entry, *, unshipped: bool) -> None:
         """Ship the last output, or keep it, then remove container and folders. Raises `errors.Unavailable` while one stays."""
@@ -253,6 +261,20 @@ class ContainerController:
 
     def _recent(self, entry: journal.Entry) -> seam.Listed | None:
         return self.view.recent().of(entry.ref, self.books.get(entry.ref).container)
+
+    def _ended_unlisted(self, entry: journal.Entry) -> bool:
+        """Whether it has ended by its own checkpoint, as far as that is known without its engine."""
+        record = self.books.get(entry.ref)
+        return record.stored != "" and record.stored == record.served and self._sites.removed(entry)
+
+    def _written(self, entry: journal.Entry) -> seam.Listed | None:
+        """Return whose output is to be read; None where nothing is left to ask its engine for. Raises `errors.Unavailable`."""
+        try:
+            return self._recent(entry)
+        except errors.Unavailable:
+            if not self._ended_unlisted(entry):
+                raise
+            return None
 
     def _over(self, ref: spec.AttemptRef) -> bool:
         """Whether its container is known not to run. Nothing is asked: an engine that starts or shuts down waits for us."""
@@ -306,7 +328,10 @@ class ContainerController:
                 else:
                     self._docker.stop(listed.id, grace)
             except errors.PerdureError as error:  # it is told again
-                _log.warning("%s: %s", entry.ref, error)
+                with contextlib.suppress(errors.PerdureError):
+                    self.view.now()
+                if not self._over(entry.ref):  # its own checkpoint may have been quicker
+                    _log.warning("%s: %s", entry.ref, error)
 
         thread = self._enders[entry.ref] = threading.Thread(target=deliver, name="end", daemon=True)
         thread.start()

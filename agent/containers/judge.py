@@ -88,7 +88,7 @@ class Judge:
         saves = policy.engine is model.EngineName.CRIU and model.Occasion.NOTICE in policy.on
         if saves and entry.stage is journal.Stage.STARTED and asked.signal != signal.SIGKILL:
             wanted = spec.Request(
-                id=f"engine-{self._clock.now():.3f}",
+                id=f"{spec.BY_ITS_ENGINE}{self._clock.now():.3f}",
                 purpose=spec.Purpose.NOTICE,
                 reason="its container engine ends it",
                 deadline=policy.deadline,

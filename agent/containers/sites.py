@@ -58,6 +58,11 @@ class Sites:
             return progress.File(room.inside(self._setup.places.attempt(entry.ref)) / "progress.jsonl")
         return counting.Layer(entry.ref, self._books, lambda: self._container(entry))
 
+    def removed(self, entry: journal.Entry) -> bool:
+        """Whether its runtime has removed the container. Nothing is asked of the engine."""
+        found = self._identity(entry)
+        return bool(found) and not (RUNC / found).exists()
+
     def _identity(self, entry: journal.Entry) -> str:
         return self._books.get(entry.ref).container
 

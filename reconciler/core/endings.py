@@ -114,12 +114,18 @@ def _halted(run: record.Record, exit: observed.Exit, ended_at: float, look: Look
             text = f"Attempt {run.attempts[-1].number} of {called} was {halt.what} {with_what} because {halt.because}."
         return run, (transition.line(run, halt.what, text, look.now, step=step),)
     run = _counted(run, failures.Fault.MACHINE, look)
-    because = "its host goes away" if own is not None and own.purpose is spec.Purpose.NOTICE else "its host ended it"
-    detail = f"was stopped {with_what} because {because}"
+    detail = f"was stopped {with_what} because {_cause(own)}"
     run = with_newest(run, dataclasses.replace(run.attempts[-1], detail=detail))
     text = f"Attempt {run.attempts[-1].number} of {called} {detail}; {_next(run, failures.Fault.MACHINE, look)}."
     what: transition.What = "failed" if run.phase is record.Phase.FAILED else "stopped"
     return run, (transition.line(run, what, text, look.now, step=step),)
+
+
+def _cause(own: observed.Taken | None) -> str:
+    """Return why it was stopped, which nobody asked of us, by the checkpoint that was taken first."""
+    if own is None or own.purpose is not spec.Purpose.NOTICE:
+        return "its host ended it"
+    return "its container engine was told to end it" if own.request.startswith(spec.BY_ITS_ENGINE) else "its host goes away"
 
 
 def _counted(run: record.Record, fault: failures.Fault, look: Look) -> record.Record:

@@ -101,6 +101,10 @@ ENDING = frozenset({Purpose.SUSPEND, Purpose.UPDATE, Purpose.MOVE, Purpose.STOP,
 """Purposes after whose safe checkpoint the attempt ends. (A notice's source host is going away.)"""
 
 
+BY_ITS_ENGINE = "engine-"
+"""How the id of a request begins that came from a container engine: it was told to end the container."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One wanted checkpoint. The same id is never taken twice."""

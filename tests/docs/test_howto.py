@@ -133,6 +133,14 @@ def test_the_units_start_commands_that_exist(unit: Path) -> None:
     assert service["KillMode"] == "process", "jobs outlive their agent"
 
 
+def test_an_agent_ends_after_the_engines_whose_containers_it_saves() -> None:
+    """systemd stops in the opposite order of the start; what is not ordered it stops at once."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.read(UNITS / "perdure-agent.service")
+    assert {"docker.service", "containerd.service"} <= set(parser["Unit"]["before"].split())
+    assert {"network-online.target", "remote-fs.target"} <= set(parser["Unit"]["after"].split()), "stores are elsewhere"
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
 def test_systemd_knows_what_the_units_say(tmp_path: Path) -> None:
     for unit in sorted(UNITS.iterdir()):

@@ -131,6 +131,25 @@ def test_an_engine_that_shuts_down_saves_first(site: fleet.Fleet, alpha: fleet.H
     joins(site, "goes", 1)
 
 
+@pytest.mark.usefixtures("alpha")
+def test_what_an_engine_that_was_shut_down_has_saved_goes_on_elsewhere_without_it(site: fleet.Fleet) -> None:
+    declare(site, "left", COUNT, extra="")
+    site.until("left", started(1))
+    counted_on(site, "left", 20, 1)
+    first, second = (site.hosts[name] for name in ("alpha", "beta"))
+    if site.run("left")["attempts"][0]["host"] == "beta":
+        first, second = second, first
+    first.docker.stop()
+    try:
+        run = site.until("left", started(2))
+        assert run["attempts"][1]["host"] == second.node.name.rpartition("-")[2]
+        assert run["attempts"][0]["ending"] == "checkpointed"
+        assert run["attempts"][0]["detail"].endswith("because its container engine was told to end it")
+        joins(site, "left", 1)
+    finally:
+        first.docker.start()
+
+
 def test_a_line_is_whole_that_two_attempts_have_written(site: fleet.Fleet, alpha: fleet.Host) -> None:
     declare(site, "pieces", PIECES)
     site.until("pieces", started(1))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
-from agent.containers import books, seam
+from agent.containers import books, seam, sites, view
 from reconciler import errors
+from reconciler.contracts import engine
 from reconciler.core import container, failures, model, observed, spec
+from tests import conditions
 from tests.agent.containers import rig as rigs
 from tests.agent.containers.rig import REF, WHAT, Rig
 
@@ -221,6 +224,19 @@ def test_a_stop_by_the_engine_is_delivered_also_when_nothing_could_be_saved(rig:
     assert rig.item().checkpoints == ()
 
 
+def test_one_that_has_ended_before_it_could_be_killed_is_no_trouble(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Its own checkpoint has ended it, and the newest list does not say so yet."""
+    rig.running()
+    asked = spec.Request(id="r1", purpose=spec.Purpose.SUSPEND, then_stop=True)
+    outcome = rig.control.checkpoint(rig.book.entries[REF], asked, lambda: None, lambda: False)
+    assert isinstance(outcome, engine.Captured)
+    rig.clock.at += 0.2
+    rig.control.stop(dataclasses.replace(rig.book.entries[REF], checkpoints=(outcome.taken,)))
+    conditions.eventually(lambda: not any(each.name == "end" for each in threading.enumerate()))
+    assert rig.docker.calls["kill"] == 1
+    assert caplog.messages == []
+
+
 def test_other_signals_are_delivered_at_once(rig: Rig) -> None:
     one = rig.running()
     rig.docker.kill(one.id, "SIGUSR1")
@@ -382,6 +398,43 @@ def test_an_engine_that_answers_no_more_is_no_reason_to_save_nothing(rig: Rig) -
     rig.docker.trouble = None
     assert rig.ended().stopped
     assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
+
+
+@pytest.mark.parametrize("left", ["nothing", "its state", "its memory unsaved"])
+def test_an_engine_that_was_shut_down_need_not_come_back_for_what_its_checkpoint_ended(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """Only where its runtime has removed it: the container of an engine that is away for another reason goes on."""
+    monkeypatch.setattr(sites, "RUNC", tmp_path / "runc")
+    rig.docker.known = dataclasses.replace(rig.docker.known, root=str(tmp_path / "engine"))
+    one = rig.running()
+    folder = tmp_path / "engine/containers" / one.id
+    folder.mkdir(parents=True)
+    (tmp_path / "runc" / one.id).mkdir(parents=True)
+    rig.criu.broken = "no room" if left == "its memory unsaved" else ""
+    with (folder / f"{one.id}-json.log").open("w") as file:
+        rig.judge.kill(dataclasses.replace(rigs.asked(one.id), signal=15))
+        file.write(json.dumps({"log": "its last words\n", "stream": "stdout", "time": "2027-01-15T08:00:00.5Z"}) + "\n")
+    if left != "its state":
+        (tmp_path / "runc" / one.id).rmdir()
+    rig.docker.trouble = errors.Unavailable("dockerd does not answer")
+    rig.clock.at += view.STALE + 1
+    rig.look(6)
+    if left == "nothing":
+        assert rig.item().exit == observed.Exit(
+            kind=Kind.SIGNALED, signal=9, detail="ended by its own checkpoint", stopped=True
+        )
+        assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
+        assert rig.store.read_log(REF, 0, 100) == b"its last words\n"
+    else:
+        assert rig.item().exit is None
+        assert rig.item().state is observed.ItemState.RUNNING
+    rig.docker.trouble = None
+    rig.docker.end(one.id, 137)
+    assert rig.ended().stopped
+    rig.assign(want=spec.Want.REMOVE)
+    rig.look(6)
+    assert rig.docker.containers == {}
 
 
 def test_what_it_printed_last_is_whole_though_its_engine_removed_it_at_once(rig: Rig, tmp_path: Path) -> None:
