@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -195,7 +196,11 @@ class _Desk:
             with connection, contextlib.suppress(OSError):  # a visitor that hangs up is nobody's error
                 connection.settimeout(SECONDS)
                 if not doorbell.trusted(connection):
-                    log.warning("the runtime socket was touched by a user that is not root")
+                    where = str(connection.getsockname())
+                    log.warning(
+                        "user %d was turned away at %s, which is for root only. chmod 700 %s keeps others out",
+                        *(doorbell.visitor(connection), where, os.path.dirname(where)),
+                    )
                     return
                 with connection.makefile("rb") as lines:
                     line = lines.readline(LONGEST + 1)

@@ -43,7 +43,8 @@ class Judge:
         """Grant what is assigned to this host, ready, and asked for the first time, by the container it is meant for."""
         entry = self._entry(asked)
         if entry is None:
-            return verdicts.Refuse(reason=f"{asked.attempt} is no attempt of this host, and PERDURE_ATTEMPT is ours to set")
+            reason = f"{asked.attempt} is no attempt of this host, and PERDURE_ATTEMPT is ours to set. Leave it out"
+            return verdicts.Refuse(reason=reason)
         what = entry.spec
         if entry.assignment.want is not spec.Want.RUN or entry.stopping:
             return verdicts.Refuse(reason=f"attempt {asked.attempt} is not wanted any more")

@@ -61,6 +61,8 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
     if len(attempts) > 1:
         raise Refused(f"{MARKER} is set more than once in its environment")
     attempt = attempts.pop()
+    if not attempt:
+        raise Refused(f"{MARKER} is set to nothing in its environment, and is ours to set. Leave it out")
     if made.command == "restore":
         raise Refused(f"attempt {attempt} is restored by Perdure only. Use: perdure restore")
     _engine_will_do(config)

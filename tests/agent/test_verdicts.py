@@ -70,7 +70,7 @@ def test_only_root_may_open_it(address: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_another_user_is_turned_away_whatever_the_modes_say(address: Path) -> None:
+def test_another_user_is_turned_away_whatever_the_modes_say(address: Path, caplog: pytest.LogCaptureFixture) -> None:
     judge = Answers()
     with verdicts.serve(address, judge):
         for path in (address, *address.parents):
@@ -85,6 +85,8 @@ def test_another_user_is_turned_away_whatever_the_modes_say(address: Path) -> No
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert judge.asked == []
+    said = f"user 65534 was turned away at {address}, which is for root only. chmod 700 {address.parent} keeps others out"
+    assert caplog.messages == [said]
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,14 @@ def test_an_engine_that_maps_users_is_refused(place: Place, answers: Answers, co
     assert place.calls() == []
 
 
+def test_an_attempt_without_a_name_is_refused(place: Place, answers: Answers) -> None:
+    place.config("PERDURE_ATTEMPT=")
+    with place.agent(answers):
+        assert place.create().returncode == 1
+    assert "PERDURE_ATTEMPT is set to nothing in its environment, and is ours to set. Leave it out" in place.told()
+    assert (answers.asked, place.calls()) == ([], [])
+
+
 def test_two_attempts_in_one_environment_are_refused(place: Place, answers: Answers) -> None:
     place.config(MARKED, "PERDURE_ATTEMPT=def-1")
     with place.agent(answers):
