@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -39,16 +39,7 @@ def list_hosts(flags: options.Flags) -> None:
         "observedAt": output.moment(seen.world.at or None),
         "hosts": [_machine(row, seen) for row in rows],
     }
-    header = ("HOST", "POOL", "STATE", "CPU", "MEMORY", "ATTEMPTS")
-    output.show(
-        flags.output,
-        document,
-        lambda: (
-            output.columns(header, [_cells(row, seen) for row in rows], output.width())
-            if rows
-            else "No host was heard or may join."
-        ),
-    )
+    output.show(flags.output, document, lambda: _table(rows, seen) if rows else "No host was heard or may join.")
 
 
 Row = tuple[str, str, str, observed.HostView | None]
@@ -69,6 +60,19 @@ def _rows(seen: view.View) -> list[Row]:
         known = rows.get(name, (name, "", "", None))
         rows[name] = (name, known[1], "revoked", known[3])
     return [rows[name] for name in sorted(rows)]
+
+
+def _table(rows: Sequence[Row], seen: view.View) -> str:
+    """Return the table and, below it, what hosts say is missing on them."""
+    header = ("HOST", "POOL", "STATE", "CPU", "MEMORY", "ATTEMPTS")
+    table = output.columns(header, [_cells(row, seen) for row in rows], output.width())
+    missing = [
+        output.clean(f"{name}: {text}")
+        for name, _, _, found in rows
+        if found is not None and found.silent_since is None
+        for text in found.state.conditions
+    ]
+    return "\n".join([table, *([""] if missing else []), *missing])
 
 
 def _leaving(found: observed.HostView) -> bool:

@@ -30,7 +30,11 @@ _ROWS = (
     Reason(name="WaitingForPredecessor", text="waiting for an earlier run of the same Job to end"),
     Reason(name="WaitingForDependency", text="waiting for the jobs in `dependsOn`"),
     Reason(name="DependencyFailed", text="waiting for a job that failed", remedy="mend or rerun the job it depends on"),
-    Reason(name="WaitingForCapacity", text="waiting for a host with room", remedy="add a host or lower `resources`"),
+    Reason(
+        name="WaitingForCapacity",
+        text="waiting for a host with room",
+        remedy="add a host, lower `resources`, or loosen `placement`",
+    ),
     Reason(
         name="WaitingForProcessor",
         text="waiting for a host whose processor has the features that its checkpoint needs",

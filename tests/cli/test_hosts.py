@@ -9,11 +9,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from reconciler.cli import hosts, view
+from reconciler.core import observed
 from reconciler.wire import token
 from tests.cli.site import Site
 from tests.conditions import eventually
@@ -117,6 +121,18 @@ def test_a_token_is_all_that_is_printed_and_its_secret_is_nowhere(listening: Sit
         assert token.digest(made.secret).encode() in objects
         assert made.secret.encode() not in objects
     assert made.secret not in done.stderr
+
+
+def test_what_is_missing_on_hosts_stands_below_the_list() -> None:
+    world = types.SimpleNamespace(running=lambda name: 0)
+    seen = cast(view.View, types.SimpleNamespace(now=100.0, world=world))
+    why = "checkpoints of containers: criu is not there"
+    state = observed.HostState(host="berlin", conditions=(why,))
+    ready = observed.HostView(state=state, seen_at=100.0)
+    silent = observed.HostView(state=state, seen_at=10.0, silent_since=10.0)
+    text = hosts._table([("berlin", "", "ready", ready), ("oslo", "", "silent", silent), ("rome", "", "joined", None)], seen)
+    assert text.splitlines()[4:] == ["", f"berlin: {why}"], "what a silent one has said is old"
+    assert len(hosts._table([("rome", "", "joined", None)], seen).splitlines()) == 2
 
 
 def test_a_host_joins_serves_is_revoked_and_its_work_goes_on_elsewhere(
