@@ -92,10 +92,14 @@ def _mark(root: str, container: str) -> tuple[int, int, int] | None:
 class Pump:
     """Appends one container's output to its segments. One thread at a time."""
 
-    def __init__(self, place: places.Attempt, secrets: Iterable[str] = ()) -> None:
-        """Continue where the last agent stopped. None of the values of `secrets` is written down."""
+    def __init__(self, place: places.Attempt, secrets: Iterable[str] = (), *, continued: bool = False) -> None:
+        """Continue where the last agent stopped. None of the values of `secrets` is written down.
+
+        `continued`: the output begins where that of another attempt was cut, perhaps in the middle of a line.
+        """
         self._place = place
         self._secrets = tuple(secrets)
+        self._continued = continued
         self._file: Path = place.private / FILE
         place.logs.mkdir(mode=0o700, exist_ok=True)
         self._read = Read()
@@ -117,15 +121,18 @@ class Pump:
         moments: list[int] = []  # of the pieces since `since` that we have
         try:
             for pieces in _groups(source.output(container, before.since), before.pieces, moments, over):
-                self._append(pieces, moments)
+                self._append(pieces, moments, over)
         finally:
             if self._read != before:
                 durable.write_atomic(self._file, codec.encode(self._read))
 
-    def _append(self, pieces: list[seam.Line], moments: list[int]) -> None:
-        # A group ends with a line, and a secret is masked line by line: none is cut in two.
+    def _append(self, pieces: list[seam.Line], moments: list[int], over: bool) -> None:
+        # A group ends with a line, and a secret is masked line by line: only a checkpoint cuts one in two.
         hidden = mask.Mask(self._secrets)
-        data = hidden.feed(b"".join(piece.data for piece in pieces)) + hidden.rest()
+        written = b"".join(piece.data for piece in pieces)
+        if self._continued and self._read.end == 0:
+            written = hidden.joined(written)
+        data = hidden.feed(written) + hidden.rest(cut=over)
         known = min(self._ahead, len(data))
         self._to.append(data[known:])
         self._ahead -= known

@@ -8,7 +8,7 @@ import threading
 from agent import checkpointing, journal, kept, logs, secretfiles, setup
 from agent.containers import output, seam, unread, view
 from reconciler import errors
-from reconciler.core import spec
+from reconciler.core import model, spec
 
 
 class Shipping:
@@ -42,7 +42,9 @@ class Shipping:
             if not place.private.is_dir():
                 return  # it was removed meanwhile
             if entry.ref not in self._pumps:
-                self._pumps[entry.ref] = output.Pump(place, self._secrets(entry)), logs.Shipper(place, entry.ref)
+                continued = bool(entry.spec.restore) and entry.spec.checkpoint.engine is model.EngineName.CRIU
+                pump = output.Pump(place, self._secrets(entry), continued=continued)
+                self._pumps[entry.ref] = pump, logs.Shipper(place, entry.ref)
             pump, shipper = self._pumps[entry.ref]
             if found is not None and found.state is not seam.State.CREATED:
                 self._pump(pump, found, at_end=at_end)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 SHORTEST = 6
 """Characters from which on a value is masked: a shorter one stands in too many innocent lines."""
+PART = 4
+"""Characters from which on a part of a value is masked, where a checkpoint has cut it in two."""
 SHOWN = b"***"
 
 
@@ -31,12 +33,22 @@ class Mask:
         self._held = data[len(data) - keep :]
         return data[: len(data) - keep]
 
-    def rest(self) -> bytes:
-        """Return what was held back, when nothing more comes."""
+    def rest(self, *, cut: bool = False) -> bytes:
+        """Return what was held back, when nothing more comes; `cut`: here, for it may go on elsewhere."""
         held, self._held = self._held, b""
-        return held
+        return SHOWN if cut and len(held) >= PART else held
+
+    def joined(self, data: bytes) -> bytes:
+        """Return the beginning of an output that goes on where another one was cut, without the rest of a value."""
+        size = max((_overhang(data, value) for value in self._values), default=0)
+        return SHOWN + data[size:] if size >= PART else data
 
 
 def _overlap(data: bytes, value: bytes) -> int:
     """Return how many bytes at the end of `data` are the beginning of `value`."""
     return next((size for size in range(min(len(value) - 1, len(data)), 0, -1) if data.endswith(value[:size])), 0)
+
+
+def _overhang(data: bytes, value: bytes) -> int:
+    """Return how many bytes at the beginning of `data` are the end of `value`."""
+    return next((size for size in range(min(len(value) - 1, len(data)), 0, -1) if data.startswith(value[-size:])), 0)

@@ -24,21 +24,22 @@ REF = spec.AttemptRef(run="1" * 32, attempt=1)
 class Printer:
     """One container, its folders, and a store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, continued: bool = False) -> None:
+        self.continued = continued
         self.place = places.Attempt(private=folder / "private", shared=folder / "shared")
         self.place.private.mkdir()
         self.docker = fake.FakeDocker(lambda: 0.0)
         self.docker.images["i"] = seam.Image(id="i")
         self.id = self.docker.create("c", {"Image": "i"})
         self.store = FakeStore()
-        self.pump = output.Pump(self.place, ["hush-hush"])
+        self.pump = output.Pump(self.place, ["hush-hush"], continued=self.continued)
 
     def say(self, *pieces: tuple[float, str]) -> None:
         for at, text in pieces:
             self.docker.say(self.id, text, int(at * SECOND))
 
     def restart(self) -> None:
-        self.pump = output.Pump(self.place, ["hush-hush"])
+        self.pump = output.Pump(self.place, ["hush-hush"], continued=self.continued)
 
     def run(self, over: bool = True) -> bytes:
         self.pump.run(self.docker, self.id, over=over)
@@ -101,6 +102,35 @@ def test_much_output_comes_in_groups(printer: Printer) -> None:
     printer.say(*((float(n), "x" * 100_000) for n in range(30)))
     printer.say((40, "end"))
     assert printer.run() == b"x" * 3_000_000 + b"end"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("token hush-", "hush and on\n", ("token ***", "*** and on\n")),
+        ("token hus", "h-hush and on\n", ("token hus", "*** and on\n")),
+        ("token hush-h", "ush and on\n", ("token ***", "ush and on\n")),
+        ("token hush-hush", "\n", ("token ***", "\n")),
+        ("it hus", "tles\n", ("it hus", "tles\n")),
+        ("hush-hush, hush-", "hush, hush-hush\n", ("***, ***", "***, ***\n")),
+    ],
+)
+def test_a_secret_that_a_checkpoint_cuts_in_two_is_masked_in_both(
+    tmp_path: Path, before: str, after: str, shown: tuple[str, str]
+) -> None:
+    """All but three characters at most: fewer stand in too many innocent words."""
+    for number, (text, expected) in enumerate(zip((before, after), shown, strict=True)):
+        (tmp_path / str(number)).mkdir()
+        printer = Printer(tmp_path / str(number), continued=number > 0)
+        printer.say((10, text))
+        assert printer.run() == expected.encode()
+        printer.restart()
+        assert printer.run() == expected.encode()
+
+
+def test_an_output_that_begins_anew_is_not_taken_for_the_rest_of_one(printer: Printer) -> None:
+    printer.say((10, "hush and on\n"), (11, "hush\n"))
+    assert printer.run() == b"hush and on\nhush\n"
 
 
 def test_secrets_are_masked_also_where_a_line_comes_in_parts(printer: Printer) -> None:
