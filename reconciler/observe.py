@@ -105,23 +105,23 @@ class Observer:
 
     def _stores(self, subject: Subject, world: observed.World) -> Mapping[str, observed.StoreView]:
         wanted = _questions(subject, world)
-        answers = self._gather({spec.name: self._ask(spec, runs, digests) for spec, runs, digests in wanted})
+        answers = self._gather({spec.name: self._ask(spec, runs, named) for spec, runs, named in wanted})
         return {
             name: observed.StoreView(name=name, known=False, error=view) if isinstance(view, str) else view
             for name, view in answers.items()
         }
 
     def _ask(
-        self, spec: model.StoreSpec, runs: Iterable[str], digests: Mapping[str, tuple[str, str]]
+        self, spec: model.StoreSpec, runs: Iterable[str], named: Iterable[tuple[str, str]]
     ) -> Callable[[], observed.StoreView]:
         def look() -> observed.StoreView:
             adapter = self._registry.store(spec)
-            named = {digest: _named(adapter, digest, tenant, run) for digest, (tenant, run) in digests.items()}
-            return observed.StoreView(
-                name=spec.name,
-                checkpoints={run: adapter.list(run) for run in runs},
-                named={digest: taken for digest, taken in named.items() if taken is not None},
-            )
+            offered: dict[str, dict[str, observed.Taken]] = {}
+            for tenant, digest in named:
+                if (taken := _named(adapter, digest, tenant)) is not None:
+                    offered.setdefault(tenant, {})[digest] = taken
+            checkpoints = {run: adapter.list(run) for run in runs}
+            return observed.StoreView(name=spec.name, checkpoints=checkpoints, named=offered)
 
         return look
 
@@ -156,7 +156,9 @@ def _listed(run: record.Record, view: observed.TargetView) -> bool:
     return spec.AttemptRef(run=run.run, attempt=run.attempts[-1].number) in view.items
 
 
-Question = tuple[model.StoreSpec, tuple[str, ...], Mapping[str, tuple[str, str]]]
+Question = tuple[model.StoreSpec, tuple[str, ...], tuple[tuple[str, str], ...]]
+"""A store, the runs to list, and (tenant, digest) of checkpoints of other runs: tenants may name the same one, and do not see
+each other's."""
 
 
 def _questions(subject: Subject, world: observed.World) -> tuple[Question, ...]:
@@ -165,23 +167,23 @@ def _questions(subject: Subject, world: observed.World) -> tuple[Question, ...]:
     Those are the ones that manifests name, and those that a run was restored from and may have to be again.
     """
     runs: dict[model.StoreSpec, list[str]] = {}
-    digests: dict[model.StoreSpec, dict[str, tuple[str, str]]] = {}
+    named: dict[model.StoreSpec, dict[tuple[str, str], None]] = {}
     for name, run in subject.records.items():
         spec = run.store
         if spec is None or not _may_begin(run, subject, world):
             continue
         if run.attempts or run.applied.restore_from != "latest":
             runs.setdefault(spec, []).append(name)
-            borrowed = (saved.taken.digest for saved in run.checkpoints if saved.taken.attempt == 0)
-            digests.setdefault(spec, {}).update(dict.fromkeys(borrowed, (run.tenant, "")))
+            borrowed = ((run.tenant, saved.taken.digest) for saved in run.checkpoints if saved.taken.attempt == 0)
+            named.setdefault(spec, {}).update(dict.fromkeys(borrowed))
     for name, (job, _) in subject.wanted.by_run.items():
         if not job.restore_from.startswith("sha256:"):
             continue
         declared, known = subject.desired.stores.get(job.checkpoint.store), subject.records.get(name)
         if declared is not None and (known is None or _may_begin(known, subject, world)):
-            digests.setdefault(declared, {})[job.restore_from] = (job.tenant, "")
-    specs = dict.fromkeys((*runs, *digests))
-    return tuple((spec, tuple(runs.get(spec, ())), digests.get(spec, {})) for spec in specs)
+            named.setdefault(declared, {})[job.tenant, job.restore_from] = None
+    specs = dict.fromkeys((*runs, *named))
+    return tuple((spec, tuple(runs.get(spec, ())), tuple(named.get(spec, {}))) for spec in specs)
 
 
 def _may_begin(run: record.Record, subject: Subject, world: observed.World) -> bool:
@@ -206,7 +208,7 @@ def _may_begin(run: record.Record, subject: Subject, world: observed.World) -> b
     return declared[0].state is not model.JobState.STOPPED and not situation.suspended(declared[0], subject.now)
 
 
-def _named(adapter: store.Store, digest: str, tenant: str, run: str) -> observed.Taken | None:
+def _named(adapter: store.Store, digest: str, tenant: str) -> observed.Taken | None:
     """Return a checkpoint that a manifest names, if this store offers it and it belongs to the tenant."""
     try:
         image = adapter.open(digest)
@@ -216,10 +218,9 @@ def _named(adapter: store.Store, digest: str, tenant: str, run: str) -> observed
     meta = image.meta
     if meta.tenant != tenant:
         return None
-    attempt = meta.attempt if meta.run == run else 0
     return observed.Taken(
         digest=digest,
-        attempt=attempt,
+        attempt=0,
         taken_at=meta.taken_at,
         purpose=meta.purpose,
         request=meta.request,

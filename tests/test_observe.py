@@ -9,7 +9,7 @@ import pytest
 
 from reconciler import errors, observe, registry
 from reconciler.contracts import store, target
-from reconciler.core import facts, model, observed, record
+from reconciler.core import facts, model, observed, record, spec
 from reconciler.storage import fake as stores
 from reconciler.targets import fake as targets
 from tests.simulation import clocks, schedule
@@ -103,6 +103,23 @@ def test_what_was_borrowed_from_another_run_is_asked_for(monkeypatch: pytest.Mon
     seen = look(observer(nobody(), place), 1.0, 1.0, {"1" * 32: run(checkpoints=(record.Saved(taken=lender),))})
     assert asked == ["sha256:lent"]
     assert seen.stores["main"].named == {}
+
+
+@pytest.mark.parametrize("order", [("default", "rival"), ("rival", "default")])
+def test_tenants_that_name_the_same_checkpoint_do_not_stand_in_each_others_way(order: tuple[str, ...]) -> None:
+    place = stores.FakeStore()
+    meta = store.Meta(
+        instance="i", tenant="default", job="train", run=RUN, attempt=1, engine="criu", taken_at=1.0, purpose=spec.Purpose.TIMER
+    )
+    place.claim(spec.AttemptRef(run=RUN, attempt=1), "alpha/1")
+    taken, _ = place.writer(meta).commit()
+    wanted = {
+        f"{number:032x}": (dataclasses.replace(BACK, name=tenant, tenant=tenant, restore_from=taken.digest), 0)
+        for number, tenant in enumerate(order, 2)
+    }
+    of = facts.Wanted(instance="i", by_run=wanted, by_key={})
+    seen = look(observer(nobody(), place), 1.0, 1.0, {}, wanted=of).stores["main"]
+    assert {tenant: [*named] for tenant, named in seen.named.items()} == {"default": [taken.digest]}
 
 
 class Listed(stores.FakeStore):

@@ -104,12 +104,13 @@ def _moment(known: observed.HostView) -> tuple[int, int]:
 def stores(runs: Iterable[record.Record]) -> Mapping[str, observed.StoreView]:
     """Return the stores as the ledger knows them: enough to plan with, and no store is asked."""
     offered: dict[str, dict[str, tuple[observed.Taken, ...]]] = {}
-    named: dict[str, dict[str, observed.Taken]] = {}
+    named: dict[str, dict[str, dict[str, observed.Taken]]] = {}
     for run in runs:
         if run.store is not None:
             taken = tuple(saved.taken for saved in run.checkpoints)
             offered.setdefault(run.store.name, {})[run.run] = taken
-            named.setdefault(run.store.name, {}).update({each.digest: each for each in taken})
+            own = named.setdefault(run.store.name, {}).setdefault(run.tenant, {})
+            own.update({each.digest: each for each in taken})
     return {name: observed.StoreView(name=name, checkpoints=runs, named=named[name]) for name, runs in offered.items()}
 
 

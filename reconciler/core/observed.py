@@ -204,8 +204,8 @@ class StoreView:
     error: str = ""
     checkpoints: Mapping[str, tuple[Taken, ...]] = field(default_factory=dict)
     """By run; a run that was not asked about is missing, one without checkpoints has an empty tuple."""
-    named: Mapping[str, Taken] = field(default_factory=dict)
-    """By digest: checkpoints that a manifest's `restore.from` names, where the store offers them to that tenant."""
+    named: Mapping[str, Mapping[str, Taken]] = field(default_factory=dict)
+    """By tenant and digest: checkpoints that its manifests' `restore.from` name, where the store has them for that tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

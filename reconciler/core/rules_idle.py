@@ -104,7 +104,7 @@ def _named(case: ruling.Case) -> ruling.Decision | None:
     if case.store is None or not case.store.known:
         return _store_unavailable(case)
     own = next((taken for taken in case.offered or () if taken.digest == wanted), None)
-    taken = own or case.store.named.get(wanted)
+    taken = own or case.store.named.get(case.run.tenant, {}).get(wanted)
     if taken is None:
         return ruling.wait("CheckpointMissing", f"store {case.store.name} does not offer {wanted}")
     return _start(case, taken)
@@ -123,7 +123,7 @@ def _continued(case: ruling.Case) -> ruling.Decision | None:
     run = case.run
     if case.store is None or case.offered is None:
         return _store_unavailable(case)
-    taken = lineage.latest(run, (*case.store.named.values(), *case.offered))
+    taken = lineage.latest(run, (*case.store.named.get(run.tenant, {}).values(), *case.offered))
     known = lineage.latest(run, (saved.taken for saved in run.checkpoints))
     if taken is not None:
         return _not_offered_yet(case, known) or _start(case, taken)

@@ -373,4 +373,5 @@ def _offers(name: str, node: Node, runs: Mapping[str, record.Record], items: lis
     named = {
         text: _taken({"digest": text, "step": step, "attempt": 0}, "", 0) for text, step in (node.get("named") or {}).items()
     }
-    return observed.StoreView(name=name, checkpoints=offered, named=named)
+    tenants = {"default", *(run.tenant for run in runs.values())}
+    return observed.StoreView(name=name, checkpoints=offered, named=dict.fromkeys(tenants, named))
