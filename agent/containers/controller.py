@@ -177,13 +177,14 @@ class ContainerController:
             return
         if listed is None and record.begun:
             return  # it ran and was removed: `look` says so
+        if record.failed:
+            raise refusal.CannotStart(record.failed)  # what was granted once is not granted again
         made = listed.id if listed is not None else self._create(entry, record)
         self.books.set(entry.ref, container=made, begun=True)
         try:
             self._docker.start(made)
-        except errors.Refused as error:
-            failed = self.books.get(entry.ref).failed
-            raise refusal.CannotStart(f"{error.message}{f' ({failed})' if failed else ''}") from error
+        except errors.Refused as error:  # the interposer has said why in fewer words than its engine repeats them with
+            raise refusal.CannotStart(self.books.get(entry.ref).failed or error.message) from error
         finally:
             self._moved[entry.ref] = self._setup.clock.monotonic()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.containers import books, seam, sites, view
+from agent import verdicts
+from agent.containers import books, fake, seam, sites, view
 from reconciler import errors
 from reconciler.contracts import engine
 from reconciler.core import container, failures, model, observed, spec
@@ -366,6 +367,24 @@ def test_an_attempt_of_another_creator_waits_for_it(rig: Rig) -> None:
     with pytest.raises(errors.Refused, match="granted already"):
         rig.docker.start(again)
     assert rig.ended() == observed.Exit(kind=Kind.EXITED, code=0)
+
+
+def test_why_a_granted_container_did_not_come_to_be_is_told_and_nothing_else(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its engine is not asked again: the grant is used up, and its words would hide the reason."""
+    why = "the checkpoint is not what the manifest yields: the manifest has a mount at /x that it lacks"
+    asked: list[str] = []
+
+    def start(_: fake.FakeDocker, one: str) -> None:
+        asked.append(one)
+        if isinstance(answer := rig.judge.create(rigs.asked(one)), verdicts.Refuse):
+            raise errors.Refused(f"container {one[:12]} cannot be started: OCI runtime create failed: {answer.reason}")
+        rig.judge.failed(dataclasses.replace(rigs.asked(one), reason=why))
+        raise errors.Refused(f"container {one[:12]} cannot be started: OCI runtime create failed: perdure: {why}")
+
+    monkeypatch.setattr(type(rig.docker), "start", start)
+    rig.assign()
+    assert rig.ended() == observed.Exit(kind=Kind.NOT_STARTED, detail=why)
+    assert len(asked) == 1
 
 
 def test_a_container_that_was_granted_is_not_missed_in_a_list_from_before(rig: Rig) -> None:
