@@ -20,8 +20,7 @@ from agent import places
 from agent.install import commands
 from reconciler import __version__, errors
 from reconciler.core import quantities
-
-INTERRUPTED = 130
+from reconciler.seams import ending
 
 
 class Quantity(click.ParamType[float]):
@@ -47,18 +46,19 @@ SIZE = Quantity("size", quantities.BYTES, quantities.size, "512Mi, 2Gi or 100000
 
 
 def _data(command: Callable[..., Any]) -> Callable[..., Any]:
+    usual = places.ROOT_DATA if os.geteuid() == 0 else places.USER_DATA
     return click.option(
         "--data",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # who may not read it is told so by what needs it
         default=places.default,
-        show_default=places.ROOT_DATA if os.geteuid() == 0 else places.USER_DATA,
-        help="The agent's data directory.",
+        help=f"The agent's data directory.  [default: {usual}]",
     )(command)
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PERDURE_AGENT", "max_content_width": 110}
 )
+@click.option("--trace", is_flag=True, expose_value=False, help="Show a stack trace when something unexpected happens.")
 @click.version_option(__version__, "-V", "--version", message="perdure-agent %(version)s")
 def cli() -> None:
     """Run jobs on this host for a reconciler, and keep what they save.
@@ -71,7 +71,7 @@ def cli() -> None:
 
 @cli.command(short_help="Trade a one-time token for a certificate.")
 @click.argument("token")
-@click.option("--name", default=socket.gethostname, show_default="this machine's name", help="Name of this host.")
+@click.option("--name", default=socket.gethostname, help="Name of this host.  [default: this machine's name]")
 @_data
 def join(token: str, name: str, data: Path) -> None:
     """Trade a one-time TOKEN (`-` reads it from stdin) for a certificate.
@@ -199,25 +199,8 @@ for command in (commands.install, commands.upgrade, commands.uninstall):
 
 
 def main() -> None:
-    """Run `perdure-agent` with the process's own arguments; never returns. Errors become one message and an exit code here."""
-    try:
-        code = cli.main(prog_name="perdure-agent", standalone_mode=False)
-        sys.stdout.flush()
-    except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except errors.PerdureError as error:
-        click.echo(f"perdure-agent: {error}", err=True)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except OSError as error:
-        click.echo(f"perdure-agent: {error.filename or ''}: {error.strerror or error}", err=True)
-        code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+    """Run `perdure-agent` with the process's own arguments; never returns."""
+    sys.exit(ending.run(cli, "perdure-agent", sys.argv[1:]))
 
 
 def _signals() -> int:
@@ -236,7 +219,7 @@ def _wait(woken: int, over: Callable[[], bool]) -> int:
     signals.register(woken, select.POLLIN)
     while not over():
         if signals.poll(1000):
-            return INTERRUPTED if os.read(woken, 1)[0] == signal.SIGINT else 0
+            return ending.INTERRUPTED if os.read(woken, 1)[0] == signal.SIGINT else 0
     return 2
 
 

@@ -69,6 +69,12 @@ def ask(path: Path, question: dict[str, Any]) -> dict[str, Any]:
             connection.sendall(json.dumps(question).encode() + b"\n")
             with connection.makefile("rb") as answer:
                 value: dict[str, Any] = json.loads(answer.readline() or b"{}")
+    except PermissionError as error:
+        raise errors.Refused(
+            "only root and the agent's own user may ask this agent",
+            where=str(path),
+            remedy="Ask as one of them, say with sudo.",
+        ) from error
     except (OSError, ValueError) as error:
         raise errors.Unavailable(
             "no agent answers there", where=str(path), remedy="Start it with `perdure-agent run`, or name its --data directory."

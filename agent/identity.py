@@ -5,6 +5,9 @@ One file, because a key without its certificate is worth nothing: joining and re
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,11 +66,31 @@ def load(data: Path) -> Identity:
 
 
 def save(data: Path, identity: Identity) -> None:
-    """Replace the identity in an agent's data directory, creating the directory if need be. Raises `errors.Unavailable`."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise errors.Unavailable(
-            f"cannot be created: {error.strerror or error}", where=str(data), remedy="Choose another folder with --data."
-        ) from error
+    """Replace the identity in an agent's data directory, which exists. Raises `errors.Unavailable`."""
     durable.write_atomic(data / FILE, codec.encode(identity), mode=0o600)
+
+
+@contextlib.contextmanager
+def place(data: Path) -> Iterator[None]:
+    """Make an agent's data directory, proven to be writable, for the block. What was made goes again when the block fails.
+
+    Raises `errors.Unavailable`.
+    """
+    missing = [folder for folder in (data, *data.parents) if not folder.exists()]
+    failed = "created"
+    try:
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            failed = "written"
+            with tempfile.TemporaryFile(dir=data):
+                pass
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot be {failed}: {error.strerror or error}", where=str(data), remedy="Choose another folder with --data."
+            ) from error
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise

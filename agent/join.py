@@ -34,6 +34,13 @@ def join(text: str, host: str, data: Path) -> identity.Identity:
             remedy="Use letters, digits, dots, dashes and underscores; 63 characters at most.",
         )
     authority = _pinned_authority(parts)
+    with identity.place(data):  # the token works once: what else can fail, fails before it
+        joined = _certified(parts, authority, host)
+        identity.save(data, joined)
+    return joined
+
+
+def _certified(parts: token.Token, authority: bytes, host: str) -> identity.Identity:
     key, key_pem = certificates.new_key()
     reply = _redeem(parts, authority, host, certificates.request(key))
     joined = identity.Identity(
@@ -47,7 +54,6 @@ def join(text: str, host: str, data: Path) -> identity.Identity:
     )
     if joined.bearer.host != host:
         raise errors.Refused(f"the reconciler certified host {joined.bearer.host} instead", where=parts.address)
-    identity.save(data, joined)
     return joined
 
 

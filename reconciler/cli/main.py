@@ -1,4 +1,4 @@
-"""`perdure`: the table of commands, and the one edge where errors become a message and an exit code.
+"""`perdure`: the table of commands.
 
 A command is one row. Its module is imported when the command runs, so that `perdure --help` imports nothing heavy.
 """
@@ -6,9 +6,7 @@ A command is one row. Its module is imported when the command runs, so that `per
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,15 +14,7 @@ import click
 
 from reconciler import __version__, errors
 from reconciler.cli import options
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the signal's number, as shells count."""
-
-COMPLETING = "_PERDURE_COMPLETE"
-"""Variable by which a shell's completion script asks."""
-
-CLOSED_PIPE = 141
-"""Exit code when the reader of our output has gone: what every program killed by SIGPIPE gives, so that pipefail can tell."""
+from reconciler.seams import ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +128,7 @@ class Commands(click.Group):
             if sys.stdout is not None:
                 sys.stdout.flush()
         except BrokenPipeError:
-            return _silenced()
+            return ending.silenced()
         return result
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
@@ -185,52 +175,5 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code. Every error becomes one message on stderr; none shows a stack trace."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
-    try:
-        code = cli.main(list(arguments), prog_name="perdure", complete_var=COMPLETING, standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
-    except SystemExit as end:  # shell completion, or click's own answer to a closed pipe while it prints a help page
-        return int(end.code or 0) if COMPLETING in os.environ else _silenced()
-    except errors.PerdureError as error:
-        return _said(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
-    except click.ClickException as error:
-        return _said(_usage(error), 2)
-    except OSError as error:
-        return _said(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
-    except Exception as error:  # noqa: BLE001 - the one edge: whatever is left over is a defect of ours, told in one line
-        if "--trace" in arguments:
-            traceback.print_exc()
-        kind = type(error).__name__
-        return _said(f"internal error: {kind}: {error}\n  This is a defect of perdure; `perdure --trace …` shows where.", 2)
-    return code if isinstance(code, int) else 0
-
-
-def _said(message: str, code: int) -> int:
-    try:
-        click.echo(f"perdure: {message}", err=True)
-    except BrokenPipeError:
-        return _silenced()
-    return code
-
-
-def _usage(error: click.ClickException) -> str:
-    """Return click's complaint in our form: what, then what to do next."""
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "perdure"
-    message = error.format_message().rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}\n  `{path} --help` shows how it is used."
-
-
-def _silenced() -> int:
-    """Let nothing be written any more: the interpreter would complain about the closed pipe on its way out."""
-    with open(os.devnull, "wb") as nothing:
-        for descriptor in (1, 2):
-            os.dup2(nothing.fileno(), descriptor)
-    return CLOSED_PIPE
+    """Run one command and return its exit code."""
+    return ending.run(cli, "perdure", arguments)

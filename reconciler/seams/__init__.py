@@ -1,1 +1,1 @@
-"""The few things of the operating system that more than one adapter needs, one module each."""
+"""The few things of the operating system that more than one adapter or program needs, one module each."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -55,6 +57,58 @@ def test_without_an_agent_or_an_identity_the_remedy_is_named(tmp_path: Path, wor
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runn"], "no such command 'runn'. Did you mean 'run'?\n  `perdure-agent --help` shows how it is used.\n"),
+        (["join"], "missing argument 'TOKEN'\n  `perdure-agent join --help` shows how it is used.\n"),
+        (["notice"], "missing option '--in'\n  `perdure-agent notice --help` shows how it is used.\n"),
+        (
+            ["drain", "--on"],
+            "no such option '--on'. Did you mean '--off'?\n  `perdure-agent drain --help` shows how it is used.\n",
+        ),
+        (["status", "-o", "xml"], "\n  `perdure-agent status --help` shows how it is used.\n"),
+        (["install", "now"], "got unexpected extra argument (now)\n  `perdure-agent install --help` shows how it is used.\n"),
+    ],
+)
+def test_a_wrong_command_line_is_told_as_perdure_does(words: list[str], said: str) -> None:
+    done = agent(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("perdure-agent: ")
+    assert done.stderr.endswith(said)
+
+
+def test_a_reader_that_has_gone_is_told_nothing() -> None:
+    with subprocess.Popen([*AGENT, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        started.stdout.close()
+        assert started.stderr.read() == b""
+    assert started.returncode == 141
+
+
+def test_the_completion_of_a_shell_is_click_s_own() -> None:
+    asked = {**os.environ, "_PERDURE_AGENT_COMPLETE": "bash_complete", "COMP_WORDS": "perdure-agent dr", "COMP_CWORD": "1"}
+    done = subprocess.run(AGENT, capture_output=True, text=True, check=False, env=asked)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,drain\n", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
+def test_who_may_not_ask_is_told_who_may(tmp_path: Path) -> None:
+    with doorbell.answered(tmp_path / "agent.sock", Quiet()):
+        told = pwd.getpwnam("nobody")
+        child = os.fork()
+        if child == 0:
+            os.setegid(told.pw_gid)
+            os.seteuid(told.pw_uid)
+            try:
+                doorbell.ask(tmp_path / "agent.sock", {"do": "status"})
+            except errors.Refused as error:
+                os._exit(7 if "only root and the agent's own user" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @pytest.mark.parametrize("text", ["soon", "5x", "", "s", "45", "1m1h"])

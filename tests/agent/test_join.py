@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -194,7 +196,20 @@ def test_a_half_written_identity_is_damaged_and_stays_private(here: Site, tmp_pa
     assert "PRIVATE" not in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_made_is_named(here: Site, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named_and_uses_no_token_up(here: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    text = here.token("a")
     with pytest.raises(errors.Unavailable, match="cannot be created"):
-        join.join(here.token("a"), "a", tmp_path / "file" / "agent")
+        join.join(text, "a", tmp_path / "file" / "agent")
+    assert join.join(text, "a", tmp_path / "agent").host == "a"
+
+
+def test_a_folder_that_cannot_be_written_uses_no_token_up(here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = here.token("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", Mock(side_effect=OSError(30, "Read-only file system")))
+        with pytest.raises(errors.Unavailable, match="cannot be written: Read-only file system") as caught:
+            join.join(text, "a", tmp_path / "new" / "agent")
+    assert "--data" in caught.value.remedy
+    assert not (tmp_path / "new").exists()
+    assert join.join(text, "a", tmp_path / "new" / "agent").host == "a"

@@ -28,6 +28,7 @@ def test_clogged_one_by_one_and_freed_in_any_order(tmp_path: Path, seed: int) ->
         agents: dict[str, dial.Dial] = {}
         for name in HOSTS:
             wires[name] = stack.enter_context(Proxy(here.addresses.agents))
+            (tmp_path / name).mkdir()
             identity.save(tmp_path / name, dataclasses.replace(here.join(name), address=wires[name].address))
             agents[name] = dial.Dial(tmp_path / name, here.clock, QUICK)
             agents[name].start()

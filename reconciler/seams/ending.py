@@ -1,0 +1,75 @@
+"""How `perdure` and `perdure-agent` end: the one edge where every error becomes one message on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from reconciler import errors
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the signal's number, as shells count."""
+
+CLOSED_PIPE = 141
+"""Exit code when the reader of our output has gone: what every program killed by SIGPIPE gives, so that pipefail can tell."""
+
+
+def run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
+    """Run one command of `program`, called `name`, and return its exit code. None of its errors shows a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
+    completing = f"_{name.upper().replace('-', '_')}_COMPLETE"  # the variable by which a shell's completion script asks
+    try:
+        code = program.main(list(arguments), prog_name=name, complete_var=completing, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return silenced()
+    except SystemExit as end:  # shell completion, or click's own answer to a closed pipe while it prints a help page
+        return int(end.code or 0) if completing in os.environ else silenced()
+    except errors.PerdureError as error:
+        return _said(name, str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return _said(name, _usage(name, error), 2)
+    except OSError as error:
+        return _said(name, f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except Exception as error:  # noqa: BLE001 - the one edge: whatever is left over is a defect of ours, told in one line
+        if "--trace" in arguments:
+            traceback.print_exc()
+        kind = type(error).__name__
+        return _said(name, f"internal error: {kind}: {error}\n  This is a defect of {name}; `{name} --trace …` shows where.", 2)
+    return code if isinstance(code, int) else 0
+
+
+def silenced() -> int:
+    """Let nothing be written any more: the interpreter would complain about the closed pipe on its way out."""
+    with open(os.devnull, "wb") as nothing:
+        for descriptor in (1, 2):
+            os.dup2(nothing.fileno(), descriptor)
+    return CLOSED_PIPE
+
+
+def _said(name: str, message: str, code: int) -> int:
+    try:
+        click.echo(f"{name}: {message}", err=True)
+    except BrokenPipeError:
+        return silenced()
+    return code
+
+
+def _usage(name: str, error: click.ClickException) -> str:
+    """Return click's complaint in our form: what, then what to do next."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else name
+    message = error.format_message().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}\n  `{path} --help` shows how it is used."
