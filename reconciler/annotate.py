@@ -25,6 +25,8 @@ class Recorder:
     def __init__(self, book: ledger.Ledger) -> None:
         self._ledger = book
         self._published_at: float | None = None
+        self._unlisted: frozenset[str] = frozenset()
+        """Stores that were published as not to be listed."""
 
     def record(
         self,
@@ -38,10 +40,12 @@ class Recorder:
         state = {"revision": facts.desired.revision, "notice": notice}
         wanted = change(facts.desired.revision, records, lines, state if state != snapshot.instance else None)
         if self._published_at is None:
-            self._published_at = published_at(snapshot.observed)
+            before = _before(snapshot.observed)
+            self._published_at, self._unlisted = before.at, frozenset(before.stores)
         since = facts.now - self._published_at
         pause = max(PUBLISH_AFTER, len(snapshot.observed) / PUBLISH_RATE)
-        if since >= PUBLISH_EVERY or since < 0 or (not wanted.empty() and since >= pause):
+        news = not wanted.empty() or frozenset(unlisted(facts.world)) != self._unlisted
+        if since >= PUBLISH_EVERY or since < 0 or (news and since >= pause):
             wanted = dataclasses.replace(wanted, observed=published(facts.world))
         if wanted.empty():
             return snapshot
@@ -50,6 +54,7 @@ class Recorder:
             return answer
         if wanted.observed is not None:
             self._published_at = facts.now
+            self._unlisted = frozenset(unlisted(facts.world))
         return answer.snapshot
 
 
@@ -76,7 +81,7 @@ IN_RECORDS = frozenset({"spec", "checkpoints"})
 
 
 def published(world: observed.World, without: frozenset[str] = IN_RECORDS) -> bytes:
-    """Return `observed.json`: the world, less these members of its items and those that say nothing."""
+    """Return `observed.json`: the world, less these members of its items and stores, and those that say nothing."""
     targets = {
         name: dataclasses.replace(
             target, items={}, objects={}, hosts={host: _slim(view) for host, view in target.hosts.items()}
@@ -92,8 +97,14 @@ def published(world: observed.World, without: frozenset[str] = IN_RECORDS) -> by
             "items": {name: [_told(item, shown) for item in target.items.values()] for name, target in world.targets.items()},
             "objects": {name: list(target.objects.items()) for name, target in world.targets.items() if target.objects},
             "unheard": [[target, host, silence] for (target, host), silence in world.unheard.items()],
+            "stores": unlisted(world) if "checkpoints" in without else world.stores,
         }
     )
+
+
+def unlisted(world: observed.World) -> dict[str, observed.StoreView]:
+    """Return the stores that cannot be listed, and why: all that a reader of the records does not know of stores."""
+    return {name: view for name, view in world.stores.items() if not view.known}
 
 
 def _told(item: observed.Item, shown: list[tuple[str, object]]) -> dict[str, object]:
@@ -102,16 +113,17 @@ def _told(item: observed.Item, shown: list[tuple[str, object]]) -> dict[str, obj
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Dated:
+class _Before:
     at: float = 0.0
+    stores: Mapping[str, observed.StoreView] = dataclasses.field(default_factory=dict)
 
 
-def published_at(data: bytes) -> float:
-    """Return the POSIX time of a published observation; 0 when there is none that can be read."""
+def _before(data: bytes) -> _Before:
+    """Return what decides when to publish next; of time 0 where nothing that can be read is published."""
     try:
-        return codec.decode(data, _Dated).at if data else 0.0
+        return codec.decode(data, _Before) if data else _Before()
     except errors.Damaged:
-        return 0.0
+        return _Before()
 
 
 def _slim(view: observed.HostView) -> observed.HostView:
@@ -125,6 +137,7 @@ class _Published:
     items: Mapping[str, tuple[observed.Item, ...]]
     objects: Mapping[str, tuple[tuple[spec.AttemptRef, str], ...]] = dataclasses.field(default_factory=dict)
     unheard: tuple[tuple[str, str, observed.Silence], ...] = ()
+    stores: Mapping[str, observed.StoreView] = dataclasses.field(default_factory=dict)
 
 
 def read(data: bytes) -> observed.World:
@@ -137,4 +150,4 @@ def read(data: bytes) -> observed.World:
         for name, target in found.targets.items()
     }
     unheard = {(target, host): silence for target, host, silence in found.unheard}
-    return observed.World(at=found.at, targets=targets, unheard=unheard)
+    return observed.World(at=found.at, targets=targets, stores=found.stores, unheard=unheard)

@@ -57,6 +57,32 @@ def test_others_may_publish_more() -> None:
     assert read.targets["machines"].items == {REF: dataclasses.replace(item, spec=None)}
 
 
+STORE = observed.StoreView(name="main", checkpoints={REF.run: (observed.Taken(digest="sha256:00", attempt=2, taken_at=990.0),)})
+LOST = observed.StoreView(name="gone", known=False, error="/mnt/gone is not mounted")
+
+
+def test_of_stores_only_what_is_wrong_is_published_and_all_of_it_to_those_nearby() -> None:
+    known = dataclasses.replace(world(), stores={"main": STORE, "gone": LOST})
+    assert annotate.read(annotate.published(known)).stores == {"gone": LOST}
+    assert annotate.read(annotate.published(known, frozenset({"spec"}))).stores == known.stores
+
+
+def test_a_store_that_is_lost_or_found_again_is_published_although_nothing_else_is_written() -> None:
+    lost = dataclasses.replace(world(), stores={"gone": LOST})
+    book, found = FakeLedger(), list[bool]()
+    snapshot = ledger.Snapshot(observed=annotate.published(world(0.0)))
+    recorder = annotate.Recorder(book)
+    for at, now in enumerate((lost, lost, world(), world())):
+        seen = dataclasses.replace(now, at=100.0 * (at + 1))
+        given = facts.Facts(instance="i", desired=model.Desired(revision="r"), records={}, world=seen, now=seen.at)
+        before = len([change for change in book.changes if change.observed is not None])
+        answer = recorder.record(snapshot, given, {}, (), "")
+        assert isinstance(answer, ledger.Snapshot)
+        snapshot = answer
+        found.append(len([change for change in book.changes if change.observed is not None]) > before)
+    assert found == [True, False, True, False]
+
+
 def test_a_large_observation_is_published_less_often() -> None:
     assert _published_at(size=0, seconds=(9.0, 10.0)) == [10.0]
     assert _published_at(size=60 * annotate.PUBLISH_RATE, seconds=(10.0, 59.0, 61.0)) == [61.0]

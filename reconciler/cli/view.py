@@ -59,7 +59,7 @@ def planned(view: View, budgets: situation.Budgets) -> View:
     if view.desired is None:
         return view
     world = caught_up(view.world, view.snapshot.records.values())
-    world = dataclasses.replace(world, stores=stores(view.snapshot.records.values()))
+    world = dataclasses.replace(world, stores=stores(view.snapshot.records.values(), view.world))
     given = facts.Facts(
         instance=view.instance,
         desired=view.desired,
@@ -101,17 +101,36 @@ def _moment(known: observed.HostView) -> tuple[int, int]:
     return (known.state.session, known.state.generation)
 
 
-def stores(runs: Iterable[record.Record]) -> Mapping[str, observed.StoreView]:
-    """Return the stores as the ledger knows them: enough to plan with, and no store is asked."""
+def stores(runs: Iterable[record.Record], world: observed.World) -> Mapping[str, observed.StoreView]:
+    """Return the stores as the ledger knows them, corrected by what the loop saw of them: no store is asked for a plan.
+
+    What the loop saw of a run counts while nothing newer is recorded: its view may be older than the ledger.
+    """
     offered: dict[str, dict[str, tuple[observed.Taken, ...]]] = {}
     named: dict[str, dict[str, dict[str, observed.Taken]]] = {}
+    views = dict(world.stores)
     for run in runs:
-        if run.store is not None:
-            taken = tuple(saved.taken for saved in run.checkpoints)
-            offered.setdefault(run.store.name, {})[run.run] = taken
-            own = named.setdefault(run.store.name, {}).setdefault(run.tenant, {})
+        if run.store is None:
+            continue
+        name, taken = run.store.name, tuple(saved.taken for saved in run.checkpoints)
+        view = views.setdefault(name, observed.StoreView(name=name))
+        if run.run not in view.checkpoints or any(each.taken_at >= world.at for each in taken):
+            offered.setdefault(name, {})[run.run] = taken
+            own = named.setdefault(name, {}).setdefault(run.tenant, {})
             own.update({each.digest: each for each in taken})
-    return {name: observed.StoreView(name=name, checkpoints=runs, named=named[name]) for name, runs in offered.items()}
+    return {
+        name: dataclasses.replace(
+            view,
+            checkpoints={**view.checkpoints, **offered.get(name, {})},
+            named={
+                tenant: {**view.named.get(tenant, {}), **named.get(name, {}).get(tenant, {})}
+                for tenant in {**view.named, **named.get(name, {})}
+            },
+        )
+        if view.known
+        else view
+        for name, view in views.items()
+    }
 
 
 def published(snapshot: ledger.Snapshot) -> observed.World:

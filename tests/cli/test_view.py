@@ -1,8 +1,9 @@
-"""What a reader sees of attempts that started after the observation was published."""
+"""What a reader sees of what the observation does not have yet, and of stores, which a reader does not ask."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from reconciler.cli import view
 from reconciler.core import model, observed, record, spec
@@ -49,3 +50,32 @@ def test_a_target_that_could_not_be_listed_stays_unknown() -> None:
     failed = dataclasses.replace(world(5, 6).targets["machines"], known=False)
     before = observed.World(at=1.0, targets={"machines": failed})
     assert view.caught_up(before, [RUN]) == before
+
+
+def _stores(at: float, *stores: observed.StoreView) -> Mapping[str, observed.StoreView]:
+    saved = tuple(record.Saved(taken=taken) for taken in (FIRST, SECOND))
+    run = dataclasses.replace(RUN, store=model.StoreSpec(name="main", root="/m"), checkpoints=saved)
+    return view.stores([run], observed.World(at=at, stores={store.name: store for store in stores}))
+
+
+FIRST = observed.Taken(digest="sha256:01", attempt=1, taken_at=10.0)
+SECOND = observed.Taken(digest="sha256:02", attempt=1, taken_at=20.0)
+WITHOUT_SECOND = observed.StoreView(name="main", checkpoints={"run": (FIRST,)})
+
+
+def test_a_store_that_nobody_asked_is_as_the_ledger_knows_it() -> None:
+    known = _stores(30.0)["main"]
+    assert (known.checkpoints, list(known.named)) == ({"run": (FIRST, SECOND)}, ["sha256:01", "sha256:02"])
+
+
+def test_a_store_that_the_loop_cannot_list_is_unknown_with_its_reason() -> None:
+    lost = observed.StoreView(name="main", known=False, error="/m is not mounted")
+    assert _stores(30.0, lost) == {"main": lost}
+
+
+def test_a_checkpoint_that_the_loop_was_not_offered_is_not_offered_to_readers() -> None:
+    assert _stores(30.0, WITHOUT_SECOND)["main"] == WITHOUT_SECOND
+
+
+def test_one_that_was_taken_since_the_loop_looked_is() -> None:
+    assert _stores(15.0, WITHOUT_SECOND)["main"].checkpoints == {"run": (FIRST, SECOND)}
