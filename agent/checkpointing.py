@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent import journal, places, process, setup
 from reconciler import errors
 from reconciler.contracts import engine, store
-from reconciler.core import model, observed, spec
+from reconciler.core import observed, spec
 from reconciler.engines import folder as folders
 
 
 class Stores:
-    """The stores by their manifest, each opened once."""
+    """The stores of attempts."""
 
     def __init__(self, about: setup.Setup) -> None:
         self._open = about.open_store
-        self._lock = threading.Lock()
-        self._opened: dict[model.StoreSpec, store.Store] = {}
 
     def get(self, what: spec.AttemptSpec) -> store.Store | None:
         """Return the attempt's store, None when it has none. Raises `errors.Unavailable`, `errors.Refused`."""
-        if what.store is None:
-            return None
-        with self._lock:
-            if what.store not in self._opened:
-                self._opened[what.store] = self._open(what.store)
-            return self._opened[what.store]
+        return self._open(what.store) if what.store is not None else None
 
 
 Site = Callable[[journal.Entry, Callable[[], bool]], engine.Site]

@@ -37,7 +37,7 @@ def _value(folder: Path, tenant: str, name: str) -> str:
         raise errors.Refused(
             f"the secret {name} is missing on this host",
             where=str(path),
-            remedy=f"Create the file with mode 0600: install -m 600 /dev/stdin {path}",
+            remedy=f"Put its value there: install -d -m 700 {path.parent} && install -m 600 /dev/stdin {path}",
         ) from error
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)

@@ -31,12 +31,10 @@ from agent.containers import opening as containers
 from agent.containers import router
 from reconciler import errors
 from reconciler.contracts import clock as clocks
-from reconciler.contracts import store
 from reconciler.core import model
 from reconciler.engines import application
 from reconciler.seams import durable
-from reconciler.storage import keys as keyfiles
-from reconciler.storage import path
+from reconciler.storage.opened import Opened
 
 WORKERS = 24
 """Threads for steps: the checkpoints that may be taken at once, and as many preparations beside them."""
@@ -155,14 +153,10 @@ def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setu
             model.EngineName.APPLICATION: application.ApplicationEngine(clock),
             model.EngineName.CRIU: containers.engine(criu, where.data / "criu", clock),
         },
-        open_store=lambda config: _open_store(config, keys),
+        open_store=Opened(keys),
         closes=runs_jobs is not None and process.can_close(),
         pace=options.pace,
     )
-
-
-def _open_store(config: model.StoreSpec, keys: Path) -> store.Store:
-    return path.PathStore(config, keyfiles.read_keys(str(keys)))
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""Adapters by name, for what one revision declares. An adapter lives for as long as its declaration stays the same."""
+"""Adapters by name, for what one revision declares. A target's lives for as long as its declaration stays the same."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from reconciler.contracts import store, target
 from reconciler.core import model
 
 MakeTarget = Callable[[model.TargetSpec], target.Target]
-MakeStore = Callable[[model.StoreSpec], store.Store]
+OpenStore = Callable[[model.StoreSpec], store.Store]
 
 
 class Registry:
-    """Makes targets and stores on first use and keeps them while their declaration is unchanged."""
+    """Makes targets on first use and keeps them while their declaration is unchanged. Stores are kept by what opens them."""
 
-    def __init__(self, make_target: MakeTarget, make_store: MakeStore) -> None:
+    def __init__(self, make_target: MakeTarget, open_store: OpenStore) -> None:
         self._make_target = make_target
-        self._make_store = make_store
+        self._open_store = open_store
         self._targets: dict[str, tuple[model.TargetSpec, target.Target]] = {}
-        self._stores: dict[model.StoreSpec, store.Store] = {}
 
     def targets(self, declared: Mapping[str, model.TargetSpec]) -> Mapping[str, target.Target]:
         """Return one adapter per declared target; those not declared any more are dropped."""
@@ -33,7 +32,4 @@ class Registry:
 
     def store(self, spec: model.StoreSpec) -> store.Store:
         """Return the adapter of one store. Raises `errors.Unavailable` when it cannot be reached now."""
-        adapter = self._stores.get(spec)
-        if adapter is None:
-            adapter = self._stores[spec] = self._make_store(spec)
-        return adapter
+        return self._open_store(spec)

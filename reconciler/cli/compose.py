@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from reconciler.seams import clock
 from reconciler.seams.git import address, clone, mirror
 from reconciler.source.folder import FolderSource
 from reconciler.source.repository import RepositorySource
-from reconciler.storage import keys
-from reconciler.storage.path import PathStore
+from reconciler.storage.opened import Opened
 
 ALLOW_EMPTY = "perdure-allow-empty"
 """Trailer by which a commit says that declaring no Job at all is meant."""
@@ -78,8 +76,7 @@ def key_folder(given: config.Settings) -> Path:
 
 def stores(given: config.Settings) -> Callable[[model.StoreSpec], store.Store]:
     """Return what opens stores with the keys of this installation."""
-    folder = str(key_folder(given))
-    return functools.cache(lambda spec: PathStore(spec, keys.read_keys(folder)))
+    return Opened(key_folder(given))
 
 
 def loader(parsed: cache.Cache | None = None) -> desire.Load:

@@ -223,6 +223,8 @@ class Store(Protocol):
 class Keys:
     """Key material by name, read from mounted files. `repr` never shows values."""
 
+    folder: str = "the folder of keys"
+    """Where they were read from, as messages name it."""
     signing: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Ed25519 private keys (32 raw bytes)."""
     verify: Mapping[str, bytes] = field(default_factory=dict, repr=False)

@@ -10,6 +10,7 @@ packs       frames of compressed, encrypted bytes in pack files     index     wh
 sink        receives an image                                       publish   gives it its name, which makes it count
 manifest    what an image says about itself, signed                 contents  its bytes, every digest checked
 image       a complete image, opened                                export    its files in a folder of this host
+opened      stores by their manifest, with the keys as they are now
 keyring     signing keys and wrapping keys by name and id           keys      reading and making key files
 prune       planned deletion, and what crashes left                 logs      log bytes of attempts
 disk/       the one seam to the file system, with a real disk and an unkind fake one

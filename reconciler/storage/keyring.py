@@ -50,6 +50,7 @@ class Keyring:
     """The keys of one process, found by name for writing and by id for reading."""
 
     def __init__(self, keys: store.Keys) -> None:
+        self._folder = keys.folder
         self._signing = {name: ed25519.Ed25519PrivateKey.from_private_bytes(raw) for name, raw in keys.signing.items()}
         public = [key.public_key() for key in self._signing.values()]
         public += [ed25519.Ed25519PublicKey.from_public_bytes(raw) for raw in keys.verify.values()]
@@ -61,7 +62,7 @@ class Keyring:
         """Sign with the key `name`. Raises `errors.Refused` when it is not here."""
         key = self._signing.get(name)
         if key is None:
-            raise _missing("signing", name)
+            raise self._missing("signing", name)
         return Signature(key=name, key_id=_public_id(key.public_key()), value=key.sign(message))
 
     def verify(self, signature: Signature, message: bytes) -> None:
@@ -69,7 +70,7 @@ class Keyring:
         key = self._verify.get(signature.key_id)
         if key is None:
             known = f"key {signature.key!r} (id {signature.key_id[:12]})"
-            remedy = "If it should be accepted, put its public key into the key folder under verify/."
+            remedy = f"If it should be accepted, put its public key into {self._folder}/verify."
             raise errors.Refused(f"signed by {known}, which is not a known key", remedy=remedy)
         try:
             key.verify(signature.value, message)
@@ -79,15 +80,15 @@ class Keyring:
     def require(self, *, signing: str, encryption: str) -> None:
         """Raise `errors.Refused` unless both named keys are here; an empty name needs none."""
         if signing and signing not in self._signing:
-            raise _missing("signing", signing)
+            raise self._missing("signing", signing)
         if encryption and encryption not in self._wrapping:
-            raise _missing("encryption", encryption)
+            raise self._missing("encryption", encryption)
 
     def wrap(self, name: str, key: bytes, bound: bytes) -> WrappedKey:
         """Encrypt a pack's key under the key `name`; it can be unwrapped only with the same `bound`."""
         wrapping = self._wrapping.get(name)
         if wrapping is None:
-            raise _missing("encryption", name)
+            raise self._missing("encryption", name)
         nonce = os.urandom(NONCE)
         value = aead.AESGCM(wrapping).encrypt(nonce, key, bound)
         return WrappedKey(key=name, key_id=_wrapping_id(wrapping), nonce=nonce, value=value)
@@ -106,19 +107,19 @@ class Keyring:
         if wrapping is None:
             raise errors.Refused(
                 f"encrypted with key {wrapped.key!r} (id {wrapped.key_id[:12]}), which is not in the key folder",
-                remedy=f"Put it back; after a rotation keep the old key beside the new, as encryption/{wrapped.key}@OLD.key.",
+                remedy="Put it back; after a rotation keep the old key beside the new, as "
+                f"{self._folder}/encryption/{wrapped.key}@OLD.key.",
             )
         try:
             return aead.AESGCM(wrapping).decrypt(wrapped.nonce, wrapped.value, bound)
         except InvalidTag as error:
             raise errors.Damaged("a pack's key does not unwrap: it was altered, or belongs to another run") from error
 
-
-def _missing(kind: str, name: str) -> errors.Refused:
-    return errors.Refused(
-        f"the {kind} key {name!r} that the Store names is not in the key folder",
-        remedy=f"Put it at {kind}/{name}.key in the folder of keys (mode 0600).",
-    )
+    def _missing(self, kind: str, name: str) -> errors.Refused:
+        return errors.Refused(
+            f"the {kind} key {name!r} that the Store names is not in the key folder",
+            remedy=f"Put it at {self._folder}/{kind}/{name}.key (mode 0600).",
+        )
 
 
 def _public_id(key: ed25519.Ed25519PublicKey) -> str:

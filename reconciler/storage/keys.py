@@ -6,9 +6,11 @@ A file holds 32 raw bytes, their hex digits, or (Ed25519) PEM. A key that was ro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +23,9 @@ from reconciler.contracts import store
 SIZE = 32
 """Bytes of every key here: an Ed25519 seed or public key (RFC 8032), an AES-256 key."""
 
+ENDINGS = {"signing": ".key", "verify": ".pub", "encryption": ".key"}
+"""Folders of key files, and how the names of the files end."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 _LARGEST = 16384
 
@@ -32,10 +37,28 @@ def read_keys(folder: str) -> store.Keys:
     `errors.Unavailable` for one that cannot be read.
     """
     return store.Keys(
-        signing={name: _private(path) for name, path in _files(folder, "signing", ".key")},
-        verify={name: _public(path) for name, path in _files(folder, "verify", ".pub")},
-        encryption={name: _symmetric(path) for name, path in _files(folder, "encryption", ".key")},
+        folder=folder,
+        signing={name: _private(path) for name, path in _files(folder, "signing")},
+        verify={name: _public(path) for name, path in _files(folder, "verify")},
+        encryption={name: _symmetric(path) for name, path in _files(folder, "encryption")},
     )
+
+
+Marks = tuple[tuple[object, ...], ...]
+
+
+def marks(folder: str) -> Marks:
+    """Return what differs once a key below `folder` was added, taken away, replaced or given another mode.
+
+    Raises `errors.Unavailable`.
+    """
+    return tuple(mark for kind in ENDINGS for _, path in _files(folder, kind) for mark in _mark(path))
+
+
+def _mark(path: Path) -> Iterator[tuple[object, ...]]:
+    with contextlib.suppress(OSError):  # what has gone since is as good as never there
+        found = path.stat()
+        yield (str(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def create_key(folder: str, kind: Literal["signing", "encryption"], name: str) -> bool:
@@ -70,7 +93,8 @@ def _create(path: Path, content: bytes, mode: int) -> bool:
     return True
 
 
-def _files(folder: str, kind: str, ending: str) -> list[tuple[str, Path]]:
+def _files(folder: str, kind: str) -> list[tuple[str, Path]]:
+    ending = ENDINGS[kind]
     try:
         found = sorted((Path(folder) / kind).iterdir())
     except (FileNotFoundError, NotADirectoryError):

@@ -9,7 +9,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 
 from reconciler import errors
+from reconciler.core import model
 from reconciler.storage import keys
+from reconciler.storage.opened import Opened
+from tests.storage import images
 
 RAW = bytes(range(32))
 
@@ -100,3 +103,32 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable):
         keys.create_key(str(tmp_path), "signing", "seal")
     assert keys.read_keys(str(tmp_path)).signing == {}
+
+
+SEALED = model.StoreSpec(name="main", root="/nowhere", signing="seal")
+
+
+def test_a_key_counts_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    """Who follows the remedy need not start anything anew."""
+    store = Opened(tmp_path)
+    with pytest.raises(errors.Refused) as caught:
+        store(SEALED).writer(images.meta())
+    path = tmp_path / "signing" / "seal.key"
+    assert str(path) in caught.value.remedy
+    _put(tmp_path, "signing/seal.key", RAW)
+    assert "keys" not in store(SEALED).health().detail
+    found = store(SEALED)
+    assert store(SEALED) is found, "nothing has changed, and what it remembers is worth something"
+    path.replace(path.with_name("seal@old.key"))
+    _put(tmp_path, "signing/seal.key", RAW[::-1])
+    assert store(SEALED) is not found
+
+
+def test_a_key_that_became_readable_by_others_is_noticed(tmp_path: Path) -> None:
+    store, path = Opened(tmp_path), _put(tmp_path, "signing/seal.key", RAW)
+    store(SEALED)
+    path.chmod(0o644)
+    with pytest.raises(errors.Refused, match="others may read"):
+        store(SEALED)
+    path.chmod(0o600)
+    assert store(SEALED).health() is not None
