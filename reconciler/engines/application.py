@@ -22,7 +22,7 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.contracts import clock as clocks
 from reconciler.contracts import engine, store
-from reconciler.core import model, spec
+from reconciler.core import model, spec, transition
 from reconciler.engines import folder
 
 COMPLETE = "COMPLETE"
@@ -121,7 +121,7 @@ class ApplicationEngine:
                 if site.given_up():
                     raise errors.Unavailable("given up before the program had saved")
                 if self._clock.monotonic() - begun >= request.deadline:
-                    raise errors.Unavailable(f"the program did not save within {request.deadline:g} s")
+                    raise errors.Unavailable(f"the program did not save within {transition.duration(request.deadline)}")
                 self._clock.wait(POLL)
         finally:
             # Before COMPLETE disappears, or the program would take the same request for a new one.

@@ -92,6 +92,11 @@ class Switchboard:
         with self._changed:
             host = self._open(line)
             before = host.heard.state if host.heard else None
+            if before and state.session < before.session:
+                raise errors.Refused(
+                    f"this state of host {line.host} is older than that of another agent with its identity, begun later: "
+                    "end one of the two; if the other has gone, start this one anew"
+                )
             if before and (state.session, state.generation) < (before.session, before.generation):
                 raise errors.Refused(
                     f"state {state.session}.{state.generation} of host {line.host} is older than "

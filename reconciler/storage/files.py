@@ -37,6 +37,10 @@ def explained(where: str) -> Iterator[None]:
             raise errors.Unavailable(
                 f"the store is not where it was: {reason}", where=where, remedy="Mount it again."
             ) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise errors.Unavailable(
+                "the store is not a folder", where=where, remedy="Name a folder in `path.root` of its manifest."
+            ) from error
         raise errors.Unavailable(f"the store does not answer: {reason}", where=where) from error
 
 

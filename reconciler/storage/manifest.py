@@ -99,7 +99,10 @@ def encode(body: Body, ring: keyring.Keyring, signing: str) -> tuple[str, bytes]
 
 def decode(content: bytes, digest: str) -> Manifest:
     """Return the manifest. Raises `errors.Damaged` unless it is the one that `digest` names, and well formed."""
-    envelope = codec.decode(content, Envelope)
+    try:
+        envelope = codec.decode(content, Envelope)
+    except errors.Damaged as error:
+        raise errors.Damaged("its manifest was altered or cut short", where=digest) from error
     canonical = bytes(envelope.image)
     if _digest(canonical) != digest:
         raise errors.Damaged("the manifest is not the one its digest names", where=digest)

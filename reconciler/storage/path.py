@@ -140,7 +140,8 @@ class PathStore:
                 found.check(progress)
                 body = found.body
         except (errors.Damaged, errors.Refused) as error:
-            return store.Verified(digest=digest, ok=False, problems=(error.message,))
+            where = f"{error.where}: " if error.where and error.where != digest else ""
+            return store.Verified(digest=digest, ok=False, problems=(f"{where}{error.message}",))
         stored = sum(pack.size for pack in (*body.packs, body.index))
         return store.Verified(digest=digest, ok=True, logical_bytes=body.logical_bytes, stored_bytes=stored)
 

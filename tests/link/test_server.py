@@ -241,6 +241,19 @@ def test_a_revoked_host_is_thrown_out_and_stays_out(here: Site) -> None:
             assert "host a is revoked" in error.details()
 
 
+def test_an_agent_that_another_one_has_followed_is_told_what_to_do(here: Site) -> None:
+    own = here.join("a")
+    later = dataclasses.replace(state("a", 1), session=8)
+    first = Raw(own)
+    first.say(later)
+    site.heard(here, "a", later)
+    first.close()
+    second = Raw(own)
+    second.say(dataclasses.replace(later, session=7))
+    assert "end one of the two; if the other has gone, start this one anew" in second.refused()
+    second.close()
+
+
 def test_a_session_ends_with_its_certificate(here: Site) -> None:
     session = Raw(here.join("a"))
     session.say(state("a", 1))

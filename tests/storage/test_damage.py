@@ -56,6 +56,16 @@ def test_any_flipped_bit(tmp_path: Path) -> None:
             _refuses(hurt, digest, tmp_path)
 
 
+def test_what_is_wrong_is_told_with_its_place_and_without_jargon() -> None:
+    disk, digest, [manifest, pack, *_] = _image()
+    cut = disk.copy()
+    cut.put(manifest, cut.open(manifest).read(0, 1 << 30)[:-40])
+    assert faults.opened(cut).verify(digest).problems == ("its manifest was altered or cut short",)
+    flipped = disk.copy()
+    flipped.corrupt(pack, 12, 1)
+    assert faults.opened(flipped).verify(digest).problems == (f"{pack}: the bytes at 0 are not what was written",)
+
+
 def test_any_wrong_length(tmp_path: Path) -> None:
     disk, digest, paths = _image()
     for path in paths:

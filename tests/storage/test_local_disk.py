@@ -126,9 +126,11 @@ def test_a_file_that_is_no_file_is_not_read(tmp_path: Path) -> None:
 
 def test_a_root_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(errors.Unavailable):
+    with pytest.raises(errors.Unavailable, match="is not a folder"):
         _open(tmp_path / "file").list(RUN)
-    assert not _open(tmp_path / "file").health().ok
+    health = _open(tmp_path / "file").health()
+    assert (health.ok, health.detail) == (False, "the store is not a folder")
+    assert "path.root" in health.remedy
 
 
 def test_a_root_that_was_replaced_is_noticed(tmp_path: Path) -> None:
