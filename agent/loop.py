@@ -166,7 +166,7 @@ class Agent:
         try:
             task.result()
         except errors.PerdureError as error:
-            text = f"{subject}: {error}".replace("\n  ", ". ")
+            text = f"{subject}: {error.line}"
             if self._troubles.get(subject) != text:
                 _log.warning("%s", text)
             self._troubles[subject] = text
@@ -278,7 +278,7 @@ class Agent:
         exit = refusal.exit_of(error)
         if exit is not None and one.look.presence is process.Presence.ABSENT and step is not Step.REMOVE:
             return self._keep(dataclasses.replace(entry, stage=Stage.ENDED, exit=exit, ended_at=self._clock.now()))
-        problem = f"{step.value} is tried again: {error}".replace("\n  ", ". ")
+        problem = f"{step.value} is tried again: {error.line}"
         tries = one.after_step(problem, self._setup.pace, self._clock.monotonic())
         if step is Step.START and tries >= TRIES:
             one.hopeless = str(error)

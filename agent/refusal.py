@@ -32,4 +32,4 @@ def exit_of(error: errors.PerdureError) -> observed.Exit | None:
         return error.exit
     if isinstance(error, errors.Unavailable | errors.Busy):
         return None
-    return observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=str(error).replace("\n  ", ". "), fatal=True)
+    return observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=error.line, fatal=True)

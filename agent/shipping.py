@@ -36,5 +36,5 @@ def ship(
                 task.result()
                 one.conditions.pop("log", None)
             except errors.PerdureError as error:
-                one.conditions["log"] = f"its output does not reach the store: {error}".replace("\n  ", ". ")
+                one.conditions["log"] = f"its output does not reach the store: {error.line}"
         about.clock.wait(about.pace.ship, ending)

@@ -235,7 +235,7 @@ def _answer(judge: Judge, line: bytes) -> dict[str, Any]:
             case _:
                 judge.failed(asked)
     except errors.PerdureError as error:
-        return {"verdict": "refuse", "reason": str(error).replace("\n  ", ". "), "error": str(error)}
+        return {"verdict": "refuse", "reason": error.line, "error": str(error)}
     return {}
 
 

@@ -31,6 +31,11 @@ class PerdureError(Exception):
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}\n  {self.remedy}" if self.remedy else text
 
+    @property
+    def line(self) -> str:
+        """The same in one line, as records, conditions and logs have it."""
+        return str(self).replace("\n  ", ". ")
+
 
 class UsageError(PerdureError):
     """The command line or the configuration is wrong."""

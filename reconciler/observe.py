@@ -53,7 +53,7 @@ def answer(call: Callable[[], T]) -> T | str:
     try:
         return call()
     except errors.PerdureError as error:
-        return str(error)
+        return error.line
     except OSError as error:
         return error.strerror or str(error)
 

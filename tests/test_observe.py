@@ -122,6 +122,16 @@ def test_tenants_that_name_the_same_checkpoint_do_not_stand_in_each_others_way(o
     assert {tenant: [*named] for tenant, named in seen.named.items()} == {"default": [taken.digest]}
 
 
+class Unmounted(stores.FakeStore):
+    def list(self, run: str) -> tuple[observed.Taken, ...]:
+        raise errors.Unavailable("nothing is mounted there", where="store main (/m)", remedy="Mount it again.")
+
+
+def test_why_a_store_cannot_be_listed_is_one_line() -> None:
+    seen = look(observer(nobody(), Unmounted()), 1.0, 1.0, {"1" * 32: run(phase=record.Phase.PENDING)})
+    assert [view.error for view in seen.stores.values()] == ["store main (/m): nothing is mounted there. Mount it again."]
+
+
 class Listed(stores.FakeStore):
     """A store that notes what it was asked for."""
 

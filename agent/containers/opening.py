@@ -88,7 +88,7 @@ class Ability:
                 self._said = ""
                 return
             except errors.PerdureError as error:
-                self._said = str(error).replace("\n  ", ". ")
+                self._said = error.line
             self._clock.wait(60.0, self._end)
 
 

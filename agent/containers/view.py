@@ -132,7 +132,7 @@ class View:
             self.now()
             self._trouble = ""
         except errors.PerdureError as error:
-            self._about, self._trouble = None, str(error).replace("\n  ", ". ")
+            self._about, self._trouble = None, error.line
 
 
 def seen(at: float, listed: tuple[seam.Listed, ...]) -> Sight:

@@ -148,7 +148,7 @@ def _not_offered_yet(case: ruling.Case, known: observed.Taken | None) -> ruling.
 
 def _store_unavailable(case: ruling.Case) -> ruling.Decision:
     name = case.keeps.name if case.keeps else case.manifest.checkpoint.store
-    why = f": {case.store.error}" if case.store is not None and case.store.error else ""
+    why = f": {case.store.error.rstrip('.')}" if case.store is not None and case.store.error else ""
     return ruling.wait("StoreUnavailable", f"store {name} cannot be listed now{why}; there may be work to continue from")
 
 

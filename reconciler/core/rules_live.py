@@ -59,7 +59,7 @@ def _again(case: ruling.Case, base: str) -> ruling.Decision | None:
     left = pending.failed_at + case.budgets.delay(pending.tries) - case.now
     if left <= 0 or left > case.budgets.backoff_cap:
         return None
-    return ruling.wait("CheckpointFailed", f"{pending.detail}; asked again in {transition.duration(left)}")
+    return ruling.wait("CheckpointFailed", f"{pending.detail.rstrip('.')}; asked again in {transition.duration(left)}")
 
 
 def _not_arrived(case: ruling.Case) -> ruling.Decision | None:

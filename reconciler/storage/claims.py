@@ -51,7 +51,9 @@ def check(disk: Disk, ref: spec.AttemptRef) -> None:
     numbers = _numbers(disk, ref.run)
     if ref.attempt not in numbers:
         raise errors.Refused(
-            f"attempt {ref.attempt} was not claimed in the store", where=ref.run, remedy="Claim it before writing."
+            f"attempt {ref.attempt} was not claimed in the store",
+            where=ref.run,
+            remedy="This is another store than the one it began with, or an emptied one: bring that one back, or begin anew.",
         )
     if max(numbers) > ref.attempt:
         raise errors.Busy(

@@ -78,6 +78,7 @@ class PathStore:
             undo.callback(leases.end, disk, meta.run, token, lock)
             order = sink.Order(
                 place=self._place(disk, meta.tenant, meta.run),
+                where=self._where,
                 meta=meta,
                 signing=self._config.signing,
                 parent=parent,

@@ -41,6 +41,8 @@ class Order:
     """What is to be written, by whom, where."""
 
     place: packs.Place
+    where: str
+    """The store, for messages."""
     meta: store.Meta
     signing: str = ""
     parent: str = ""
@@ -266,4 +268,4 @@ class PathSink:
             raise errors.Refused(f"this checkpoint was {self._state} already")
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
-        return files.explained(f"checkpoint of {self._order.meta.run}")
+        return files.explained(self._order.where)

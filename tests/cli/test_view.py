@@ -65,7 +65,10 @@ WITHOUT_SECOND = observed.StoreView(name="main", checkpoints={"run": (FIRST,)})
 
 def test_a_store_that_nobody_asked_is_as_the_ledger_knows_it() -> None:
     known = _stores(30.0)["main"]
-    assert (known.checkpoints, list(known.named)) == ({"run": (FIRST, SECOND)}, ["sha256:01", "sha256:02"])
+    assert (known.checkpoints, known.named) == (
+        {"run": (FIRST, SECOND)},
+        {RUN.tenant: {each.digest: each for each in (FIRST, SECOND)}},
+    )
 
 
 def test_a_store_that_the_loop_cannot_list_is_unknown_with_its_reason() -> None:
