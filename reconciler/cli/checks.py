@@ -215,9 +215,15 @@ def _hosts(about: findings.Surroundings) -> Iterator[findings.Finding]:
 
 def _host(host: observed.HostView, seen: view.View) -> Iterator[findings.Finding]:
     state = host.state
+    if state.host in seen.snapshot.revoked:
+        yield findings.ok(f"{state.host} is revoked")
+        return
     if host.silent_since is not None:
         gap = transition.duration(seen.now - host.silent_since)
-        yield findings.fail(f"{state.host} has not been heard for {gap}", "Is its agent running? `perdure-agent status` there.")
+        remedy = (
+            f"Is its agent running? `perdure-agent status` there; `perdure host revoke {state.host}` if it is gone for good."
+        )
+        yield findings.fail(f"{state.host} has not been heard for {gap}", remedy)
         return
     offer = f"{state.cpu / 1000:g} cores, {output.size(state.memory)}"
     age = transition.duration(seen.age)

@@ -97,7 +97,7 @@ def _machine(row: Row, seen: view.View) -> dict[str, Any]:
 
 def _cells(row: Row, seen: view.View) -> tuple[str, ...]:
     name, pool, state, found = row
-    if found is not None and found.silent_since is not None:
+    if state == "silent" and found is not None and found.silent_since is not None:
         state += f" for {transition.duration(seen.now - found.silent_since)}"
     cpu = f"{found.state.cpu / 1000:g}" if found else ""
     memory = f"{found.state.memory / 2**30:.1f} GiB" if found else ""

@@ -49,6 +49,8 @@ def logs(flags: options.Flags, *, job: str, follow: bool, attempt: int | None) -
     looker = looking.Looker(settings)
     for seen in following.views(looker, once=not follow):
         run = _run(job, selection.one(job, seen.subjects()))
+        if attempt is not None and not follow and attempt not in {each.number for each in run.attempts}:
+            raise errors.UsageError(f"{job} has no attempt {attempt}", remedy=f"`perdure history {job}` lists them.")
         tail.print(run, _reader(run, opened, compose.data(settings)))
         if run.phase in record.TERMINAL:
             break

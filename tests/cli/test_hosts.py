@@ -169,6 +169,10 @@ def test_a_host_joins_serves_is_revoked_and_its_work_goes_on_elsewhere(
     [standing] = site.json("status")["jobs"]
     assert (standing["attempt"], standing["host"]) == (2, "paris")
     assert "host berlin is revoked" in site.run("token", "create", "berlin", code=2).stderr
+    [_, gone, _] = site.run("host", "list").stdout.splitlines()
+    assert gone.split()[:2] == ["berlin", "revoked"]
+    assert "revoked for" not in gone, "how long it is not heard is of no interest any more"
+    assert "hosts: berlin is revoked" in site.run("doctor").stdout
     site.gate.touch()
     site.says("count finished in attempt 2")
 

@@ -67,6 +67,10 @@ def test_logs_and_events_are_followed_over_attempts(site: Site) -> None:
     assert logs.wait(90) == 0, "it ends with the job"
     assert site.output("logs").splitlines()[-1] == "done"
     assert "attempt 2 of count on here" in site.output("logs")
+    assert (
+        "count has no attempt 9\n  `perdure history count` lists them."
+        in site.run("logs", "count", "--attempt", "9", code=2).stderr
+    )
     eventually(lambda: '"finished"' in site.output("events"), timeout=60)
     events.send_signal(signal.SIGINT)
     assert events.wait(30) == 130
