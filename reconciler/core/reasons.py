@@ -83,7 +83,7 @@ _ROWS = (
     Reason(
         name="CheckpointMissing",
         text="waiting for a checkpoint that no store offers",
-        remedy="correct `restore.from`, or begin anew with `none`",
+        remedy="`perdure verify` says what is wrong with it; correct `restore.from`, or begin anew with `none`",
     ),
     Reason(
         name="Invalid", text="kept at its last valid version", remedy="mend the manifest; `perdure validate` shows the problems"

@@ -85,6 +85,15 @@ def test_the_programs_are_saved_and_restored(host: Host, file: str, command: lis
         host.ended(second)
 
 
+def test_the_shell_program_is_tried_as_told(tmp_path: Path) -> None:
+    [program] = [block for block in pages.blocks(GUIDE) if block.options.get("file") == "count.sh"]
+    [block] = [block for block in pages.blocks(GUIDE) if "try" in block.options]
+    (tmp_path / "count.sh").write_text(program.text)
+    typed = block.text.replace("/tmp/try", str(tmp_path / "try"))
+    done = subprocess.run(["sh", "-eu", "-c", typed], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout.splitlines()[-1]) > 0
+
+
 def test_keys_are_made_and_rotated_as_told(tmp_path: Path) -> None:
     """Under processes that run: a checkpoint written with the old keys is still good, and a new one uses the new keys.
 
