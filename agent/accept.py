@@ -6,10 +6,16 @@ import dataclasses
 from collections.abc import Callable, Container, Mapping
 
 from agent import journal
-from reconciler.core import spec
+from reconciler.core import observed, spec
 
 ORDER = (spec.Want.RUN, spec.Want.STOP, spec.Want.REMOVE)
 """What is wanted of one attempt only ever moves to the right."""
+
+HAD = observed.Exit(
+    kind=observed.ExitKind.UNKNOWN,
+    detail="this host has had the attempt before, and has removed it once its end was recorded: the ledger is from before that",
+)
+"""The end of an attempt that was here and is asked for again."""
 
 
 def accept(
@@ -22,7 +28,7 @@ def accept(
 
     `started` tells of an attempt without an entry whether its program was ever started here (its journal was damaged): it is
     then watched, never started again. What is in `forgotten` was here, has ended and was removed: it is not begun again,
-    whoever asks for it.
+    whoever asks for it. A reconciler that wants it to run has a ledger from before its end and would ask for ever: it is told.
     """
     entries = []
     for item in assignments.items:
@@ -32,7 +38,8 @@ def accept(
             if changed != entry:
                 entries.append(changed)
         elif item.spec.ref in forgotten:
-            continue
+            if item.want is spec.Want.RUN:
+                entries.append(journal.Entry(assignment=item, stage=journal.Stage.ENDED, exit=HAD))
         elif started(item.spec.ref):
             entries.append(journal.Entry(assignment=item, stage=journal.Stage.STARTED))
         elif item.want is not spec.Want.REMOVE:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from agent import accept, due, journal
 from reconciler.contracts import engine, store
 from reconciler.core import model, observed, spec
@@ -23,8 +27,17 @@ def told(entry: journal.Entry) -> str:
 def test_what_was_removed_is_not_begun_again() -> None:
     host = journal.forgetting(journal.Host(agent="a"), WHAT.ref)
     again = spec.Assignments(host="h", generation=9, items=(ASSIGNMENT,))
+    [told] = accept.accept({}, again, lambda ref: False, host.forgotten)
+    assert (told.stage, told.exit) == (journal.Stage.ENDED, accept.HAD), "whoever asks would ask for ever"
+    [fresh] = accept.accept({}, again, lambda ref: False, ())
+    assert (fresh.stage, fresh.exit) == (journal.Stage.ACCEPTED, None)
+
+
+@pytest.mark.parametrize("want", [spec.Want.STOP, spec.Want.REMOVE])
+def test_of_what_was_removed_nothing_is_told_where_nobody_wants_it(want: spec.Want) -> None:
+    host = journal.forgetting(journal.Host(agent="a"), WHAT.ref)
+    again = spec.Assignments(host="h", generation=9, items=(dataclasses.replace(ASSIGNMENT, want=want),))
     assert accept.accept({}, again, lambda ref: False, host.forgotten) == ()
-    assert len(accept.accept({}, again, lambda ref: False, ())) == 1
 
 
 def test_only_the_newest_are_remembered() -> None:
