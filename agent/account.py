@@ -40,10 +40,12 @@ def resolve(name: str) -> Account | None:
     except KeyError as error:
         raise errors.UsageError(
             f"there is no user {name!r} to run jobs as",
-            remedy="Create it (useradd --system), or name another one with --user.",
+            remedy="Create it (useradd --system), or name another one: --user, or `agents.user` of the embedded agent.",
         ) from error
     if entry.pw_uid == 0:
-        raise errors.UsageError("jobs never run as root", remedy="Name an unprivileged user with --user.")
+        raise errors.UsageError(
+            "jobs never run as root", remedy="Name an unprivileged user: --user, or `agents.user` of the embedded agent."
+        )
     return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
 
 
