@@ -161,7 +161,13 @@ class RepositorySource:
     def _missing(self, head: str) -> Stale:
         where, branches = self._mirror.where, self._mirror.listing().refs
         if not branches:
-            return self._stale("RepositoryEmpty", f"{where} has no commit yet. Push one to “{self._ref}”.")
+            empty = self._stale("RepositoryEmpty", f"{where} has no commit yet. Push one to “{self._ref}”.")
+            if empty.last is None:
+                return empty
+            gone = (
+                f"{where} has no branch any more, and “{self._ref}” was at {empty.last.id[:12]}, which stands. Push it again."
+            )
+            return self._stale("BranchMissing", gone)
         default = head.removeprefix("refs/heads/")
         known = default if head in branches else next(iter(sorted(branches))).removeprefix("refs/heads/")
         detail = f"{where} has no branch or tag “{self._ref}”; it has “{known}”. Push it again, or set source.ref."

@@ -37,6 +37,10 @@ SAID = [
     ("fatal: remote error: upload-pack: not our ref 1234", Kind.MISSING),
     ("error: file write error: No space left on device", Kind.FULL),
     ("fatal: unable to access 'https://host/': server certificate verification failed", Kind.CERTIFICATE),
+    ("fatal: unable to access 'https://host/': Problem with the SSL CA cert (path? access rights?)", Kind.CERTIFICATE),
+    ("GnuTLS recv error (-110): The TLS connection was non-properly terminated.", Kind.UNREACHABLE),
+    ("OpenSSL SSL_read: error:0A000126:SSL routines::unexpected eof while reading, errno 0", Kind.UNREACHABLE),
+    ("OpenSSL SSL_connect: SSL_ERROR_SYSCALL in connection to host:443", Kind.UNREACHABLE),
     ("fatal: unable to access 'https://host/': Could not resolve host: host", Kind.UNREACHABLE),
     ("ssh: connect to host h port 22: Connection refused", Kind.UNREACHABLE),
     ("fatal: '/srv/x' does not appear to be a git repository", Kind.UNREACHABLE),
@@ -67,6 +71,19 @@ def test_every_row_has_a_message_and_a_remedy() -> None:
 def test_what_git_said_is_readable_and_harmless() -> None:
     raw = b"remote: fatal: no\rremote: no\nhint: try\nTo https://me:pw@h/x\nsee https://me:pw@h/x \x1b[2J"
     assert faults.readable(raw) == "no; see https://***@h/x �[2J"
+
+
+def test_the_same_refusal_of_another_commit_reads_the_same() -> None:
+    said = {
+        faults.readable(f"remote: Policy 8\n!\t{oid * 40}:refs/perdure/state/a\t[remote rejected] (hook declined)".encode())
+        for oid in "1f"
+    }
+    assert said == {"Policy 8; refs/perdure/state/a [remote rejected] (hook declined)"}
+
+
+def test_the_frame_around_a_warning_of_ssh_is_left_out() -> None:
+    raw = f"{'@' * 59}\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n{'@' * 59}\nHost key verification failed."
+    assert faults.readable(raw.encode()) == "Host key verification failed."
 
 
 def test_a_failure_becomes_an_error_with_its_remedy() -> None:

@@ -81,6 +81,21 @@ def test_a_deleted_or_renamed_branch_keeps_the_last_good_revision(remote: Path, 
     assert again.last.id == head
 
 
+def test_the_only_branch_that_is_deleted_does_not_make_the_repository_a_new_one(
+    remote: Path, person: Person, tmp_path: Path
+) -> None:
+    head = person.commit({"a": b"1"})
+    person.push()
+    one = source(remote, tmp_path)
+    read(one)
+    git(remote, "update-ref", "-d", "refs/heads/main")
+    found = stale(one)
+    assert found.reason == "BranchMissing"
+    assert found.last is not None
+    assert found.last.id == head
+    assert f"“main” was at {head[:12]}, which stands" in found.detail
+
+
 def test_rewritten_history_is_said_until_it_is_accepted(remote: Path, person: Person, tmp_path: Path) -> None:
     first = person.commit({"a": b"1"})
     good = person.commit({"a": b"2"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import os
 import socket
 import subprocess
@@ -212,6 +213,38 @@ def test_a_server_without_partial_fetches_is_fetched_whole_and_it_is_said_once(s
     assert second.id != first.id
     assert second.notice == ""
     assert {entry.size for entry in again.tree(second.id).entries()} == {1}
+
+
+def test_a_server_that_only_hands_out_files_is_fetched_whole(remote: Path, tmp_path: Path) -> None:
+    """Git's old HTTP protocol can leave nothing out: neither history nor files, and nothing is fetched again one by one."""
+    git(remote, "update-server-info")
+    handler = functools.partial(Plain, directory=str(remote.parent))
+    with server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        one = source(f"http://127.0.0.1:{running.server_port}/{remote.name}", tmp_path)
+        first = one.fetch()
+        person = Person(remote, tmp_path / "other")
+        person.git("pull", "--quiet", "origin", "main")
+        person.commit({"a": b"2"})
+        person.push()
+        git(remote, "update-server-info")
+        second = one.fetch()
+        running.shutdown()
+        thread.join()
+    assert isinstance(first, Revision), first
+    assert "the whole history" in first.notice
+    assert isinstance(second, Revision), second
+    assert second.notice == ""
+    [entry] = one.tree(second.id).entries()
+    assert one.tree(second.id).read([entry.oid]) == {entry.oid: b"2"}
+
+
+class Plain(server.SimpleHTTPRequestHandler):
+    """Files, and no program of git behind them."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 def test_a_server_that_only_drips_does_not_count_as_answering(

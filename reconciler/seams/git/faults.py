@@ -59,7 +59,7 @@ TABLE = (
         pattern=r"hook declined|protected branch|GH006|GH013|not allowed to push|deny updating a hidden ref"
         r"|prohibited by Gerrit|TF40\d{4}|denied by|deletion prohibited",
         message="the server declined the push",
-        remedy="Read the server's text; let this user push there, or use a topic branch.",
+        remedy="Read the server's text, and let this user push that ref.",
     ),
     Fault(
         kind=Kind.REJECTED,
@@ -80,7 +80,8 @@ TABLE = (
         pattern=r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
         r"|returned error: 40[13]|invalid credentials|Access denied|Load key |HTTP Basic",
         message="the server refused the credentials",
-        remedy="Check the key file or the token file, and that its owner may read (and push to) this repository.",
+        remedy="Check the key file (without a passphrase: nobody is asked) or the token file, and that its owner may read "
+        "(and push to) this repository.",
     ),
     Fault(
         kind=Kind.FOREIGN,
@@ -115,10 +116,16 @@ TABLE = (
         remedy="Free some space and try again.",
     ),
     Fault(
+        kind=Kind.UNREACHABLE,
+        pattern=r"non-properly terminated|recv error|SSL_(read|write)|SSL_ERROR_SYSCALL",
+        message="the connection to the server broke off",
+        remedy="Try again; if it stays, look at the server, and at what stands between it and this machine.",
+    ),
+    Fault(
         kind=Kind.CERTIFICATE,
-        pattern=r"SSL certificate|certificate verif|gnutls_handshake|SSL_|TLS",
+        pattern=r"SSL certificate|certificate verif|SSL CA cert|gnutls_handshake|SSL_|TLS",
         message="no trusted TLS connection to the server",
-        remedy="Check the server's certificate; SSL_CERT_FILE names additional authorities.",
+        remedy="Check the server's certificate; the variable SSL_CERT_FILE names a file with an authority of your own.",
     ),
     Fault(
         kind=Kind.DAMAGED,
@@ -204,8 +211,13 @@ def classify(text: str, code: int, *, remote: bool) -> Fault:
     return TABLE[-1] if remote else LOCAL
 
 
+_RESULT = re.compile(r"^!\s+[0-9a-f]+:(?P<ref>\S+)\s+")
+"""What `push --porcelain` says of a ref. The id before it differs with every attempt, and what stays the same is said once."""
+
 _IDLE = (
     "hint:",
+    "@@@",  # the frame that ssh draws around a warning
+    "@    WARNING",
     "To ",
     "Done",
     "Could not read from remote repository",
@@ -220,7 +232,7 @@ def readable(raw: bytes) -> str:
     """Return what git said without prefixes, credentials, control characters and repetition; at most 2,000 characters."""
     lines: list[str] = []
     for line in address.shown(raw.decode(errors="replace").replace("\r", "\n")).splitlines():
-        plain = re.sub(r"^((remote|fatal|error|warning): *)+", "", line).strip()
+        plain = re.sub(r"^((remote|fatal|error|warning): *)+", "", _RESULT.sub(r"\g<ref> ", line)).strip()
         if plain and plain not in lines and not plain.startswith(_IDLE):
             lines.append(plain)
     return "; ".join(lines)[:2000]

@@ -175,6 +175,7 @@ class Mirror:
         notices = []
         with self.exclusively():
             self.prepare()
+            before = not partial or self.partial
             cheap = [(shallow, "shallow", "--depth=1", ""), (partial, "filter", "--filter=blob:none", "--no-filter")]
             options = [on if wanted and self._allows(what) else off for wanted, what, on, off in cheap]
             try:
@@ -182,14 +183,15 @@ class Mirror:
             except faults.Failed as failure:
                 if failure.kind is not faults.Kind.UNSUPPORTED:
                     raise
+                if not before:
+                    self._forget_filter()
                 complaints = self._exchange.fetch("--no-filter", *refspecs)
-                self.git("config", "perdure.shallow", "false")
+                for what in ("shallow",) if before else ("shallow", "filter"):
+                    self.git("config", f"perdure.{what}", "false")
                 notices.append("does not allow shallow fetches, so the whole history was fetched")
             if b"filtering not recognized" in complaints and self._allows("filter"):
                 self.git("config", "perdure.filter", "false")
-                for name in ("remote.origin.promisor", "remote.origin.partialclonefilter"):
-                    with suppress(faults.Failed):
-                        self.git("config", "--unset-all", name)
+                self._forget_filter()
                 if self.access and self.access.address.protocol != "file":  # nobody pays for copies on one machine
                     notices.append("does not allow partial fetches, so every file was fetched")
         return f"{self.where} {' and '.join(notices)}" if notices else ""
@@ -277,6 +279,16 @@ class Mirror:
         with self.exclusively(), suppress(faults.Failed):
             settings = [word for name, value in TIDYING for word in ("-c", f"{name}={value}")]
             self.git(*settings, "gc", "--auto", "--quiet")
+
+    def _forget_filter(self) -> None:
+        """Take back what an attempt at a partial fetch has noted.
+
+        For as long as it is noted, git asks the server for every object that it misses; one that only hands out files (the
+        old HTTP protocol) it asks by a fetch that misses the same object, and so on without an end.
+        """
+        for name in ("remote.origin.promisor", "remote.origin.partialclonefilter"):
+            with suppress(faults.Failed):
+                self.git("config", "--unset-all", name)
 
     def _allows(self, what: str) -> bool:
         try:
