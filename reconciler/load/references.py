@@ -157,7 +157,7 @@ def _code(everything: World, _ref: model.ObjectRef, document: Document, use: Use
         )
     if everything.tree_id(path) is not None:
         return None
-    return f"spec.workload.code.path: there is no {wording.show(use.text)} in the repository", _near(everything, path)
+    return f"spec.workload.code.path: there is no {wording.show(use.text)} in the repository", _near(path, everything.paths())
 
 
 def _below_code(everything: World, _ref: model.ObjectRef, document: Document, use: Use) -> _Answer:
@@ -169,13 +169,15 @@ def _below_code(everything: World, _ref: model.ObjectRef, document: Document, us
         return f"spec.workload.code.{use.role}: {wording.show(link)} is a link, which is not followed", "commit the file itself"
     if everything.tree_id(path) is not None:
         return None
+    folder = f"{posixpath.normpath(code.text)}/"
+    below = [one.removeprefix(folder) for one in everything.paths() if one.startswith(folder)]  # as it has to be written
     return f"spec.workload.code.{use.role}: there is no {wording.show(use.text)} in {wording.show(code.text)}", _near(
-        everything, path
+        posixpath.normpath(use.text), below
     )
 
 
-def _near(everything: World, path: str) -> str:
-    near = suggest.closest(path, everything.paths())
+def _near(path: str, paths: Iterable[str]) -> str:
+    near = suggest.closest(path, paths)
     return f"did you mean {near}?" if near else "commit it, or correct the path"
 
 
