@@ -131,7 +131,9 @@ def _slim(view: observed.HostView) -> observed.HostView:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Published:
+class Observation:
+    """What `published` writes. People see the name when a file is none."""
+
     at: float
     targets: Mapping[str, observed.TargetView]
     items: Mapping[str, tuple[observed.Item, ...]]
@@ -142,7 +144,7 @@ class _Published:
 
 def read(data: bytes) -> observed.World:
     """Return the world that `published` wrote. Raises `errors.Damaged`."""
-    found = codec.decode(data, _Published)
+    found = codec.decode(data, Observation)
     targets = {
         name: dataclasses.replace(
             target, items={item.ref: item for item in found.items.get(name, ())}, objects=dict(found.objects.get(name, ()))

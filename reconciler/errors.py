@@ -59,3 +59,17 @@ class Damaged(PerdureError):
 
 class Busy(PerdureError):
     """Another process holds what this one needs (a lock, a directory, an attempt)."""
+
+
+def incomplete(error: ImportError) -> PerdureError | None:
+    """Return what to tell where a package is not what the lock asks for; None where the import is one of our own, a defect.
+
+    A checkout was updated, and its environment was not.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "reconciler", "agent"):
+        return None
+    return UsageError(
+        f"the Python package {package} is missing here, or too old: {error}",
+        remedy="Run `make setup` in the checkout; where perdure is installed by pip, install this version again.",
+    )

@@ -43,12 +43,19 @@ def run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
         return _said(name, _usage(name, error), 2)
     except OSError as error:
         return _said(name, f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except ImportError as error:
+        told = errors.incomplete(error)
+        return _said(name, str(told), 2) if told else _defect(name, error, arguments)
     except Exception as error:  # noqa: BLE001 - the one edge: whatever is left over is a defect of ours, told in one line
-        if "--trace" in arguments:
-            traceback.print_exc()
-        kind = type(error).__name__
-        return _said(name, f"internal error: {kind}: {error}\n  This is a defect of {name}; `{name} --trace …` shows where.", 2)
+        return _defect(name, error, arguments)
     return code if isinstance(code, int) else 0
+
+
+def _defect(name: str, error: Exception, arguments: Sequence[str]) -> int:
+    if "--trace" in arguments:
+        traceback.print_exception(error)
+    kind = type(error).__name__
+    return _said(name, f"internal error: {kind}: {error}\n  This is a defect of {name}; `{name} --trace …` shows where.", 2)
 
 
 def silenced() -> int:

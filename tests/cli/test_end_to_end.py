@@ -193,6 +193,9 @@ def test_a_plan_needs_no_cluster_and_tells_what_is_new(site: Site) -> None:
     assert not (site.data / "agent").exists()
     assert "no loop runs here" in site.run("diff", "--observed", "live", code=2).stderr
     assert "there is no such file" in site.run("diff", "--observed", "nowhere", code=2).stderr
+    other = site.root / "other.json"
+    other.write_text("{}")
+    assert f"{other}: not a valid Observation:" in site.run("diff", "--observed", str(other), code=2).stderr
 
 
 def test_a_repository_that_goes_away_is_said_once_and_changes_nothing(site: Site) -> None:

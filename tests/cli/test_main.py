@@ -100,8 +100,20 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
             2,
             "perdure: internal error: ValueError: odd\n  This is a defect of perdure; `perdure --trace …` shows where.\n",
         ),
+        (
+            ModuleNotFoundError("No module named 'zstandard'", name="zstandard"),
+            2,
+            "perdure: the Python package zstandard is missing here, or too old: No module named 'zstandard'\n"
+            "  Run `make setup` in the checkout; where perdure is installed by pip, install this version again.\n",
+        ),
+        (
+            ImportError("cannot import name 'x'", name="reconciler.core.plan"),
+            2,
+            "perdure: internal error: ImportError: cannot import name 'x'\n"
+            "  This is a defect of perdure; `perdure --trace …` shows where.\n",
+        ),
     ],
-    ids=["ours", "ctrl-c", "system", "defect"],
+    ids=["ours", "ctrl-c", "system", "defect", "environment", "ours-misses"],
 )
 def test_an_error_is_one_message(
     failing: list[BaseException], capfd: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
