@@ -19,6 +19,7 @@ from reconciler import errors
 from reconciler.core import observed, spec
 from tests import conditions
 from tests.agent.host import Host
+from tests.cli.outputs import conforms
 
 AGENT = [sys.executable, "-c", "from agent import cli; cli.main()"]
 SLEEPS = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(60)"
@@ -149,7 +150,7 @@ def test_status_notice_and_drain_reach_the_agent(host: Host) -> None:
         assert text.returncode == 0
         assert "default/job" in text.stdout
         assert "running" in text.stdout
-        state = json.loads(agent("status", "-o", "json", *data).stdout)
+        state = conforms("agent-status", json.loads(agent("status", "-o", "json", *data).stdout))
         assert state["items"][0]["spec"]["job"] == "job"
         assert "host: here" in agent("status", "-o", "yaml", *data).stdout
         assert "1 s" not in agent("drain", *data).stdout
@@ -162,6 +163,7 @@ def test_status_notice_and_drain_reach_the_agent(host: Host) -> None:
         assert "(going away)" in agent("status", *data).stdout
         host.change(ref, want=spec.Want.STOP)
         host.ended(ref)
+        conforms("agent-status", json.loads(agent("status", "-o", "json", *data).stdout))
 
 
 class Quiet:
