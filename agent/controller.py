@@ -173,7 +173,7 @@ class HostController:
         what = entry.spec
         secretfiles.read(self._setup.secrets, what.tenant, what.workload.secrets)
         to = self._stores.get(what)
-        if to is not None and not to.claim(entry.ref, owner):
+        if to is not None and not to.claim(entry.ref, owner, what.ledger):
             raise refusal.Superseded
         self._workspace.prepare(what)
 

@@ -37,7 +37,7 @@ class Recorder:
         notice: str,
     ) -> ledger.Snapshot | ledger.Conflict:
         """Append records and notes to `snapshot` and return the ledger after it; nothing to write is no append."""
-        state = {"revision": facts.desired.revision, "notice": notice}
+        state = {"revision": facts.desired.revision, "notice": notice, "ledger": facts.ledger}
         wanted = change(facts.desired.revision, records, lines, state if state != snapshot.instance else None)
         if self._published_at is None:
             before = _before(snapshot.observed)

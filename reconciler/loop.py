@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler import annotate, apply, desire, errors, observe
 from reconciler.contracts import clock, ledger, source
-from reconciler.core import action, facts, model, observed, plan, record, resting, settle, situation
+from reconciler.core import action, facts, identity, model, observed, plan, record, resting, settle, situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,8 @@ class Loop:
         subject = observe.Subject(
             desired=desired, wanted=self._wanted, records=snapshot.records, now=now, monotonic=parts.clock.monotonic()
         )
-        given = self._facts(subject, parts.observer.observe(subject))
+        named = identity.ledger(snapshot.instance.get("ledger", ""), snapshot.head, desired.revision, now)
+        given = self._facts(subject, parts.observer.observe(subject), named)
         planned, self._resting = plan.follow(given, self._resting)
         seen = Pass(
             standing=Standing.MOVED,
@@ -124,7 +125,7 @@ class Loop:
             wake_at=planned.wake_at,
         )
 
-    def _facts(self, subject: observe.Subject, world: observed.World) -> plan.Facts:
+    def _facts(self, subject: observe.Subject, world: observed.World, named: str) -> plan.Facts:
         """Return what the plan depends on."""
         return plan.Facts(
             instance=self._parts.instance,
@@ -133,6 +134,7 @@ class Loop:
             world=world,
             now=subject.now,
             budgets=self._parts.budgets,
+            ledger=named,
             wanted=subject.wanted,
         )
 

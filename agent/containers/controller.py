@@ -141,7 +141,7 @@ class ContainerController:
         if what.checkpoint.engine is model.EngineName.CRIU and (why := self.obstacle()):
             raise refusal.CannotStart(why)
         to = self._stores.get(what)
-        if to is not None and not to.claim(entry.ref, owner):
+        if to is not None and not to.claim(entry.ref, owner, what.ledger):
             raise refusal.Superseded
         image = images.obtain(self._docker, what.workload.image, own.data / images.REGISTRIES)
         room.make(own.attempt(entry.ref))

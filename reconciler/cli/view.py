@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from reconciler import annotate, errors
 from reconciler.cli import selection
 from reconciler.contracts import ledger
-from reconciler.core import action, facts, model, observed, plan, record, situation, spec
+from reconciler.core import action, facts, identity, model, observed, plan, record, situation, spec
 
 ASIDE = frozenset({"Recorded", "Outdated", "Retention", "Unclaimed"})
 """Reasons of actions that are about what a run has left behind, not about the run."""
@@ -67,6 +67,7 @@ def planned(view: View, budgets: situation.Budgets) -> View:
         world=world,
         now=view.now,
         budgets=budgets,
+        ledger=identity.ledger(view.snapshot.instance.get("ledger", ""), view.snapshot.head, view.desired.revision, view.now),
     )
     computed = plan.compute(given)
     sayings = {act.run: act for act in computed.actions if act.reason not in ASIDE}
@@ -117,7 +118,7 @@ def stores(runs: Iterable[record.Record], world: observed.World) -> Mapping[str,
         if run.run not in view.checkpoints or any(each.taken_at >= world.at for each in taken):
             offered.setdefault(name, {})[run.run] = taken
             own = named.setdefault(name, {}).setdefault(run.tenant, {})
-            own.update({each.digest: each for each in taken})
+            own.update({each.digest: dataclasses.replace(each, attempt=0) for each in taken})  # the number is that run's
     return {
         name: dataclasses.replace(
             view,

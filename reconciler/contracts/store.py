@@ -155,11 +155,11 @@ Progress = Callable[[int, int | None], None]
 class Store(Protocol):
     """One place for images and logs. An attempt begins by claiming its number; only under it can it publish."""
 
-    def claim(self, ref: spec.AttemptRef, owner: str) -> bool:
+    def claim(self, ref: spec.AttemptRef, owner: str, ledger: str = "") -> bool:
         """Create `runs/<run>/attempts/<n>` exclusively.
 
         True: it is ours (or already was, for the same owner). False: taken by another, or a higher number has been claimed:
-        a superseded attempt does not begin.
+        a superseded attempt does not begin. Raises `errors.Refused` when the first claim of the run was for another `ledger`.
         """
         ...
 

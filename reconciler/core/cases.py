@@ -39,6 +39,7 @@ def planned(about: Gathered) -> Iterator[record.Record]:
             revision=given.desired.revision,
             code=job.workload.code.tree if job.workload.code else "",
             created_at=given.now,
+            ledger=given.ledger,
             applied=job,
             store=given.desired.stores.get(job.checkpoint.store),
             reason="New",

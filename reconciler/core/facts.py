@@ -32,6 +32,8 @@ class Facts:
     now: float
     """POSIX time in seconds."""
     budgets: situation.Budgets = field(default_factory=situation.Budgets)
+    ledger: str = ""
+    """Name of the ledger (`identity.ledger`)."""
     wanted: Wanted | None = None
     """What `wanted` returned for `desired`, by a caller that keeps it from pass to pass; None: it is worked out anew."""
 

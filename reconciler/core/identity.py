@@ -1,4 +1,4 @@
-"""Run identity: which execution a manifest asks for.
+"""Run identity: which execution a manifest asks for, and in whose ledger.
 
 SHA-256 over a fixed list of fields *as written, before defaulting*, so that a release with another default never runs a fleet
 again. Changing the list needs a new `VERSION`, but for a field that no manifest could have before; runs of older versions keep
@@ -35,3 +35,12 @@ def run_id(instance: str, job: model.Job, replica: int) -> str:
         ]
     )
     return hashlib.sha256(text).hexdigest()[:32]
+
+
+def ledger(written: str, head: str, revision: str, now: float) -> str:
+    """Return the name of a ledger, `written` in it with its first change and never changed.
+
+    Two repositories whose loops have one instance name give equal jobs equal runs; their ledgers have different names. Of a
+    ledger that was begun without a name the commit at its `head` serves, of a new one the moment and the revision.
+    """
+    return written or head[:16] or hashlib.sha256(codec.encode([revision, now])).hexdigest()[:16]

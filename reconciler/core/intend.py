@@ -116,6 +116,7 @@ def attempt_spec(run: record.Record, job: model.Job) -> spec.AttemptSpec:
         hazard=attempt.hazard,
         costs=_costs(run, attempt.number) if job.checkpoint.interval == "auto" else (),
         labels=job.labels,
+        ledger=run.ledger,
     )
 
 

@@ -115,6 +115,8 @@ class Record:
     code: str = ""
     """Git object id of the run's code; linked from the ledger's tree while the run is unfinished."""
     created_at: float
+    ledger: str = ""
+    """Name of the ledger that planned it (`identity.ledger`); empty: planned before ledgers had names."""
     phase: Phase = Phase.PENDING
     applied: model.Job
     """The manifest the newest attempt was (or will be) started with; what `diff` compares against."""

@@ -72,6 +72,8 @@ class AttemptSpec:
     costs: tuple[float, ...] = ()
     """Seconds that the latest checkpoints of attempts before this one took from the program, oldest first, for the same."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    ledger: str = ""
+    """Name of the ledger that planned the run: a store keeps a run for one of them. Empty: planned before ledgers had names."""
 
     @property
     def ref(self) -> AttemptRef:

@@ -11,6 +11,27 @@ from reconciler.storage.disk import Disk
 
 _LONGEST_OWNER = 4096
 
+_LEDGER = "ledger"
+"""Name of the file beside the claims that holds the name of the ledger they are made for."""
+
+
+def enter(disk: Disk, run: str, ledger: str, token: str) -> None:
+    """Make a run `ledger`'s, unless it is another's: then raise `errors.Refused`.
+
+    Equal jobs of two repositories whose loops have one instance name are one run here: each would take the other's attempts
+    for its own, supersede them, and delete their checkpoints.
+    """
+    place = f"{layout.attempts(run)}/{_LEDGER}"
+    _name(disk, place, f".{token}", ledger.encode())
+    if files.read_all(disk, place, _LONGEST_OWNER) == ledger.encode():
+        return
+    raise errors.Refused(
+        "the store holds this run for another repository, whose loop has the same instance name",
+        where=layout.run(run),
+        remedy="Give one of the two loops another instance name, or its Store another root. Where that repository is no more, "
+        "`perdure rerun` begins another run",
+    )
+
 
 def claim(disk: Disk, ref: spec.AttemptRef, owner: str, token: str) -> bool:
     """Claim a number for `owner`; return whether it is theirs now, or was already, and no higher one is anybody's."""

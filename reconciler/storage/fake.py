@@ -38,12 +38,15 @@ class FakeStore:
         """While not empty, every method raises `errors.Unavailable` with this text."""
         self.images: dict[str, Kept] = {}
         self._claims: dict[spec.AttemptRef, str] = {}
+        self._ledgers: dict[str, str] = {}
         self._logs: dict[spec.AttemptRef, bytearray] = {}
         self._serial = 0
 
-    def claim(self, ref: spec.AttemptRef, owner: str) -> bool:
+    def claim(self, ref: spec.AttemptRef, owner: str, ledger: str = "") -> bool:
         """Give a number to the first who asks, unless there is a higher one."""
         self._check()
+        if ledger and self._ledgers.setdefault(ref.run, ledger) != ledger:
+            raise errors.Refused("the store holds this run for another repository", where=ref.run)
         ours = self._claims.setdefault(ref, owner) == owner
         return ours and not any(each.run == ref.run and each.attempt > ref.attempt for each in self._claims)
 

@@ -52,9 +52,11 @@ class PathStore:
         self._listings = listing.Listings(monotonic)
         self._where = f"store {config.name} ({config.root})"
 
-    def claim(self, ref: spec.AttemptRef, owner: str) -> bool:
-        """Create `runs/<run>/attempts/<n>` exclusively."""
+    def claim(self, ref: spec.AttemptRef, owner: str, ledger: str = "") -> bool:
+        """Create `runs/<run>/attempts/<n>` exclusively, for the run's own ledger only."""
         with self._disk() as disk:
+            if ledger:
+                claims.enter(disk, ref.run, ledger, _token())
             return claims.claim(disk, ref, owner, _token())
 
     def writer(self, meta: store.Meta, parent: str = "", progress: store.Progress | None = None) -> sink.PathSink:

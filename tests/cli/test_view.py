@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from reconciler.cli import view
-from reconciler.core import model, observed, record, spec
+from reconciler.core import lineage, model, observed, record, spec
 
 JOB = model.Job(name="train", target="machines", workload=model.Workload(command=("true",)))
 REF = spec.AttemptRef(run="run", attempt=1)
@@ -67,7 +67,7 @@ def test_a_store_that_nobody_asked_is_as_the_ledger_knows_it() -> None:
     known = _stores(30.0)["main"]
     assert (known.checkpoints, known.named) == (
         {"run": (FIRST, SECOND)},
-        {RUN.tenant: {each.digest: each for each in (FIRST, SECOND)}},
+        {RUN.tenant: {each.digest: dataclasses.replace(each, attempt=0) for each in (FIRST, SECOND)}},
     )
 
 
@@ -82,3 +82,13 @@ def test_a_checkpoint_that_the_loop_was_not_offered_is_not_offered_to_readers() 
 
 def test_one_that_was_taken_since_the_loop_looked_is() -> None:
     assert _stores(15.0, WITHOUT_SECOND)["main"].checkpoints == {"run": (FIRST, SECOND)}
+
+
+def test_a_run_does_not_continue_from_the_checkpoint_of_another() -> None:
+    """Runs of one store and tenant that both have an attempt of that number: a number says nothing without its run."""
+    store = model.StoreSpec(name="main", root="/m")
+    ours = dataclasses.replace(RUN, store=store, checkpoints=(record.Saved(taken=FIRST),))
+    other = dataclasses.replace(RUN, run="other", job="other", store=store, checkpoints=(record.Saved(taken=SECOND),))
+    kept = view.stores([ours, other], observed.World(at=30.0))["main"]
+    offered = (*kept.named[RUN.tenant].values(), *kept.checkpoints["run"])
+    assert lineage.latest(ours, offered) == FIRST

@@ -35,6 +35,18 @@ class Claims:
         assert not depot.claim(FIRST, "host-a")
         assert depot.claim(SECOND, "host-b")
 
+    def test_a_run_belongs_to_the_ledger_of_its_first_claim(self, depot: store.Store) -> None:
+        """Two repositories with one instance name give equal jobs equal runs: one of them is told, before it takes anything."""
+        assert depot.claim(FIRST, "host-a", "ours")
+        with pytest.raises(errors.Refused, match="for another repository"):
+            depot.claim(SECOND, "host-b", "theirs")
+        assert depot.claim(FIRST, "host-a", "ours")
+        assert depot.claim(SECOND, "host-a", "ours")
+
+    def test_a_run_of_before_ledgers_had_names_is_claimed_by_its_own(self, depot: store.Store) -> None:
+        assert depot.claim(FIRST, "host-a")
+        assert depot.claim(SECOND, "host-a", "ours")
+
     def test_nothing_is_written_under_an_unclaimed_number(self, depot: store.Store) -> None:
         with pytest.raises(errors.Refused, match="not claimed"):
             depot.writer(images.meta())

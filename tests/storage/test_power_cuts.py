@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import spec
 from reconciler.storage import path
@@ -89,7 +90,7 @@ def test_a_claim_told_is_a_claim_kept() -> None:
     ref = spec.AttemptRef(run=RUN, attempt=1)
 
     def claimed(depot: path.PathStore) -> bool:
-        return depot.claim(ref, "host-a")
+        return depot.claim(ref, "host-a", "ours")
 
     points = faults.operations(FakeDisk, claimed)
     for at in range(points.start, points.stop + 1):
@@ -97,6 +98,9 @@ def test_a_claim_told_is_a_claim_kept() -> None:
         told = faults.struck(disk, Fault(at=at), claimed) is None
         for seed in SEEDS:
             depot = faults.opened(disk.after_power_cut(seed))
+            if told:
+                with pytest.raises(errors.Refused, match="for another repository"):
+                    depot.claim(ref, "host-a", "theirs")
             assert depot.claim(ref, "host-b") is False or not told
             assert depot.claim(ref, "host-a") or depot.claim(ref, "host-b")
 
