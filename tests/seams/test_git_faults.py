@@ -46,6 +46,11 @@ SAID = [
     ("fatal: '/srv/x' does not appear to be a git repository", Kind.UNREACHABLE),
     ("error: object file ./objects/12/34 is empty", Kind.DAMAGED),
     ("fatal: loose object 1234 (stored in x) is corrupt", Kind.DAMAGED),
+    (
+        "cannot lock ref 'refs/perdure/state/x': unable to resolve reference 'refs/perdure/state/x': reference broken",
+        Kind.DAMAGED,
+    ),
+    ("fatal: bad shallow line: 18895ff8582d", Kind.DAMAGED),
     ("something nobody has seen", Kind.UNREACHABLE),
 ]
 

@@ -236,6 +236,18 @@ def test_a_damaged_mirror_mends_itself(remote: Path, person: Person, tmp_path: P
     assert content(one, read(one).id) == b"2"
 
 
+@pytest.mark.parametrize("kept", [0, 20])
+def test_a_mirror_whose_reference_is_half_written_mends_itself(remote: Path, person: Person, tmp_path: Path, kept: int) -> None:
+    """What a power cut leaves: git calls it a lock that cannot be taken, which no waiting mends."""
+    head = person.commit({"a": b"1"})
+    person.push()
+    one = source(remote, tmp_path)
+    read(one)
+    seen = one._mirror.directory / "refs/perdure/seen/heads/main"
+    seen.write_bytes(seen.read_bytes()[:kept])
+    assert read(source(remote, tmp_path)).id == head
+
+
 def test_two_processes_may_share_one_mirror(remote: Path, person: Person, tmp_path: Path) -> None:
     one, other = source(remote, tmp_path), source(remote, tmp_path)
     for number in range(3):

@@ -62,6 +62,12 @@ TABLE = (
         remedy="Read the server's text, and let this user push that ref.",
     ),
     Fault(
+        kind=Kind.DAMAGED,
+        pattern=r"reference broken|bad shallow (line|file)",  # what a power cut leaves of a ref; git says that it is locked
+        message="a reference that should be there is missing or damaged",
+        remedy="Try again; if it stays, compare with `git fsck` in that repository.",
+    ),
+    Fault(
         kind=Kind.REJECTED,
         pattern=r"fetch first|non-fast-forward|cannot lock ref|incorrect old value|reference already exists|\(already exists\)"
         r"|failed to update ref|stale info|remote contains work|atomic (push|transaction) fail|unable to (create|lock).*\.lock"
