@@ -117,16 +117,17 @@ class LocalDisk:
         for count in range(1, len(parts) + 1):
             with self._above("/".join(parts[:count])) as (above, name):
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=above)
+                    os.mkdir(name, 0o700 | self._group, dir_fd=above)
                 self._share(name, above)
                 _sync(above)  # also when it existed: whoever made it may not have come to its own sync yet
 
     def create(self, path: str) -> LocalFile:
         """Create a file for reading and writing."""
         with self._above(path) as (above, name):
-            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=above)
+            mode = 0o600 | self._group & 0o060
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, mode, dir_fd=above)
         if self._group:
-            os.fchmod(descriptor, 0o600 | self._group & 0o060)  # a mode that is asked for is less the process's umask
+            os.fchmod(descriptor, mode)  # what is asked for is less the process's umask
         return LocalFile(descriptor)
 
     def open(self, path: str, *, write: bool = False) -> LocalFile:
