@@ -35,12 +35,15 @@ HERE = Path(__file__).parent
 SIZE, ROOM = "4g", "6g"
 """Of the root, and of the disk for a lab."""
 
-INIT = "usr/sbin/lab-init"
-INIT_SCRIPT = HERE / "guest_init.sh"
+OURS = HERE / "guest_root"
+"""What its root has of ours."""
 SCRIPT = (*cache.ALONE, "/bin/sh", str(HERE / "guest.sh"))
 
 MEMORY = 2048
 """MiB of the guest."""
+
+PLAIN, SYSTEMD = "init=/usr/sbin/lab-init", "init=/lib/systemd/systemd systemd.unit=lab.service systemd.show_status=false"
+"""What its first process is, as the kernel is told."""
 
 TOLD = re.compile(r"^LAB BEGIN\n(.*)\nLAB END (\d+)$", re.DOTALL | re.MULTILINE)
 
@@ -60,7 +63,9 @@ class Guest:
         self._cache = cache.ensure(say)
         self._place = ensure(self._cache, say)
 
-    def run(self, script: str, *, files: Mapping[str, str | Path] | None = None, timeout: float = 600.0) -> Outcome:
+    def run(
+        self, script: str, *, files: Mapping[str, str | Path] | None = None, init: str = PLAIN, timeout: float = 600.0
+    ) -> Outcome:
         """Boots, runs a shell script as root, powers off.
 
         `files` are laid at /given, read-only: texts, or files and folders of this machine. Raises AssertionError where the
@@ -69,14 +74,14 @@ class Guest:
         with tempfile.TemporaryDirectory(prefix="perdure-guest-") as temporary:
             folder = Path(temporary)
             _give({"script": script, **(files or {})}, folder)
-            return self._boot(folder, timeout)
+            return self._boot(folder, init, timeout)
 
-    def _boot(self, folder: Path, timeout: float) -> Outcome:
+    def _boot(self, folder: Path, init: str, timeout: float) -> Outcome:
         # Without its defences against what shares its processor an emulated kernel spends far less on each system call.
         emulator = [
             *("qemu-system-x86_64", "-accel", "tcg,tb-size=512", "-cpu", "Nehalem", "-smp", "1", "-m", str(MEMORY)),
             *("-nographic", "-no-reboot", "-net", "none", "-kernel", "/mnt/vmlinuz", "-initrd", "/mnt/initrd"),
-            *("-append", f"console=ttyS0 root=/dev/vda rw init=/{INIT} quiet panic=-1 mitigations=off"),
+            *("-append", f"console=ttyS0 root=/dev/vda rw {init} quiet panic=-1 mitigations=off"),
             *("-drive", "file=/mnt/root.ext4,if=virtio,format=raw,snapshot=on"),
             *("-drive", "file=/media/given.ext4,if=virtio,format=raw,readonly=on"),
             *("-drive", "file=/mnt/room.ext4,if=virtio,format=raw,snapshot=on,cache=unsafe"),
@@ -102,7 +107,7 @@ def ensure(built: Cache, say: Say) -> Path:
     values = {
         "format": FORMAT,
         "root": recipe.digest(),
-        "init": INIT_SCRIPT.read_text(),
+        "ours": {str(path.relative_to(OURS)): path.read_text() for path in sorted(OURS.rglob("*")) if path.is_file()},
         "layers": [asdict(KERNEL), asdict(EMULATOR)],
     }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
@@ -119,10 +124,7 @@ def _build(built: Cache, place: Path, say: Say) -> None:
         cache.install(kernel, [built.layer(name) for name in KERNEL.over], KERNEL.packages)
     with cache.timed(say, "guest: emulator"):
         cache.install(emulator, [built.layer(name) for name in EMULATOR.over], EMULATOR.packages)
-    init = kernel / INIT
-    init.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(INIT_SCRIPT, init)
-    init.chmod(0o755)
+    shutil.copytree(OURS, kernel, dirs_exist_ok=True)
     for name, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
         shutil.copy(next((kernel / "boot").glob(pattern)), place / name)
     with cache.timed(say, "guest: root image"):

@@ -6,16 +6,11 @@ The tests that run there are `guest_containers.py` and some of the agent's; here
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from collections.abc import Mapping
-from xml.etree import ElementTree
 
 import pytest
 
-from tests.lab import guest_tree
-from tests.lab.guest import Guest
-from tests.lab.lab import CHECKOUT
+from tests.lab import guest_report
 
 CONTAINERS = "tests/lab/guest_containers.py"
 PLAIN = "tests/agent/test_confinement.py"
@@ -25,44 +20,25 @@ LIMITS = (
 )
 """Of a plain process."""
 
-MOVED = tuple(re.findall(r"^def (test_\w+)", (CHECKOUT / CONTAINERS).read_text(), re.MULTILINE))
-SCRIPT = """
-cd {checkout}
+BEFORE = """
 echo controllers: $(cat /sys/fs/cgroup/cgroup.subtree_control)
 criu check 2>&1
 criu check --feature mem_dirty_track 2>&1
 mkdir -p /sys/fs/cgroup/service/agent
 echo $$ > /sys/fs/cgroup/service/agent/cgroup.procs # as systemd does by Delegate=yes and DelegateSubgroup=agent
-export PYTHONDONTWRITEBYTECODE=1
-{python} -m pytest -p tests.lab.in_guest -p no:cacheprovider --quiet --junitxml /tmp/report {tests}
-echo left: $(ls -d /sys/fs/cgroup/perdure-lab/*/* 2> /dev/null)
-echo REPORT; cat /tmp/report
 """
+AFTER = "echo left: $(ls -d /sys/fs/cgroup/perdure-lab/*/* 2> /dev/null)"
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the guest printed; booting it is dear, so it does everything in one go."""
-    tests = [*(f"{PLAIN}::{name}" for name in LIMITS), CONTAINERS]
-    script = SCRIPT.format(checkout=shlex.quote(str(CHECKOUT)), python=shlex.quote(sys.executable), tests=" ".join(tests))
-    given = guest_tree.lay(tmp_path_factory.mktemp("given"))
-    outcome = Guest().run(guest_tree.LAID + script, files=given, timeout=3600)
-    assert outcome.status == 0, outcome.output
-    return outcome.output
+    tests = " ".join([*(f"{PLAIN}::{name}" for name in LIMITS), CONTAINERS])
+    return guest_report.told(tmp_path_factory.mktemp("given"), tests, before=BEFORE, after=AFTER)
 
 
 @pytest.fixture(scope="module")
 def ended(told: str) -> Mapping[str, str]:
-    """By the name of a test: why it did not pass, empty where it did."""
-    cases = ElementTree.fromstring(told.partition("\nREPORT\n")[2]).iter("testcase")
-    return {
-        case.get("name", ""): "\n".join(child.text or child.get("message") or child.tag for child in case) for case in cases
-    }
-
-
-def passed(ended: Mapping[str, str], name: str) -> None:
-    if ended[name]:
-        pytest.fail(ended[name], pytrace=False)
+    return guest_report.ended(told)
 
 
 def test_nodes_there_have_cgroup_v2_with_its_controllers(told: str) -> None:
@@ -78,12 +54,12 @@ def test_criu_is_good_and_tracks_dirty_pages(told: str) -> None:
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_limits_of_a_plain_process(ended: Mapping[str, str], name: str) -> None:
-    passed(ended, name)
+    guest_report.passed(ended, name)
 
 
-@pytest.mark.parametrize("name", MOVED)
+@pytest.mark.parametrize("name", guest_report.names(CONTAINERS))
 def test_containers(ended: Mapping[str, str], name: str) -> None:
-    passed(ended, name)
+    guest_report.passed(ended, name)
 
 
 def test_the_lab_leaves_nothing_there(told: str) -> None:
