@@ -144,10 +144,10 @@ def _restored(one: Container, options: Options) -> figures.Figure:
     digest = _take(one)["digest"]
     ours, peer = [], []
     for _ in range(options.times(ROUNDS)):
-        _find_memory(options.size * 5 // 2)
+        _find_memory(options.size)
         with _gone(_continued(one, digest)) as seconds:
             ours.append(seconds)
-        _find_memory(options.size * 5 // 2)
+        _find_memory(options.size)
         with _gone(_runc_restored(one)) as seconds:
             peer.append(seconds)
     return figures.Figure(
@@ -259,7 +259,14 @@ def _ending(one: Container, **asked: Any) -> dict[str, Any]:
 
 
 def _find_memory(size: int) -> None:
-    """Use so much memory once. What a virtual machine has not used for a while its host has to find again, page by page."""
+    """Use memory once. What a virtual machine has not used for a while its host has to find again, page by page.
+
+    Of a checkpoint of `size` bytes there are three at most: laid out, in the program, and what a peer keeps of its image. The
+    kernel takes any free page for them, so that more than that has to have been used.
+    """
+    with open("/proc/meminfo") as file:
+        available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) * 1024
+    size = min(5 * size, available // 4 * 3)
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         for at in range(0, size, mmap.PAGESIZE):
             memory[at] = 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
@@ -36,8 +37,10 @@ _KEPT = re.compile(
 _MEMORY = re.compile(rf"{memory.FOLDER}/(task|shared)-[0-9]{{1,20}}/[0-9a-f]{{1,16}}(\.[0-9]{{1,6}})?")
 _LARGEST_LOOKED_INTO = 256 << 20
 THREADS = 2
-"""Unpacking, hashing and writing pages all let go of the interpreter."""
-_AHEAD = 8
+"""Unpacking and hashing pages let go of the interpreter. One thread alone writes: two would wait for each other at the file."""
+_AHEAD = 4
+_TOGETHER = 4
+"""Files of pages that a thread reads in one go."""
 _NEEDED = (f"{CRIU}/inventory.img", f"{CRIU}/pstree.img", f"{CRIU}/descriptors.json", CONTAINER)
 
 
@@ -129,19 +132,26 @@ def _write_pages(image: store.Image, names: dict[str, store.FileEntry], director
         taken.add(number)
         with _created(directory / CRIU / f"pages-{number}.img") as file:
             with futures.ThreadPoolExecutor(THREADS) as pool:
-                waiting = collections.deque[futures.Future[None]]()
-                for path, places in _visits(runs):
-                    if path not in names:
-                        raise errors.Damaged(f"the image lacks {path}", where=name)
-                    waiting.append(pool.submit(_place, image, path, places, file))
+                waiting = collections.deque[futures.Future[list[_Pages]]]()
+                visits = _visits(runs)
+                while some := list(itertools.islice(visits, _TOGETHER)):
+                    for path, _ in some:
+                        if path not in names:
+                            raise errors.Damaged(f"the image lacks {path}", where=name)
+                    waiting.append(pool.submit(_read, image, some))
                     if len(waiting) > _AHEAD:
-                        waiting.popleft().result()
+                        _write(file, waiting.popleft().result())
                 for one in waiting:
-                    one.result()
+                    _write(file, one.result())
             os.ftruncate(file, sum(run.length for run in runs if run.present))
 
 
-def _visits(runs: Iterable[Run]) -> Iterator[tuple[str, list[tuple[int, int, int]]]]:
+_Visit = tuple[str, list[tuple[int, int, int]]]
+_Pages = tuple[int, memoryview]
+"""Where in a pages image, and what."""
+
+
+def _visits(runs: Iterable[Run]) -> Iterator[_Visit]:
     """Yield each file of pages with what is wanted of it: (offset in it, length, offset in the pages image), ascending."""
     known, position = memory.Names(), 0
     path, places = "", list[tuple[int, int, int]]()
@@ -159,18 +169,26 @@ def _visits(runs: Iterable[Run]) -> Iterator[tuple[str, list[tuple[int, int, int
         yield path, places
 
 
-def _place(image: store.Image, path: str, places: list[tuple[int, int, int]], file: int) -> None:
-    """Copy what an image's file holds to where a pages image has it; what it does not hold is zeros in both."""
-    first = 0
-    for offset, data in image.extents(path):
-        end = offset + len(data)
-        while first < len(places) and places[first][0] + places[first][1] <= offset:
-            first += 1
-        for begin, length, position in places[first:]:
-            if begin >= end:
-                break
-            start, stop = max(begin, offset), min(begin + length, end)
-            _put(file, memoryview(data)[start - offset : stop - offset], position + start - begin)
+def _read(image: store.Image, visits: Iterable[_Visit]) -> list[_Pages]:
+    """Return what an image's files hold, by where a pages image has it; what they do not hold is zeros in both."""
+    found: list[_Pages] = []
+    for path, places in visits:
+        first = 0
+        for offset, data in image.extents(path):
+            end = offset + len(data)
+            while first < len(places) and places[first][0] + places[first][1] <= offset:
+                first += 1
+            for begin, length, position in places[first:]:
+                if begin >= end:
+                    break
+                start, stop = max(begin, offset), min(begin + length, end)
+                found.append((position + start - begin, memoryview(data)[start - offset : stop - offset]))
+    return found
+
+
+def _write(file: int, pages: Iterable[_Pages]) -> None:
+    for position, data in pages:
+        _put(file, data, position)
 
 
 def _compare_processor(image: Path, criu: str, here: str) -> None:
