@@ -203,10 +203,11 @@ class Agent:
     def _advance(self, ref: spec.AttemptRef) -> None:
         """One attempt: take up what was done, look, do the next step."""
         one, entry, now = self._attempts[ref], self._book.entries[ref], self._clock.monotonic()
+        over = one.step is not None and one.step[1].over  # before the look, which has to see what the step did
         one.look = self._control.look(entry)
         one.follower.look(self._clock.now())
         entry = self._keep(self._saving.finish(one, entry, now))
-        finished = self._finish_step(one, entry, now)
+        finished = self._finish_step(one, entry, now) if over else entry
         if finished is None:
             return
         entry = finished
@@ -249,8 +250,7 @@ class Agent:
 
     def _finish_step(self, one: attempt.Attempt, entry: journal.Entry, now: float) -> journal.Entry | None:
         """Take up a step that is over; None when the attempt is no more."""
-        if one.step is None or not one.step[1].over:
-            return entry
+        assert one.step is not None
         step, task = one.step
         one.step = None
         try:

@@ -86,6 +86,11 @@ TABLE = (
         step=Step.REMOVE,
         why="its outcome is in the ledger, and nothing of it runs",
     ),
+    Row(
+        when=lambda s: s.entry.stage is Stage.ENDED and s.presence is Presence.LIVE,
+        step=Step.STOP,
+        why="its end is recorded, and yet it runs",
+    ),
     Row(when=_at(Stage.ENDED), step=Step.REST, why="its end is recorded"),
     Row(
         when=lambda s: s.presence is Presence.ENDED and s.wanted,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from agent import due, fake, journal, loop, places, process, saving, setup
+from agent import due, fake, journal, loop, places, process, saving, setup, workers
 from reconciler import errors
 from reconciler.contracts import clock as clocks
 from reconciler.contracts import engine
@@ -19,6 +20,7 @@ from tests.agent.test_steps import WHAT
 Presence = process.Presence
 Kind = observed.ExitKind
 REF = WHAT.ref
+T = TypeVar("T")
 
 
 class Still:
@@ -82,6 +84,22 @@ class Bench:
         assert self.control.presence[REF] is Presence.LIVE
 
 
+class Slow:
+    """Workers that do nothing until they are told."""
+
+    def __init__(self) -> None:
+        self._later: list[Callable[[], None]] = []
+
+    def do(self, work: Callable[[], T]) -> workers.Task[T]:
+        task = workers.Task(work)
+        self._later.append(task.run)
+        return task
+
+    def catch_up(self) -> None:
+        while self._later:
+            self._later.pop(0)()
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
@@ -114,6 +132,31 @@ def test_an_end_is_collected_once_and_kept_until_it_is_removed(bench: Bench) -> 
     bench.agent.tick()
     assert bench.agent.state().items == ()
     assert bench.control.calls["remove"] == 1
+
+
+@pytest.mark.parametrize("want", [spec.Want.STOP, spec.Want.REMOVE])
+def test_what_a_step_did_during_the_look_is_not_overlooked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, want: spec.Want
+) -> None:
+    """Its start is done a moment after the look, in which it is to end: it is ended, and not taken for never started."""
+    bench.assign()
+    bench.look(2)
+    slow = Slow()
+    monkeypatch.setattr(bench.agent, "_hands", slow)
+    bench.look()
+    look = fake.FakeController.look
+
+    def looked(control: fake.FakeController, entry: journal.Entry) -> process.Look:
+        found = look(control, entry)
+        slow.catch_up()
+        return found
+
+    monkeypatch.setattr(fake.FakeController, "look", looked)
+    bench.assign(want=want)
+    bench.look()
+    monkeypatch.undo()
+    assert bench.look().exit is None, "it runs"
+    assert bench.control.calls["stop"] == 1
 
 
 @pytest.mark.parametrize("verb", ["prepare", "restore", "start", "wait", "remove"])

@@ -68,6 +68,8 @@ REMOVE, STOP = spec.Want.REMOVE, spec.Want.STOP
         (Step.REST, entry(Stage.STARTED), Presence.ENDED, {"holding": True}),
         (Step.REST, entry(Stage.ENDED), Presence.ENDED, {}),
         (Step.REST, entry(Stage.ENDED), Presence.ABSENT, {}),
+        (Step.STOP, entry(Stage.ENDED), Presence.LIVE, {}),
+        (Step.STOP, entry(Stage.ENDED, REMOVE), Presence.LIVE, {}),
         (Step.REMOVE, entry(Stage.ENDED, REMOVE), Presence.ENDED, {}),
         (Step.REMOVE, entry(Stage.ACCEPTED, REMOVE), Presence.ABSENT, {}),
         (Step.REST, entry(Stage.ENDED, REMOVE), Presence.ENDED, {"saving": True}),
