@@ -14,7 +14,7 @@ from tests.lab.node import Node
 from tests.lab.recipe import TINY_IMAGE
 
 REQUIRES = ()
-CALLS, RUNS = 200, 40
+CALLS, RUNS = 200, 150
 CALL = ["--root", "/run/runc/moby", "--log", "/tmp/log.json", "--log-format", "json"]
 BUNDLE = "/tmp/bundle"
 VARIABLES = [f"VARIABLE_{number}={'value ' * 8}" for number in range(40)]

@@ -64,6 +64,7 @@ class CriuEngine:
         self._folder = folder
         self._criu = criu
         self._version: tuple[int, ...] = ()
+        self._processor = b""
         self._needs = ""
 
     def preflight(self, site: engine.Site) -> engine.Can | engine.Cannot:
@@ -148,6 +149,14 @@ class CriuEngine:
         """The time by which files are told to be at rest."""
         return int(self._clock.now() * 1e9)
 
+    def tell_processor(self, images: Path) -> None:
+        """Write what this machine's processor offers beside the images of a dump. criu is asked once: it stays the same."""
+        path = images / features.IMAGE
+        if self._processor:
+            path.write_bytes(self._processor)
+        elif program.cpuinfo(self._criu, images, "dump") and path.exists():
+            self._processor = path.read_bytes()
+
     def ready(self) -> None:
         """Look once at whether criu can work here; a look that failed is repeated. Raises `errors.Unavailable` or `Refused`."""
         if self._version:
@@ -215,7 +224,7 @@ class _Take:
         for one in self._trees:
             if one.name != tree.SHM:  # it is memory, and soon copied
                 one.ahead(sink)
-        program.cpuinfo(self._made.criu, self._folder / program.IMAGES, "dump")
+        self._made.tell_processor(self._folder / program.IMAGES)
 
     def _start(self, *, leave_running: bool) -> Freeze:
         order = program.Order(
