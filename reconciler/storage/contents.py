@@ -112,11 +112,11 @@ class Contents:
                 if count == size and start == cursor == 0:  # as of most; one that fills its frame is not copied
                     return data[at * UNIT : (at + count) * UNIT]
                 frame = frames[place] = memoryview(data)
+            if start < cursor:
+                raise index.contradiction()
             if start > cursor:
                 parts.append(_ZEROS[: (start - cursor) * UNIT])
             parts.append(frame[at * UNIT : (at + count) * UNIT])
-            if start < cursor:
-                raise index.contradiction()
             cursor = start + count
         if cursor > size:
             raise index.contradiction()

@@ -41,6 +41,10 @@ THREADS = 2
 _AHEAD = 4
 _TOGETHER = 4
 """Files of pages that a thread reads in one go."""
+_Visit = tuple[str, list[tuple[int, int, int]]]
+"""A file of pages, and what is wanted of it: (offset in it, length, offset in the pages image), ascending."""
+_Pages = tuple[int, memoryview]
+"""Where in a pages image, and what."""
 _NEEDED = (f"{CRIU}/inventory.img", f"{CRIU}/pstree.img", f"{CRIU}/descriptors.json", CONTAINER)
 
 
@@ -146,13 +150,8 @@ def _write_pages(image: store.Image, names: dict[str, store.FileEntry], director
             os.ftruncate(file, sum(run.length for run in runs if run.present))
 
 
-_Visit = tuple[str, list[tuple[int, int, int]]]
-_Pages = tuple[int, memoryview]
-"""Where in a pages image, and what."""
-
-
 def _visits(runs: Iterable[Run]) -> Iterator[_Visit]:
-    """Yield each file of pages with what is wanted of it: (offset in it, length, offset in the pages image), ascending."""
+    """Yield each file of pages with what is wanted of it, in the order of the pages image."""
     known, position = memory.Names(), 0
     path, places = "", list[tuple[int, int, int]]()
     for run in runs:
