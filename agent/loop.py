@@ -66,6 +66,7 @@ class Agent:
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._saving = saving.Saving(about, book, control, hands, self._ending)
+        self._hurries = False
         self._troubles: dict[str, str] = {}
         self._heard: spec.Assignments | None = None
         self._generation = 0
@@ -89,6 +90,7 @@ class Agent:
                 self._clock.wait(self._setup.pace.look, self._wake)
         finally:
             self._ending.set()
+            self._hurry(False)
         ships.join(self._setup.pace.flush)
 
     @property
@@ -150,7 +152,7 @@ class Agent:
         """Look once at everything, and do what is due."""
         with self._lock:
             self._guarded("assignments", self._accept)
-            self._guarded("notice", self._forget_notice)
+            self._guarded("notice", self._mind_notice)
             self._wanted.clear()
             for ref, entry in list(self._book.entries.items()):
                 if ref not in self._attempts:
@@ -194,11 +196,17 @@ class Agent:
         self._book.save_host(dataclasses.replace(host, accepted=newest.generation))
         self._heard = newest
 
-    def _forget_notice(self) -> None:
+    def _mind_notice(self) -> None:
         host = self._book.host
         if host.notice is not None and self._clock.now() > host.notice.deadline:
             _log.info("the deadline of the notice has passed, and this host is still here")
             self._book.save_host(dataclasses.replace(host, notice=None))
+        self._hurry(self._book.host.notice is not None)
+
+    def _hurry(self, on: bool) -> None:
+        if self._hurries != on:
+            self._hurries = on
+            self._setup.hurry(on)
 
     def _advance(self, ref: spec.AttemptRef) -> None:
         """One attempt: take up what was done, look, do the next step."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import descriptors, supervisor
+from agent import descriptors, priority, supervisor
 from agent.supervisor import files, mounts, program
 from reconciler import errors
 from reconciler.core import observed
@@ -138,6 +138,7 @@ def start(folder: Path, secrets: Mapping[str, str]) -> Child:
         os.close(trace)
         os.close(secrets_in)
     descriptors.give_back(pid)
+    priority.give_back(pid)
     with contextlib.suppress(BrokenPipeError), open(secrets_out, "wb") as pipe:
         pipe.write(json.dumps(dict(secrets)).encode())  # in vain where there is one already, or the end is recorded
     return Child(pid)

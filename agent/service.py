@@ -21,6 +21,7 @@ from agent import (
     journal,
     loop,
     places,
+    priority,
     process,
     setup,
     sweeping,
@@ -156,6 +157,7 @@ def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setu
         open_store=Opened(keys),
         closes=runs_jobs is not None and process.can_close(),
         pace=options.pace,
+        hurry=priority.hurry,
     )
 
 

@@ -60,3 +60,5 @@ class Setup:
     closes: bool = False
     """Whether folders can be closed to a program: read-only volumes are enforced."""
     pace: Pace = field(default_factory=Pace)
+    hurry: Callable[[bool], None] = lambda _: None
+    """Told whether this host is about to go away: then what the agent does comes before all else on it."""

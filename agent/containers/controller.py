@@ -128,8 +128,8 @@ class ContainerController:
         return process.Look(presence=process.Presence.LIVE, started_at=started)
 
     def saved(self, entry: journal.Entry) -> bool:
-        """Ask the engine."""
-        return self._checkpoints.saved(entry)
+        """Ask the engine, where programs save of their own accord."""
+        return entry.spec.checkpoint.engine is model.EngineName.APPLICATION and self._checkpoints.saved(entry)
 
     def prepare(self, entry: journal.Entry, owner: str) -> None:
         """Claim first: whoever holds the number may run it, nobody else. Then the image, and what it is shown of the host."""

@@ -49,6 +49,7 @@ class Bench:
         self.link = ByHand()
         self.control = fake.FakeController()
         self.generation = 0
+        self.hurried: list[bool] = []
         self.start()
 
     def start(self) -> None:
@@ -63,6 +64,7 @@ class Bench:
             clock=self.clock,
             engines={},
             open_store=lambda config: pytest.fail(f"opened {config}"),
+            hurry=self.hurried.append,
         )
         self.book = journal.Journal(where)
         self.book.open(self.clock.now())
@@ -299,6 +301,29 @@ def test_another_notice_lets_it_go_on(bench: Bench, asked: list[Callable[[], boo
     bench.clock.at += 100.0
     bench.agent.tick()
     assert not asked[0]()
+
+
+def test_saving_comes_before_all_else_on_the_host_while_a_notice_stands(bench: Bench) -> None:
+    bench.assign()
+    bench.until_live()
+    assert bench.hurried == []
+    bench.agent.notice(30.0)
+    bench.look(5)
+    assert bench.hurried == [True]
+    bench.start()
+    bench.look()
+    assert bench.hurried == [True, True], "an agent that has started anew meanwhile hurries too"
+    bench.clock.at += 31.0
+    bench.look()
+    assert bench.hurried == [True, True, False]
+
+
+def test_an_agent_that_ends_hurries_no_longer(bench: Bench) -> None:
+    bench.agent.notice(30.0)
+    bench.agent.tick()
+    bench.agent.end()
+    bench.agent.run()
+    assert bench.hurried == [True, False]
 
 
 def test_a_drain_is_not_over_by_the_clock(bench: Bench, asked: list[Callable[[], bool]]) -> None:
