@@ -2,6 +2,9 @@
 
 An engine clears up behind each container that has ended, and that costs more than the checkpoint did. Only the checkpoints have
 a deadline. It takes privileges; an agent without them stays where it is.
+
+The kernel shares out among control groups with the cpu controller first, where the weight of a service counts (our unit has
+one), then among sessions, then among threads (sched(7), "The autogroup feature"). Here the last two are seen to.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from pathlib import Path
 
 _GIVEN = os.getpriority(os.PRIO_PROCESS, 0)
 _HURRIED = -15
-"""Nice value with which a process gets about thirty times as much as one that has none (kernel, sched_prio_to_weight)."""
+"""Nice value by which a thread or session gets thirty times as much as one that has none (kernel, sched_prio_to_weight)."""
 _THREADS = Path("/proc/self/task")
+_SESSION = Path("/proc/self/autogroup")
 
 
 def hurry(on: bool) -> None:
@@ -26,9 +30,10 @@ def hurry(on: bool) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.setpriority(os.PRIO_PROCESS, int(thread), wanted)
             done |= new
+        _SESSION.write_text(str(wanted), encoding="ascii")
 
 
 def give_back(pid: int) -> None:
-    """Let a process that we started, and all that it will start, have what we were given."""
+    """Let a process that we started, and all that it will start, have what we were given. It has a session of its own."""
     with contextlib.suppress(OSError):  # it has ended
         os.setpriority(os.PRIO_PROCESS, pid, _GIVEN)

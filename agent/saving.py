@@ -12,9 +12,11 @@ from reconciler.contracts import engine, store
 from reconciler.core import model, observed, spec
 
 AT_ONCE = 8
-"""Most checkpoints taken at the same time."""
-FROZEN_AT_ONCE = (os.cpu_count() or 1) + 1
-"""Most of them that keep a processor busy: one more than there are only makes every program stand still for longer."""
+"""Most checkpoints that programs take themselves at the same time."""
+FROZEN_AT_ONCE = min(AT_ONCE, (os.cpu_count() or 1) + 1)
+"""Most that we take, each of which keeps a processor busy: more of them only makes every program stand still for longer."""
+IN_LINE = 4
+"""Most that stand in line to be the next of those, so that no processor has to wait for the loop's next look."""
 
 LATE = "it was not done when the notice's deadline had passed, and the machine is still there"
 
@@ -39,16 +41,18 @@ class Saving:
         self._control = control
         self._hands = hands
         self._ending = ending
+        self._frozen = threading.Semaphore(FROZEN_AT_ONCE)
 
     def begin(self, wanted: Sequence[Wanted], attempts: Mapping[spec.AttemptRef, attempt.Attempt]) -> None:
         """Begin checkpoints, those first that save the most work for the time they take."""
         busy = [ref for ref, one in attempts.items() if one.saving is not None]
-        free, thawed = AT_ONCE - len(busy), FROZEN_AT_ONCE - sum(map(self._freezes, busy))
+        ours = sum(map(self._freezes, busy))
+        left = {True: FROZEN_AT_ONCE + IN_LINE - ours, False: AT_ONCE - (len(busy) - ours)}
         for _, ref, asked in sorted(wanted, key=lambda each: each[0], reverse=True):
             freezes = self._freezes(ref)
-            if free <= 0 or (freezes and thawed <= 0):
+            if left[freezes] <= 0:
                 continue
-            free, thawed = free - 1, thawed - freezes
+            left[freezes] -= 1
             one, entry = attempts[ref], self._book.entries[ref]
             one.saving = (asked, self._hands.do(self._taking(one, entry, asked)))
 
@@ -96,11 +100,11 @@ class Saving:
             newest = one.follower.newest
             return newest.step if newest else None
 
-        until = self._setup.clock.monotonic() + asked.deadline + due.OVERTIME if due.noticed(asked) else None
+        until = self._setup.clock.monotonic() + asked.deadline if due.noticed(asked) else None
 
-        def late() -> bool:
+        def late(spare: float = due.OVERTIME) -> bool:
             """The machine was to be gone by now. Another notice may have come meanwhile: then it goes on."""
-            return until is not None and self._setup.clock.monotonic() > until and self._book.host.notice is None
+            return until is not None and self._setup.clock.monotonic() > until + spare and self._book.host.notice is None
 
         def given_up() -> bool:
             now = self._book.entries.get(entry.ref)
@@ -112,7 +116,13 @@ class Saving:
             done = next((taken for taken in known if taken.request == asked.id), None)
             if done is not None:  # taken by an agent that was killed before it had written it down
                 return engine.Captured(taken=done, usage=store.Usage(logical_bytes=0, stored_bytes=0)), known
-            outcome = self._control.checkpoint(entry, asked, step, given_up)
+            if self._freezes(entry.ref):
+                with self._frozen:
+                    if given_up() or late(0.0):
+                        return engine.Failed(reason="its turn came too late"), known
+                    outcome = self._control.checkpoint(entry, asked, step, given_up)
+            else:
+                outcome = self._control.checkpoint(entry, asked, step, given_up)
             if isinstance(outcome, engine.Failed) and late():
                 outcome = engine.Failed(reason=f"{outcome.reason} ({LATE})")
             return outcome, known

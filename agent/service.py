@@ -37,8 +37,8 @@ from reconciler.engines import application
 from reconciler.seams import durable
 from reconciler.storage.opened import Opened
 
-WORKERS = 24
-"""Threads for steps: the checkpoints that may be taken at once, and as many preparations beside them."""
+WORKERS = 36
+"""Threads for steps: the checkpoints that may be taken at once or stand in line, and nearly as many other steps beside them."""
 UNUSED = 7 * 86400.0
 """Seconds after which code and environments that nothing has used are removed, when an agent starts."""
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,12 @@ def as_it_was() -> Iterator[None]:
 
 def nice(pid: int = 0) -> int:
     return os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def session() -> int:
+    """That of all its session; of this process alone where the kernel has no such thing."""
+    path = Path("/proc/self/autogroup")
+    return int(path.read_text().rpartition(" ")[2]) if path.exists() else nice()
 
 
 def test_every_thread_and_what_it_starts_comes_first_until_it_is_over() -> None:
@@ -43,8 +50,10 @@ def test_every_thread_and_what_it_starts_comes_first_until_it_is_over() -> None:
     worker.join()
     assert seen == [-15, -15]
     assert nice() == -15
+    assert session() == -15
     priority.hurry(False)
     assert nice() == before
+    assert session() == before
 
 
 def test_one_that_was_given_more_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
