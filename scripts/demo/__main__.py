@@ -24,8 +24,7 @@ def main() -> int:
     keep = os.environ.get("KEEP", "") not in ("", "0")
     kept = False
     try:
-        site.prepare()
-        story = scenes.play(site, stage)
+        story = _played(site, stage)
         held = claims.check(story, stage)
         kept = keep and held
         if kept:
@@ -42,6 +41,18 @@ def main() -> int:
         stage.close()
         if not kept:
             site.close(forget=sys.exc_info()[0] is None and not stage.failed)
+
+
+def _played(site: machines.Site, stage: console.Stage) -> scenes.Story:
+    """Play the scenes; on a machine so busy that the training was over too early, once more with a longer one."""
+    site.prepare()
+    try:
+        return scenes.play(site, stage)
+    except machines.TooShortError:
+        stage.say("train finished before everything was shown, for this machine is busy: once more, with a longer training")
+        site.close(forget=True)
+        site.prepare(machines.TRAINS * 3)
+        return scenes.play(site, stage)
 
 
 def _interrupt(_signum: int, _frame: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import console
@@ -23,10 +24,19 @@ BIN = pathlib.Path(sys.executable).parent
 HOSTS = ("amsterdam", "berlin", "cairo")
 LOST_AFTER, LOST_TRIES = 6, 4
 STORE_IN_EXAMPLE = "/srv/perdure/checkpoints"
+SEED_IN_EXAMPLE = 'SEED: "7"'
+TRAINS = 40
+"""Seconds that the training takes by itself: more than twice what the scenes need of it on an idle machine."""
+TRIAL = 400
+"""Steps by which this machine's pace is measured."""
 
 
 class DemoError(Exception):
     """The demo cannot go on; the text says why."""
+
+
+class TooShortError(DemoError):
+    """The training was over before all was shown."""
 
 
 class Site:
@@ -40,15 +50,17 @@ class Site:
         self.store = self.root / "checkpoints"
         self.config = self.root / "perdure.yaml"
         self.logs = self.root / "logs"
+        self.training: dict[str, str] = {}
+        """The variables of the training."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def prepare(self) -> None:
-        """Make the folder, the repository from the example, and start loop and agents."""
+    def prepare(self, seconds: float = TRAINS) -> None:
+        """Make the folder, and the repository from the example with a training of so many seconds."""
         self._clear()
         self.root.mkdir(mode=0o755)
         self.logs.mkdir()
         self.store.mkdir(mode=0o700)
-        self._repository()
+        self._repository(seconds)
         address = f"127.0.0.1:{_free_port()}"
         self.config.write_text(
             f"instance: demo\n"
@@ -58,15 +70,26 @@ class Site:
             f"agents: {{embedded: false, listen: '{address}'}}\n"
         )
 
-    def _repository(self) -> None:
+    def _repository(self, seconds: float) -> None:
         shutil.copytree(EXAMPLE, self.clone, ignore=shutil.ignore_patterns("__pycache__"))
         platform = self.clone / "platform.yaml"
         platform.write_text(platform.read_text().replace(STORE_IN_EXAMPLE, str(self.store)))
+        self.training = {"SEED": "7", "STEPS": str(self._steps(seconds))}
+        train = self.clone / "jobs" / "train.yaml"
+        train.write_text(
+            train.read_text().replace(SEED_IN_EXAMPLE, f'{SEED_IN_EXAMPLE}\n      STEPS: "{self.training["STEPS"]}"')
+        )
         run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote)])
         run(["git", "init", "--quiet", "--initial-branch=main", str(self.clone)])
         self.git("remote", "add", "origin", str(self.remote))
         self.git("config", "--add", "remote.origin.fetch", "+refs/notes/perdure/*:refs/notes/perdure/*")
         self.commit("Declare the first jobs")
+
+    def _steps(self, seconds: float) -> int:
+        """Return how many steps this machine trains in so many seconds, be it fast or slow, and busy with whatever else."""
+        before = _spent()
+        run([sys.executable, str(self.clone / "code" / "train.py")], env={"STEPS": str(TRIAL)})
+        return max(1, round(TRIAL / (_spent() - before) * seconds / 1000)) * 1000
 
     def git(self, *arguments: str) -> str:
         """Run git in the clone, as the person at the desk."""
@@ -178,9 +201,9 @@ class Site:
             _kill(pid, signal.SIGKILL)
 
 
-def run(command: list[str], *, given: str = "", expect: tuple[int, ...] = (0,)) -> str:
-    """Run a command and return its output. Raises `DemoError` with what it said."""
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+def run(command: list[str], *, given: str = "", expect: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None) -> str:
+    """Run a command and return its output; `env` comes on top of ours. Raises `DemoError` with what it said."""
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
     if done.returncode not in expect:
         name = " ".join(pathlib.Path(part).name if part.startswith("/") else part for part in command[:4])
         raise DemoError(f"`{name}` ended with status {done.returncode}: {(done.stderr or done.stdout).strip()}")
@@ -212,6 +235,12 @@ def _kill(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def _spent() -> float:
+    """Return the processor time of all commands so far, which is the same on a busy machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _free_port() -> int:

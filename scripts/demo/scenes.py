@@ -14,7 +14,7 @@ from typing import Any
 
 import console
 import machines
-from machines import DemoError, Site
+from machines import DemoError, Site, TooShortError
 
 REFERENCE = "uninterrupted.log"
 
@@ -56,7 +56,7 @@ def _reference(site: Site) -> Iterator[subprocess.Popen[bytes]]:
     code = site.clone / "code" / "train.py"
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
     with (site.logs / REFERENCE).open("wb") as log:
-        process = subprocess.Popen(["nice", "-n", "5", sys.executable, str(code)], env={**plain, "SEED": "7"}, stdout=log)
+        process = subprocess.Popen(["nice", "-n", "5", sys.executable, str(code)], env={**plain, **site.training}, stdout=log)
     try:
         yield process
     finally:
@@ -179,8 +179,8 @@ def _unfinished(site: Site) -> dict[str, Any]:
     """Return the run of train, which a scene is still to be played with."""
     run = site.history("train")
     if run["phase"] == "finished":
-        raise DemoError(
-            "train finished before this could be shown: the machine is too busy. Run `make demo` again when it is not."
+        raise TooShortError(
+            "train finished before this could be shown: the machine is too busy. Run `make demo` when it is not."
         )
     return run
 

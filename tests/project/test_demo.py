@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -88,3 +89,36 @@ def test_what_to_try_next_names_a_host_that_is_left(monkeypatch: pytest.MonkeyPa
         scenes.encore(machines.Site(stage), stage, lost)
         assert f"/{lost}" not in said[-1]
         assert any(said[-1].endswith(f"/{host}") for host in machines.HOSTS)
+
+
+def test_a_training_that_is_over_too_early_is_played_once_more_and_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
+    machines, scenes, console = (importlib.import_module(name) for name in ("machines", "scenes", "console"))
+    played_twice = runpy.run_path(str(ROOT / "scripts" / "demo" / "__main__.py"))["_played"]
+    prepared: list[float] = []
+    played = iter([machines.TooShortError("over"), scenes.Story(reference="told")])
+
+    def play(_site: object, _stage: object) -> object:
+        found = next(played)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(machines.Site, "prepare", lambda _site, seconds=machines.TRAINS: prepared.append(seconds))
+    monkeypatch.setattr(machines.Site, "close", lambda _site, *, forget: prepared.append(0.0))
+    monkeypatch.setattr(scenes, "play", play)
+    assert played_twice(machines.Site(None), console.Stage()).reference == "told"
+    assert prepared == [machines.TRAINS, 0.0, machines.TRAINS * 3]
+
+
+def test_how_long_it_trains_does_not_depend_on_what_else_the_machine_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    machines = importlib.import_module("machines")
+    spent = iter([100.0, 100.5] * 2)
+    monkeypatch.setattr(machines, "_spent", lambda: next(spent))
+    monkeypatch.setattr(machines, "run", lambda *_words, **_more: "")
+    site = machines.Site(None)
+    assert (site._steps(40), site._steps(120)) == (32_000, 96_000)
