@@ -86,7 +86,7 @@ def _work(site: Site, stage: console.Stage) -> None:
 
 def _lose(site: Site, stage: console.Stage, story: Story) -> None:
     stage.scene(3, "A host is lost: SIGKILL for its agent, supervisors and jobs, its data removed")
-    host = str(site.history("train")["attempts"][-1]["host"])
+    host = str(_unfinished(site)["attempts"][-1]["host"])
     story.lost_host = host
     count = site.lose_host(host)
     stage.say(f"{host} is gone, with {count} processes and everything on its disk", style="red")
@@ -101,6 +101,7 @@ def _lose(site: Site, stage: console.Stage, story: Story) -> None:
         if silence and text and text not in told and len(told) < 6:
             told.add(text)
             stage.say(f"  why train: {text}")
+        _unfinished(site)
         return _events(site, "restored") != []
 
     site.until("train is restored on another host", restored)
@@ -116,7 +117,8 @@ def _change(site: Site, stage: console.Stage) -> None:
     manifest.write_text(text.replace("memory: 256Mi", "memory: 384Mi"))
     site.git("commit", "--quiet", "--all", "-m", "Give train more memory")
     attempts = len(site.history("train")["attempts"])
-    shown = site.perdure("diff", "--repo", str(site.clone), "--revision", "HEAD", expect=(1,))
+    shown = site.perdure("diff", "--repo", str(site.clone), "--revision", "HEAD", expect=(0, 1))
+    _unfinished(site)  # of one that has finished there would be nothing to change
     stage.command("perdure diff --revision HEAD", shown)
     site.git("push", "--quiet", "origin", "HEAD:main")
     stage.say("pushed: the loop checkpoints train, ends it, and starts it with the new limit from that checkpoint")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,14 +112,13 @@ def test_a_training_that_is_over_too_early_is_played_once_more_and_longer(monkey
     assert prepared == [machines.TRAINS, 0.0, machines.TRAINS * 3]
 
 
-def test_how_long_it_trains_does_not_depend_on_what_else_the_machine_does(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_it_trains_as_long_as_the_scenes_take_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     machines = importlib.import_module("machines")
-    spent = iter([100.0, 100.5] * 2)
+    spent, wall = iter([100.0, 100.5] * 3), iter([0.0, 0.5, 0.0, 1.0, 0.0, 50.0])
     monkeypatch.setattr(machines, "_spent", lambda: next(spent))
     monkeypatch.setattr(machines, "run", lambda *_words, **_more: "")
+    monkeypatch.setattr(machines, "time", types.SimpleNamespace(monotonic=lambda: next(wall)))
     site = machines.Site(None)
-    assert (site._steps(40), site._steps(120)) == (32_000, 96_000)
+    assert [site._steps(40) for _ in range(3)] == [32_000, 64_000, 96_000]
