@@ -151,8 +151,6 @@ TABLE = (
     ),
 )
 
-_COMPILED = tuple((re.compile(row.pattern, re.IGNORECASE), row) for row in TABLE)
-
 LOCAL = Fault(kind=Kind.OTHER, pattern="", message="git failed", remedy="Read git's text.")
 """A command that talks to no server failed, and no row says why."""
 
@@ -211,8 +209,8 @@ def classify(text: str, code: int, *, remote: bool) -> Fault:
     """Return the row that fits what git said before it ended with `code` (negative: by that signal)."""
     if code < 0:
         return KILLED
-    for pattern, row in _COMPILED:
-        if row.pattern and pattern.search(text):
+    for row in TABLE:
+        if row.pattern and re.search(row.pattern, text, re.IGNORECASE):
             return row
     return TABLE[-1] if remote else LOCAL
 
