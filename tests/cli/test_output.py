@@ -128,3 +128,14 @@ def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = set(done.stderr.split())
     assert not loaded & {"grpc", "rich", "yaml", "git", "cryptography", "msgspec", "reconciler.cli.compose", "agent"}
     assert all(row.text in " ".join(done.stdout.split()) for section in main.SECTIONS for row in section.rows)
+
+
+def test_a_command_that_finds_nothing_wrong_imports_no_schema_library_and_no_wire(site: Site, tmp_path: Path) -> None:
+    site.job()
+    site.push()
+    words = ["status", "--config", str(site.config), "--repo", str(site.repository), "--data", str(site.data)]
+    code = f"import sys; from reconciler.cli import main; main.run({words!r}); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True, timeout=60)
+    loaded = set(done.stderr.split())
+    assert "reconciler.load.violations" in loaded
+    assert not loaded & {"grpc", "jsonschema", "docker", "agent"}
