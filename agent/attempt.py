@@ -60,7 +60,7 @@ class Attempt:
             return True
         return now < self.again_at or (entry.stage is journal.Stage.ENDED and entry.assignment.want is not spec.Want.REMOVE)
 
-    def situation(self, entry: journal.Entry, host: journal.Host, wanted: bool, now: float) -> steps.Situation:
+    def situation(self, entry: journal.Entry, host: journal.Host, wanted: bool, now: float, *, rushed: bool) -> steps.Situation:
         """Return what the table of steps looks at."""
         over = self.look.presence is process.Presence.ENDED
         if over and self._ended_seen is None:
@@ -74,6 +74,7 @@ class Attempt:
             wanted=wanted,
             holding=over and self.saved and failed and now < (self._ended_seen or now) + HOLD,
             leaving=host.notice is not None or host.draining,
+            rushed=rushed,
             hopeless=self.hopeless,
         )
 

@@ -67,6 +67,7 @@ class Agent:
         self._ending = threading.Event()
         self._saving = saving.Saving(about, book, control, hands, self._ending)
         self._hurries = False
+        self._rushed = False
         self._troubles: dict[str, str] = {}
         self._heard: spec.Assignments | None = None
         self._generation = 0
@@ -159,6 +160,7 @@ class Agent:
                     self._attempts[ref] = self._remember(entry)
                 self._guarded(str(ref), lambda ref=ref: self._advance(ref))  # type: ignore[misc]
             self._saving.begin(self._wanted, self._attempts)
+            self._rushed = self._book.host.notice is not None and self._saving.works(self._attempts)
             self._guarded("link", self._say)
 
     def _guarded(self, subject: str, work: Callable[[], None]) -> None:
@@ -226,7 +228,7 @@ class Agent:
         one.saved = runs and self._control.saved(entry)
         entry = self._keep(self._saving.give_up_unservable(entry))
         wanted = due.request(entry, self._book.host, one.moment(entry, now, self._clock.now())) if runs else None
-        row = steps.decide(one.situation(entry, self._book.host, wanted is not None, now))
+        row = steps.decide(one.situation(entry, self._book.host, wanted is not None, now, rushed=self._rushed))
         if row.step is Step.CHECKPOINT and wanted is not None:
             self._wanted.append((due.worth(entry, now - one.safe_at, wanted), ref, wanted))
         elif row.step is Step.STOP:

@@ -45,7 +45,7 @@ class Saving:
 
     def begin(self, wanted: Sequence[Wanted], attempts: Mapping[spec.AttemptRef, attempt.Attempt]) -> None:
         """Begin checkpoints, those first that save the most work for the time they take."""
-        busy = [ref for ref, one in attempts.items() if one.saving is not None]
+        busy = _busy(attempts)
         ours = sum(map(self._freezes, busy))
         left = {True: FROZEN_AT_ONCE + IN_LINE - ours, False: AT_ONCE - (len(busy) - ours)}
         for _, ref, asked in sorted(wanted, key=lambda each: each[0], reverse=True):
@@ -55,6 +55,10 @@ class Saving:
             left[freezes] -= 1
             one, entry = attempts[ref], self._book.entries[ref]
             one.saving = (asked, self._hands.do(self._taking(one, entry, asked)))
+
+    def works(self, attempts: Mapping[spec.AttemptRef, attempt.Attempt]) -> bool:
+        """Return whether checkpoints are under way that are our own work."""
+        return any(map(self._freezes, _busy(attempts)))
 
     def _freezes(self, ref: spec.AttemptRef) -> bool:
         """Whether a checkpoint of an attempt is our own work, and not its program's."""
@@ -128,3 +132,7 @@ class Saving:
             return outcome, known
 
         return take
+
+
+def _busy(attempts: Mapping[spec.AttemptRef, attempt.Attempt]) -> list[spec.AttemptRef]:
+    return [ref for ref, one in attempts.items() if one.saving is not None]

@@ -45,6 +45,8 @@ class Situation:
     """What the program saved before its end cannot be stored yet, and is worth waiting for."""
     leaving: bool = False
     """The host goes away or is drained."""
+    rushed: bool = False
+    """The host goes away, and others on it are still to be saved."""
     hopeless: str = ""
     """Why starting it is given up."""
 
@@ -81,6 +83,11 @@ def _at(*stages: journal.Stage) -> Callable[[Situation], bool]:
 TABLE = (
     Row(when=lambda s: s.busy, step=Step.REST, why="its last step is not done yet"),
     Row(when=lambda s: s.saving and s.gone, step=Step.REST, why="its last checkpoint is still being stored"),
+    Row(
+        when=lambda s: s.gone and s.entry.assignment.want is spec.Want.REMOVE and s.rushed,
+        step=Step.REST,
+        why="others are saved before anything is cleared up",
+    ),
     Row(
         when=lambda s: s.gone and s.entry.assignment.want is spec.Want.REMOVE,
         step=Step.REMOVE,

@@ -136,6 +136,25 @@ def test_an_end_is_collected_once_and_kept_until_it_is_removed(bench: Bench) -> 
     assert bench.control.calls["remove"] == 1
 
 
+def test_what_has_ended_is_cleared_up_once_nobody_is_saved_from_the_notice_any_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [True]
+    monkeypatch.setattr(saving.Saving, "works", lambda _self, _attempts: bool(others))
+    bench.assign()
+    bench.until_live()
+    bench.control.end(REF, observed.Exit(kind=Kind.EXITED, code=4))
+    bench.agent.notice(30.0)
+    bench.look(5)
+    bench.assign(want=spec.Want.REMOVE)
+    assert bench.look(5).exit == observed.Exit(kind=Kind.EXITED, code=4)
+    assert bench.control.calls["remove"] == 0
+    others.clear()
+    for _ in range(3):
+        bench.agent.tick()
+    assert bench.control.calls["remove"] == 1
+
+
 @pytest.mark.parametrize("want", [spec.Want.STOP, spec.Want.REMOVE])
 def test_what_a_step_did_during_the_look_is_not_overlooked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, want: spec.Want

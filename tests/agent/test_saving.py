@@ -90,13 +90,18 @@ def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
 
 
 def test_who_stands_in_line_begins_without_another_look_and_nobody_else_does(crowd: Crowd) -> None:
+    assert not crowd.saving.works(crowd.attempts)
     crowd.begin()
     assert sorted(crowd.order(2)) == ["1", "2"]
     assert crowd.control.begun.empty()
+    assert crowd.saving.works(crowd.attempts)
     crowd.control.ends.release(5)
     assert sorted(crowd.order(3)) == ["3", "4", "5"]
     conditions.eventually(lambda: all(one.saving is None or one.saving[1].over for one in crowd.attempts.values()), 20)
     assert crowd.control.begun.empty()
+    for ref in crowd.attempts:
+        _finished(crowd, ref)
+    assert not crowd.saving.works(crowd.attempts)
 
 
 def test_a_turn_that_comes_after_the_deadline_is_not_taken(crowd: Crowd) -> None:
