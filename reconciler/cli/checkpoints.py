@@ -179,7 +179,7 @@ def _verified(opened: store.Store, place: Place) -> store.Verified:
     try:
         return opened.verify(place.digest)
     except errors.PerdureError as error:
-        return store.Verified(digest=place.digest, ok=False, problems=(error.message,))
+        return store.Verified(digest=place.digest, ok=False, problems=(error.line,))
 
 
 def _verdict(place: Place, result: store.Verified) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cli import output, selection, view
-from reconciler.core import model, observed, reasons, record, situation, transition
+from reconciler.core import lineage, model, observed, reasons, record, situation, transition
 
 BY_PHASE = {
     record.Phase.PENDING: "New",
@@ -33,7 +33,7 @@ class Standing:
     step: int | None = None
     of: int | None = None
     checkpoint: observed.Taken | None = None
-    """The newest of the run."""
+    """The newest that counts: what the next attempt would continue from, as far as the ledger knows."""
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ def of(subject: selection.Subject, seen: view.View) -> Standing:
         item=item,
         step=step,
         of=total,
-        checkpoint=run.checkpoints[-1].taken if run.checkpoints else None,
+        checkpoint=lineage.latest(run, (saved.taken for saved in run.checkpoints)),
     )
 
 

@@ -123,10 +123,11 @@ def _continued(case: ruling.Case) -> ruling.Decision | None:
     run = case.run
     if case.store is None or case.offered is None:
         return _store_unavailable(case)
-    taken = lineage.latest(run, (*case.store.named.get(run.tenant, {}).values(), *case.offered))
+    offered = (*case.store.named.get(run.tenant, {}).values(), *case.offered)
+    taken = lineage.latest(run, offered)
     known = lineage.latest(run, (saved.taken for saved in run.checkpoints))
     if taken is not None:
-        return _not_offered_yet(case, known) or _start(case, taken)
+        return _not_offered_yet(case, known, offered) or _start(case, taken)
     if case.manifest.restore_from.startswith("sha256:"):
         return ruling.wait("CheckpointMissing", f"{case.manifest.restore_from} could not be restored, and nothing follows it")
     if known is not None:
@@ -135,9 +136,11 @@ def _continued(case: ruling.Case) -> ruling.Decision | None:
     return _start(case, None)
 
 
-def _not_offered_yet(case: ruling.Case, known: observed.Taken | None) -> ruling.Decision | None:
+def _not_offered_yet(
+    case: ruling.Case, known: observed.Taken | None, offered: tuple[observed.Taken, ...]
+) -> ruling.Decision | None:
     """A listing may lag behind a checkpoint just taken: for a while after the attempt's end it is waited for."""
-    if known is None or any(taken.digest == known.digest for taken in case.offered or ()):
+    if known is None or any(taken.digest == known.digest for taken in offered):
         return None
     left = situation.lag_left(case.run, case.now, case.budgets)
     if left <= 0:

@@ -144,7 +144,8 @@ class PathStore:
                 body = found.body
         except (errors.Damaged, errors.Refused) as error:
             where = f"{error.where}: " if error.where and error.where != digest else ""
-            return store.Verified(digest=digest, ok=False, problems=(f"{where}{error.message}",))
+            text = f"{where}{error.message}"
+            return store.Verified(digest=digest, ok=False, problems=(f"{text}. {error.remedy}" if error.remedy else text,))
         stored = sum(pack.size for pack in (*body.packs, body.index))
         return store.Verified(digest=digest, ok=True, logical_bytes=body.logical_bytes, stored_bytes=stored)
 

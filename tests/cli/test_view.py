@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from reconciler.cli import view
+from reconciler.cli import selection, standing, view
+from reconciler.contracts import ledger
 from reconciler.core import lineage, model, observed, record, spec
 
 JOB = model.Job(name="train", target="machines", workload=model.Workload(command=("true",)))
@@ -92,3 +93,12 @@ def test_a_run_does_not_continue_from_the_checkpoint_of_another() -> None:
     kept = view.stores([ours, other], observed.World(at=30.0))["main"]
     offered = (*kept.named[RUN.tenant].values(), *kept.checkpoints["run"])
     assert lineage.latest(ours, offered) == FIRST
+
+
+def test_what_a_run_has_saved_is_what_it_would_continue_from() -> None:
+    """A checkpoint that a restore found damaged is none."""
+    damaged = record.Saved(taken=SECOND, damaged=True)
+    run = dataclasses.replace(RUN, checkpoints=(record.Saved(taken=FIRST), damaged))
+    seen = view.View(instance="i", now=30.0, desired=None, snapshot=ledger.Snapshot(), world=observed.World(at=30.0))
+    subject = selection.Subject(key=("default", "train", 0), job=JOB, run="run", recorded=run)
+    assert standing.of(subject, seen).checkpoint == FIRST

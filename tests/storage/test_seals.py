@@ -39,7 +39,9 @@ def test_an_unsigned_image_is_refused_where_signatures_are_required() -> None:
     assert depot.list(RUN) == ()
     with pytest.raises(errors.Refused, match="not signed"):
         depot.open(digest)
-    assert "not signed" in depot.verify(digest).problems[0]
+    said = depot.verify(digest).problems[0]
+    assert "not signed" in said
+    assert "take a new checkpoint" in said, "what to do is told, too"
 
 
 def test_a_signature_counts_only_by_a_known_key() -> None:
