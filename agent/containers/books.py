@@ -56,6 +56,8 @@ class Record:
     counted: int = 0
     """Bytes of its steps (`agent.containers.counting`) that came with its checkpoint."""
     ending: Ending = Ending.NONE
+    unsaved: str = ""
+    """Why there is no checkpoint from before its engine ended it, where one was wanted."""
     served: str = ""
     """Id of the checkpoint request after which it ends."""
     stored: str = ""

@@ -37,6 +37,13 @@ def decide(detail: seam.Detail | None, record: books.Record, *, saved: bool) -> 
     if detail.out_of_memory and detail.code != 0 and not stopped:
         return observed.Exit(kind=Kind.OUT_OF_MEMORY, code=code, signal=number, detail="the kernel ended it for memory")
     if number is not None:
-        why = "its engine ended it" if record.ending is books.Ending.ENGINE else ""
-        return observed.Exit(kind=Kind.SIGNALED, signal=number, detail=why, stopped=stopped)
-    return observed.Exit(kind=Kind.EXITED, code=code, stopped=stopped)
+        return observed.Exit(kind=Kind.SIGNALED, signal=number, detail=_why(record), stopped=stopped)
+    return observed.Exit(kind=Kind.EXITED, code=code, detail=_why(record), stopped=stopped)
+
+
+def _why(record: books.Record) -> str:
+    """Return why it was ended, where that was its engine's doing."""
+    if record.ending is not books.Ending.ENGINE:
+        return ""
+    told = "its container engine was told to end it"
+    return f"{told}, and the checkpoint before that failed: {record.unsaved}" if record.unsaved else told

@@ -98,6 +98,8 @@ class Judge:
             outcome = self._control.checkpoint(entry, wanted, lambda: None, lambda: False)
             if isinstance(outcome, engine.Failed):
                 _log.warning("%s: no checkpoint before its engine ends it: %s", asked.attempt, outcome.reason)
+                unsaved = outcome.reason.replace("\n  ", ". ").rstrip(".")
+                self._control.books.set(entry.ref, unsaved=unsaved)
         self._control.books.end(entry.ref, books.Ending.ENGINE)
 
     def started(self, asked: verdicts.Asked) -> None:

@@ -135,8 +135,18 @@ def machine(each: Standing) -> dict[str, Any]:
 
 def conditions(each: Standing) -> str:
     """Return what does not stop the run but should be known."""
+    return "; ".join(_conditions(each))
+
+
+def besides(each: Standing) -> str:
+    """Return those conditions whose cause the evidence does not tell already."""
+    causes = {text: (text.partition(": ")[2] or text).rstrip(".") for text in _conditions(each)}
+    return "; ".join(text for text, cause in causes.items() if cause not in each.sentence)
+
+
+def _conditions(each: Standing) -> tuple[str, ...]:
     texts = [each.item.condition if each.item else "", each.subject.recorded.condition if each.subject.recorded else ""]
-    return "; ".join(dict.fromkeys(text for text in texts if text))
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def age(each: Standing, now: float) -> str:

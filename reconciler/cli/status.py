@@ -146,7 +146,7 @@ def explanation(each: standing.Standing, seen: view.View) -> str:
         lines.append(
             f"  Saved:     checkpoint {short(each.checkpoint.digest)}{transition.at_step(each.checkpoint)}, {when} ago"
         )
-    for label, text in (("Silence", standing.silence(each, seen)), ("Besides", standing.conditions(each))):
+    for label, text in (("Silence", standing.silence(each, seen)), ("Besides", standing.besides(each))):
         if text:
             lines.append(f"  {label + ':':<10} {output.clean(text)}")
     if row.remedy:

@@ -114,7 +114,7 @@ def _halted(run: record.Record, exit: observed.Exit, ended_at: float, look: Look
             text = f"Attempt {run.attempts[-1].number} of {called} was {halt.what} {with_what} because {halt.because}."
         return run, (transition.line(run, halt.what, text, look.now, step=step),)
     run = _counted(run, failures.Fault.MACHINE, look)
-    detail = f"was stopped {with_what} because {_cause(own)}"
+    detail = f"was stopped {with_what} because {exit.detail if exit.detail and not safe else _cause(own)}"
     run = with_newest(run, dataclasses.replace(run.attempts[-1], detail=detail))
     text = f"Attempt {run.attempts[-1].number} of {called} {detail}; {_next(run, failures.Fault.MACHINE, look)}."
     what: transition.What = "failed" if run.phase is record.Phase.FAILED else "stopped"

@@ -57,7 +57,9 @@ _ROWS = (
     ),
     Reason(name="Checkpointing", text="being checkpointed"),
     Reason(
-        name="CheckpointFailed", text="running on after a checkpoint failed; it is tried again", remedy="see `perdure history`"
+        name="CheckpointFailed",
+        text="running on after a checkpoint failed; it is tried again",
+        remedy="mend what the evidence names; it is tried again by itself",
     ),
     Reason(name="HostSilent", text="on a host that is not heard; silence is not evidence"),
     Reason(

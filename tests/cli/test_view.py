@@ -102,3 +102,20 @@ def test_what_a_run_has_saved_is_what_it_would_continue_from() -> None:
     seen = view.View(instance="i", now=30.0, desired=None, snapshot=ledger.Snapshot(), world=observed.World(at=30.0))
     subject = selection.Subject(key=("default", "train", 0), job=JOB, run="run", recorded=run)
     assert standing.of(subject, seen).checkpoint == FIRST
+
+
+def test_a_cause_that_the_evidence_tells_is_not_told_again() -> None:
+    said = {
+        "checkpoint failed: the store is full. Free space.": "",
+        "its output does not reach the store": "its output does not reach the store",
+    }
+    for condition, besides in said.items():
+        run = dataclasses.replace(RUN, condition=condition)
+        subject = selection.Subject(key=("default", "train", 0), job=JOB, run="run", recorded=run)
+        each = standing.Standing(
+            subject=subject,
+            phase=run.phase,
+            reason="CheckpointFailed",
+            sentence="the store is full. Free space; asked again in 4 s",
+        )
+        assert (standing.conditions(each), standing.besides(each)) == (condition, besides)

@@ -73,6 +73,17 @@ def test_the_judge_never_inspects(rig: Rig) -> None:
     assert rig.docker.calls["inspect"] == before
 
 
+def test_why_there_is_no_checkpoint_before_its_engine_ends_it_is_told(rig: Rig) -> None:
+    one = rig.running()
+    rig.criu.broken = "store main (/srv): the store is full\n  Free space."
+    rig.judge.kill(dataclasses.replace(rigs.asked(one.id), signal=15))
+    rig.docker.end(one.id, 143)
+    told = (
+        "its container engine was told to end it, and the checkpoint before that failed: store main (/srv): the store is full"
+    )
+    assert (rig.ended().stopped, rig.ended().detail) == (True, f"{told}. Free space")
+
+
 def test_volumes_of_its_own_are_the_engines_word(rig: Rig) -> None:
     """Known from the moment of the grant, also once the engine says nothing any more."""
     second = rigs.restored(rig)
