@@ -78,7 +78,7 @@ def opened(options: Options, link: uplink.Uplink, clock: clocks.Clock) -> Iterat
     """
     with durable.DirectoryLock(options.data, "the agent's data directory"):
         known = containers.told()
-        about = prepare(options, clock, known.criu if known else "")
+        about = prepare(options, clock)
         book = journal.Journal(about.places)
         book.open(clock.now())
         trees = codetree.CodeTrees(about.places.code, link.archive)
@@ -126,11 +126,8 @@ def running(
             thread.join()
 
 
-def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setup:
-    """Make the folders and find out what this host can do. Raises `errors.UsageError`, `errors.Unavailable`.
-
-    `criu` is the program that dumps and restores here; empty: the one in PATH.
-    """
+def prepare(options: Options, clock: clocks.Clock) -> setup.Setup:
+    """Make the folders and find out what this host can do. Raises `errors.UsageError`, `errors.Unavailable`."""
     runs_jobs = account.resolve(options.user)
     try:
         where = places.lay_out(options.data, runs_jobs, options.jobs)
@@ -152,7 +149,7 @@ def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setu
         clock=clock,
         engines={
             model.EngineName.APPLICATION: application.ApplicationEngine(clock),
-            model.EngineName.CRIU: containers.engine(criu, where.data / "criu", clock),
+            model.EngineName.CRIU: containers.engine(where.data / "criu", clock),
         },
         open_store=Opened(keys),
         closes=runs_jobs is not None and process.can_close(),

@@ -34,10 +34,16 @@ def socket(wanted: str) -> str:
     return wanted or (SOCKET if os.path.exists(SOCKET) else "")
 
 
-def engine(program_: str, folder: Path, clock: clocks.Clock) -> criu_engine.CriuEngine:
+def engine(folder: Path, clock: clocks.Clock) -> criu_engine.CriuEngine:
     """Return the engine that checkpoints containers; its dumps lie below `folder`."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    return criu_engine.CriuEngine(clock, folder, criu=program_ or CRIU)
+    return criu_engine.CriuEngine(clock, folder, criu=_criu)
+
+
+def _criu() -> str:
+    """Return the criu of this host now: an upgrade beside a running agent takes the one of before away."""
+    known = told()
+    return known.criu if known else CRIU
 
 
 def told() -> hostfile.HostFile | None:

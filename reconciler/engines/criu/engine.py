@@ -8,6 +8,7 @@ goes on  … into the spool · CRIU lets the program go on · the spool to the s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -58,11 +59,15 @@ _SPOOL = "spool"
 class CriuEngine:
     """See `contracts.engine.Engine`. May be used by several threads at once, for different attempts."""
 
-    def __init__(self, clock: clocks.Clock, folder: Path, *, criu: str = "criu") -> None:
-        """Dumps lie below `folder`, which only root may enter, on a disk with room for a program's memory."""
+    def __init__(self, clock: clocks.Clock, folder: Path, *, criu: Callable[[], str] = lambda: "criu") -> None:
+        """Dumps lie below `folder`, which only root may enter, on a disk with room for a program's memory.
+
+        `criu` says where the program is: asked each time, for an upgrade puts another one in its place.
+        """
         self._clock = clock
         self._folder = folder
         self._criu = criu
+        self._looked_at = ""
         self._version: tuple[int, ...] = ()
         self._processor = b""
         self._needs = ""
@@ -78,7 +83,7 @@ class CriuEngine:
     def needs(self) -> str:
         """Ask criu, once: all that the processor offers, for nobody knows what of it a program uses."""
         if not self._needs:
-            self._needs = features.here(self._criu, self._folder)
+            self._needs = features.here(self.criu, self._folder)
         return self._needs
 
     def saved(self, site: engine.Site) -> bool:
@@ -129,7 +134,7 @@ class CriuEngine:
         Raises `errors.Refused` for an image of another engine or of a processor with features that this one lacks.
         """
         self.ready()
-        restore.prepare(image, site.restore, self._criu, self.needs())
+        restore.prepare(image, site.restore, self.criu, self.needs())
 
     def sweep(self) -> tuple[str, ...]:
         """Undo what an agent that was killed left: thaw, unlock, discard. Returns the containers concerned. Before any take."""
@@ -138,7 +143,7 @@ class CriuEngine:
     @property
     def criu(self) -> str:
         """The program."""
-        return self._criu
+        return self._criu()
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -154,18 +159,24 @@ class CriuEngine:
         path = images / features.IMAGE
         if self._processor:
             path.write_bytes(self._processor)
-        elif program.cpuinfo(self._criu, images, "dump") and path.exists():
-            self._processor = path.read_bytes()
+            return
+        with contextlib.suppress(errors.Unavailable):
+            if program.cpuinfo(self.criu, images, "dump") and path.exists():
+                self._processor = path.read_bytes()
 
     def ready(self) -> None:
-        """Look once at whether criu can work here; a look that failed is repeated. Raises `errors.Unavailable` or `Refused`."""
-        if self._version:
+        """Look once at whether this criu can work here; a look that failed is repeated.
+
+        Raises `errors.Unavailable` or `Refused`.
+        """
+        criu = self.criu
+        if self._looked_at == criu:
             return
         if os.geteuid() != 0:
             raise errors.Refused("checkpoints of containers need root", remedy="Run the agent as root.")
-        version = program.version(self._criu)
-        program.check(self._criu)
-        self._version = version
+        version = program.version(criu)
+        program.check(criu)
+        self._version, self._looked_at = version, criu
 
 
 class _Take:

@@ -27,7 +27,7 @@ def here(criu: str, folder: Path) -> str:
             if not program.cpuinfo(criu, Path(images), "dump") or not path.exists():
                 return ""
             return decode(path.read_bytes())
-    except (errors.Damaged, OSError):
+    except (errors.Damaged, errors.Unavailable, OSError):
         return ""
 
 

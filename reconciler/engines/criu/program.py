@@ -82,12 +82,15 @@ def check(criu: str) -> None:
 
 
 def cpuinfo(criu: str, images: Path, verb: str) -> bool:
-    """Write this machine's processor features into `images` ("dump"), or compare those that lie there ("check")."""
+    """Write this machine's processor features into `images` ("dump"), or compare those that lie there ("check").
+
+    Raises `errors.Unavailable` when criu does not run: that says nothing about the processor.
+    """
     command = [criu, "cpuinfo", verb, "--images-dir", str(images), "--no-default-config", "--log-file", "/dev/null"]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise errors.Unavailable(f"{criu} does not run: {error}", remedy=REMEDY) from error
     return done.returncode == 0
 
 

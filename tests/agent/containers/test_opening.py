@@ -118,3 +118,13 @@ def test_a_checkpoint_goes_to_memory_only_where_it_fits(rig: Rig) -> None:
             return [store.FileEntry(path="pages", size=1 << 60)]
 
     assert room.for_restore(place, WHAT.ref, Large(), rig.folder / "memory") == place.private / "restore"  # type: ignore[arg-type]
+
+
+def test_an_upgrade_beside_a_running_agent_gives_it_another_criu(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version of before is gone as soon as nothing runs by it, and the agent goes on."""
+    made = opening.engine(rig.folder / "dumps", clock.System())
+    for each in (known(rig), dataclasses.replace(known(rig), criu="/new/criu")):
+        monkeypatch.setattr(opening, "told", lambda each=each: each)
+        assert made.criu == each.criu
+    monkeypatch.setattr(opening, "told", lambda: None)
+    assert made.criu == opening.CRIU

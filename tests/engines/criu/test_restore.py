@@ -224,6 +224,13 @@ def test_another_processor_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "restore").exists()
 
 
+def test_a_criu_that_is_not_there_says_nothing_about_the_processor(tmp_path: Path) -> None:
+    """It is tried again: an upgrade may be putting another one in its place."""
+    with pytest.raises(errors.Unavailable, match="gone does not run"):
+        restore.prepare(image(**{"criu/cpuinfo.img": b"x"}), tmp_path / "restore", str(tmp_path / "gone"))  # type: ignore[arg-type]
+    assert not (tmp_path / "restore").exists()
+
+
 def test_a_processor_that_lacks_what_the_program_may_use_is_refused_by_name(tmp_path: Path) -> None:
     criu = tmp_path / "criu"
     criu.write_text("#!/bin/sh\nexit 0\n")  # says yes to everything: our own comparison knows more than criu's
