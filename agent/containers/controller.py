@@ -50,10 +50,10 @@ class ContainerController:
         """Return whether there is an engine that answers, and whether its containers can be checkpointed."""
         about = self.view.about
         if about is None:
-            return controller.Offers(conditions=(f"containers: {self.view.trouble}",))
+            return controller.Offers(conditions=(f"{container.NO_ENGINE}: {self.view.trouble}",))
         facts = {"docker.version": about.version} | ({"swarm.node": about.node} if about.node else {})
         if why := self.obstacle():
-            return controller.Offers(engines=("docker",), conditions=(f"checkpoints of containers: {why}",), facts=facts)
+            return controller.Offers(engines=("docker",), conditions=(f"{container.NO_CHECKPOINTS}: {why}",), facts=facts)
         offered = self._offered()
         facts |= {processor.FACT: offered} if offered else {}
         return controller.Offers(engines=("criu", "docker"), facts=facts)

@@ -16,6 +16,9 @@ GENERATION_FILE = "/dev/perdure-generation"
 MARKER = "PERDURE_ATTEMPT"
 """Variable by which the interposer knows a container of ours; its value names run and attempt."""
 
+NO_ENGINE, NO_CHECKPOINTS = "containers", "checkpoints of containers"
+"""How a host's conditions begin that say why it runs no containers, or takes no checkpoints of them."""
+
 INSTANCE = "dev.perdure.instance"
 TENANT = "dev.perdure.tenant"
 JOB = "dev.perdure.job"

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.core import codec, model, observed, processor, record, spec
+from reconciler.core import codec, container, model, observed, processor, record, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,10 @@ LASTING = STANDING | {processor.FACT, "size"}
 """Filters that waiting does not help against."""
 
 
+EXPLAINED = {"containers": container.NO_ENGINE, "engine": container.NO_CHECKPOINTS}
+"""Filters that a host fails for a reason that it knows: how that condition of it begins."""
+
+
 def stands(job: model.Job, view: observed.HostView) -> bool:
     """Return whether an attempt on this host is still where the Job wants it."""
     room = Room(view=view, cpu=0, memory=0)
@@ -184,7 +188,15 @@ def _failed(wish: Wish, room: Room, filters: Iterable[Filter]) -> str | None:
         return None
     if bad.name == processor.FACT:
         return f"{bad.why_not} (lacking {processor.told(_lacking(wish, room))})"
+    if bad.name in EXPLAINED and (said := _condition(room, EXPLAINED[bad.name])):
+        return f"{bad.why_not} ({said})"
     return room.view.closed or bad.why_not if bad.name == "open" else bad.why_not
+
+
+def _condition(room: Room, about: str) -> str:
+    """Return what the host itself says about something, with what mends it; empty when it says nothing."""
+    told = (text.partition(": ") for text in room.view.state.conditions)
+    return next((said.rstrip(".") for subject, _, said in told if subject == about), "")
 
 
 def _lacking(wish: Wish, room: Room) -> tuple[str, ...]:

@@ -289,6 +289,7 @@ def _host(name: str, node: Node, now: float) -> observed.HostView:
         cpu=round(node.get("cpu", 8) * 1000),
         memory=round(node.get("memory", 32) * GIB),
         engines=tuple(node.get("engines", ("application",))),
+        conditions=tuple(node.get("conditions", ())),
         facts={"processor": node["processor"]} if "processor" in node else {},
         agent=node.get("agent", ""),
         boot=node.get("boot", "boot-1"),
