@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests import conditions
-from tests.lab import fleet
+from tests.lab import fleet, installed
 from tests.lab.lab import Lab
 from tests.lab.stores import Store
 from tests.lab.test_docker_jobs import COUNT, PIECES, counted_on, joins, lines, seamless, started
@@ -340,6 +340,25 @@ def test_too_much_time(site: fleet.Fleet) -> None:
 def test_what_cannot_be_had_says_so(site: fleet.Fleet) -> None:
     declare(site, "missing", COUNT, image="127.0.0.1:1/no/such:1", extra="placement: {node: alpha}\nretries: {preemption: 0}")
     conditions.eventually(lambda: "127.0.0.1:1/no/such:1" in site.perdure("why", "missing", check=False), 60)
+
+
+def test_an_upgrade_beside_a_running_agent_takes_nothing_away(site: fleet.Fleet, alpha: fleet.Host) -> None:
+    """The agent is not started anew, and nothing alive holds the criu that it began with."""
+    declare(site, "upgraded", COUNT)
+    site.until("upgraded", started(1))
+    counted_on(site, "upgraded", 20, 1)
+    text = fleet.job("upgraded", COUNT, extra="placement: {node: alpha}")
+    site.commit({"job-upgraded.yaml": f"{text}  state: Suspended\n"})
+    site.until("upgraded", lambda run: run["phase"] == "suspended")
+    conditions.eventually(lambda: not alpha.containers(), 60)
+    before = alpha.node.out("ls", installed.LIBRARY).split()
+    another = f"mkdir -p /opt/new && cp {installed.LIBRARY}/{before[0]}/criu /opt/new/criu && printf x >> /opt/new/criu"
+    alpha.node.run(["sh", "-c", another])
+    installed.agent(alpha.node, "upgrade", "--criu", "/opt/new/criu")
+    assert set(before).isdisjoint(alpha.node.out("ls", installed.LIBRARY).split())
+    site.commit({"job-upgraded.yaml": text})
+    site.until("upgraded", started(2))
+    joins(site, "upgraded", 1)
 
 
 def _job(name: str, workload: str, checkpoint: str) -> str:
