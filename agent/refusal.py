@@ -32,4 +32,5 @@ def exit_of(error: errors.PerdureError) -> observed.Exit | None:
         return error.exit
     if isinstance(error, errors.Unavailable | errors.Busy):
         return None
-    return observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=error.line, fatal=True)
+    here = isinstance(error, errors.KeyMissing)  # this host's lack: another has the key, or somebody puts it here
+    return observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=error.line, fatal=not here)

@@ -9,6 +9,7 @@ talks to the library, with the original chained.
     ├── InvalidInput          manifests, plans, images or tokens that cannot be accepted
     ├── Unavailable           something outside does not answer now; trying again may help
     ├── Refused               something outside answered no; trying again will not help
+    │   └── KeyMissing        a key is not on this machine; another may have it
     ├── Damaged               bytes we own are not what was written
     └── Busy                  another process holds what this one needs
 """
@@ -51,6 +52,10 @@ class Unavailable(PerdureError):
 
 class Refused(PerdureError):
     """Something outside answered no; trying the same again will not help."""
+
+
+class KeyMissing(Refused):
+    """A key that is needed is not on this machine: another may have it, and somebody can put it here."""
 
 
 class Damaged(PerdureError):

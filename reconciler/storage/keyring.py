@@ -59,26 +59,26 @@ class Keyring:
         self._by_id = {_wrapping_id(raw): raw for raw in keys.encryption.values()}
 
     def sign(self, name: str, message: bytes) -> Signature:
-        """Sign with the key `name`. Raises `errors.Refused` when it is not here."""
+        """Sign with the key `name`. Raises `errors.KeyMissing`."""
         key = self._signing.get(name)
         if key is None:
             raise self._missing("signing", name)
         return Signature(key=name, key_id=_public_id(key.public_key()), value=key.sign(message))
 
     def verify(self, signature: Signature, message: bytes) -> None:
-        """Check a signature. Raises `errors.Refused` for a key that is not known, `errors.Damaged` for a wrong one."""
+        """Check a signature. Raises `errors.KeyMissing` for one that is not known, `errors.Damaged` for a wrong one."""
         key = self._verify.get(signature.key_id)
         if key is None:
             known = f"key {signature.key!r} (id {signature.key_id[:12]})"
             remedy = f"If it should be accepted, put its public key into {self._folder}/verify."
-            raise errors.Refused(f"signed by {known}, which is not a known key", remedy=remedy)
+            raise errors.KeyMissing(f"signed by {known}, which is not a known key", remedy=remedy)
         try:
             key.verify(signature.value, message)
         except InvalidSignature as error:
             raise errors.Damaged("the signature does not fit: it was altered after it was signed") from error
 
     def require(self, *, signing: str, encryption: str) -> None:
-        """Raise `errors.Refused` unless both named keys are here; an empty name needs none."""
+        """Raise `errors.KeyMissing` unless both named keys are here; an empty name needs none."""
         if signing and signing not in self._signing:
             raise self._missing("signing", signing)
         if encryption and encryption not in self._wrapping:
@@ -102,10 +102,10 @@ class Keyring:
         return wrapped.key_id in self._by_id
 
     def unwrap(self, wrapped: WrappedKey, bound: bytes) -> bytes:
-        """Return the pack's key. Raises `errors.Refused` when the wrapping key is not here, `errors.Damaged`."""
+        """Return the pack's key. Raises `errors.KeyMissing`, `errors.Damaged`."""
         wrapping = self._by_id.get(wrapped.key_id)
         if wrapping is None:
-            raise errors.Refused(
+            raise errors.KeyMissing(
                 f"encrypted with key {wrapped.key!r} (id {wrapped.key_id[:12]}), which is not in the key folder",
                 remedy="Put it back; after a rotation keep the old key beside the new, as "
                 f"{self._folder}/encryption/{wrapped.key}@OLD.key.",
@@ -115,8 +115,8 @@ class Keyring:
         except InvalidTag as error:
             raise errors.Damaged("a pack's key does not unwrap: it was altered, or belongs to another run") from error
 
-    def _missing(self, kind: str, name: str) -> errors.Refused:
-        return errors.Refused(
+    def _missing(self, kind: str, name: str) -> errors.KeyMissing:
+        return errors.KeyMissing(
             f"the {kind} key {name!r} that the Store names is not in the key folder",
             remedy=f"Put it at {self._folder}/{kind}/{name}.key (mode 0600).",
         )

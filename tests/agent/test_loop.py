@@ -209,6 +209,15 @@ def test_a_supervisor_that_never_starts_is_given_up_after_three(bench: Bench) ->
     assert item.exit == observed.Exit(kind=Kind.NOT_STARTED, detail="no memory")
 
 
+@pytest.mark.parametrize("verb", ["prepare", "restore"])
+def test_a_key_that_is_not_here_ends_the_attempt_and_not_its_run(bench: Bench, verb: str) -> None:
+    bench.control.broken[verb] = errors.KeyMissing("encrypted with key 'main', which is not in the key folder")
+    bench.assign()
+    found = bench.look(6).exit
+    assert found is not None
+    assert (found.kind, found.fatal) == (Kind.NOT_STARTED, False)
+
+
 @pytest.mark.parametrize("verb", ["prepare", "restore", "start"])
 def test_what_is_refused_ends_it(bench: Bench, verb: str) -> None:
     bench.control.broken[verb] = errors.Refused("never", remedy="Do better.")

@@ -148,7 +148,7 @@ class Scene:
     def __init__(self, lab: Lab) -> None:
         self.cluster = Cluster(lab)
         self.site = self.cluster.fleet
-        self.site.host("delta")
+        self.cluster.join("delta")
         self.log = self.site.outside / "starts/log"
         self.log.touch()
         self.hands = havoc.Hands(lab, self.site, self.cluster.swarm)

@@ -17,7 +17,7 @@ from tests.lab import fleet, keeping, recipe
 from tests.lab import swarm as swarms
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
-from tests.lab.node import CommandFailed
+from tests.lab.node import CommandFailed, Node
 from tests.lab.test_docker_jobs import PIECES, seamless
 
 Run = dict[str, Any]
@@ -69,11 +69,19 @@ class Cluster:
             name: self.fleet.host(name, {"hosts": ["unix:///run/docker.sock", address]}) for name, address in sockets.items()
         }
         self.swarm = swarms.form([host.docker for host in self.hosts.values()])
-        key = secrets.token_hex(32)
-        for node, data in ((self.fleet.control, "reconciler"), *((host.node, "agent") for host in self.hosts.values())):
-            node.write(f"/var/lib/perdure/{data}/keys/encryption/main.key", key, mode=0o600)
+        self._key = secrets.token_hex(32)
+        self._has_key(self.fleet.control, "reconciler")
+        for host in self.hosts.values():
+            self._has_key(host.node, "agent")
         platform = fleet.PLATFORM % f"{self.fleet.inside}/store}}, encryption: {{key: main"
         self.fleet.commit({"platform.yaml": platform, "cluster.yaml": TARGET % tuple(sockets.values())})
+
+    def join(self, name: str) -> None:
+        """One more machine with dockerd, which is not in the Swarm."""
+        self._has_key(self.fleet.host(name).node, "agent")
+
+    def _has_key(self, node: Node, data: str) -> None:
+        node.write(f"/var/lib/perdure/{data}/keys/encryption/main.key", self._key, mode=0o600)
 
     def _listens(self) -> bool:
         try:

@@ -109,7 +109,7 @@ def test_without_the_key_it_says_which_one_is_missing() -> None:
     digest = images.put(_open(disk, store.Keys(encryption={"lock": LOCK}), encryption="lock"), DATA).digest
     for keys in (store.Keys(), store.Keys(encryption={"lock": NEW_LOCK})):
         depot = _open(disk, keys, encryption="lock")
-        with pytest.raises(errors.Refused, match=r"key 'lock'.*not in the key folder") as caught:
+        with pytest.raises(errors.KeyMissing, match=r"key 'lock'.*not in the key folder") as caught:
             depot.open(digest)
         assert "encryption/lock@OLD.key" in caught.value.remedy
         assert len(depot.list(RUN)) == 1, "it is there, and whole, for whoever has the key"
