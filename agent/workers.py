@@ -41,6 +41,13 @@ class Task(Generic[T]):
             self._value = self._work()
         except errors.PerdureError as error:
             self._error = error
+        except OSError as error:
+            said = error.strerror or str(error)
+            self._error = errors.Unavailable(
+                f"cannot be used: {said}" if error.filename else said,
+                where=str(error.filename or ""),
+                remedy="Check what lies there, its permissions, and free space.",
+            )
         except Exception as error:  # noqa: BLE001
             _log.exception("a step failed in a way nobody foresaw")
             self._error = errors.Unavailable(f"unforeseen: {type(error).__name__}: {error}")
