@@ -169,6 +169,14 @@ def test_completion_offers_the_names_of_jobs(site: Site) -> None:
         site.arguments()[:3], env=environment, capture_output=True, text=True, timeout=60, cwd=site.root, check=False
     )
     assert done.stdout.split() == ["plain,count"]
+    names = site.data / "names"
+    names.write_bytes(b"\xff\xfecount\n")
+    done = subprocess.run(
+        site.arguments()[:3], env=environment, capture_output=True, text=True, timeout=60, cwd=site.root, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    site.run("status")
+    assert names.read_text() == "count\n", "what is no list of names is replaced by one"
 
 
 def test_top_is_plain_where_nobody_looks(site: Site) -> None:

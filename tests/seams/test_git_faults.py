@@ -50,6 +50,13 @@ SAID = [
         "cannot lock ref 'refs/perdure/state/x': unable to resolve reference 'refs/perdure/state/x': reference broken",
         Kind.DAMAGED,
     ),
+    ("fatal: not a tree object: e5abb37bd653", Kind.DAMAGED),
+    ("fatal: mmap failed: No such device", Kind.DAMAGED),
+    (
+        "warning: unable to access '/d/repo.git/config': Is a directory\n"
+        "fatal: unknown error occurred while reading the configuration files",
+        Kind.DAMAGED,
+    ),
     ("fatal: bad shallow line: 18895ff8582d", Kind.DAMAGED),
     ("something nobody has seen", Kind.UNREACHABLE),
 ]

@@ -139,7 +139,8 @@ TABLE = (
         r"|unable to read (tree|[0-9a-f]{40})|data stream error|bad tree object|unknown revision|not a valid object"
         r"|packfile .* (cannot|invalid|is far too short|does not match)|invalid sha1 pointer|not a git repository: "
         r"|bad config|Failed to traverse parents|did not send all necessary objects|could not fetch [0-9a-f]{40}"
-        r"|bad signature|broken ref",
+        r"|bad signature|broken ref|not a (tree|commit) object|mmap failed: No such device"
+        r"|unknown error occurred while reading the configuration",
         message="an object that should be there is missing or damaged",
         remedy="Try again; if it stays, compare with `git fsck` in that repository.",
     ),
