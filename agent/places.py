@@ -13,6 +13,7 @@ JOBS/                       what jobs see; DATA/jobs where their user can reach 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -184,11 +185,11 @@ def _jobs(data: Path, account: accounts.Account | None) -> Path:
     if accounts.can_enter(data.parent, account):
         return data / "jobs"
     _sweep_fallback()
-    folder = FALLBACK / hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    folder = FALLBACK / _folder(os.fsencode(data))
     folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     for each in (FALLBACK.parent, FALLBACK):
         each.chmod(0o711)
-    (folder / OWNER).write_text(str(data), encoding="utf-8")
+    (folder / OWNER).write_bytes(os.fsencode(data))
     (folder / OWNER).chmod(0o600)
     return folder
 
@@ -196,5 +197,12 @@ def _jobs(data: Path, account: accounts.Account | None) -> Path:
 def _sweep_fallback() -> None:
     """Remove what belongs to data directories that exist no more."""
     for owner in FALLBACK.glob(f"*/{OWNER}"):
-        if not Path(owner.read_text(encoding="utf-8")).exists():
-            shutil.rmtree(owner.parent, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            data = owner.read_bytes()
+            # Only a name that is whole: half of one would have the jobs of a living agent removed.
+            if owner.parent.name == _folder(data) and not os.path.lexists(data):
+                shutil.rmtree(owner.parent, ignore_errors=True)
+
+
+def _folder(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

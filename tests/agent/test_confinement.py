@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import account, cgroups, process, service
+from agent import account, cgroups, places, process, service
 from agent.supervisor import program
 from reconciler import errors
 from reconciler.core import model, observed, spec
@@ -86,6 +86,27 @@ def test_root_keeps_what_jobs_see_where_their_user_can_reach_it(host: Host, monk
         ref = host.assign(host.attempt("import os; print(os.getcwd())"))
         assert host.ended(ref).code == 0
         assert host.log(ref).startswith(os.fsencode(host.jobs / "elsewhere"))
+
+
+@only_root
+@pytest.mark.parametrize("owner", [b"", b"half", None])
+def test_what_another_agents_jobs_see_is_not_removed_by_half_a_name(
+    host: Host, monkeypatch: pytest.MonkeyPatch, owner: bytes | None
+) -> None:
+    elsewhere = host.jobs / "elsewhere"
+    monkeypatch.setattr("agent.places.FALLBACK", elsewhere)
+    host.folder.chmod(0o700)
+    data = host.folder / "other"
+    data.mkdir()
+    living = places.lay_out(data, account.resolve("nobody"))
+    mark = living.jobs / places.OWNER
+    mark.write_bytes(mark.read_bytes()[:-3] if owner == b"half" else b"\xff\xfe" if owner is None else owner)
+    with host.up(jobs=None):
+        assert living.jobs.is_dir()
+    mark.write_bytes(os.fsencode(data.resolve()))
+    data.rename(host.folder / "gone")
+    with host.up(jobs=None):
+        assert not living.jobs.exists()
 
 
 def test_nothing_of_an_attempt_is_readable_by_others(host: Host) -> None:
