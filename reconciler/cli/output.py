@@ -49,8 +49,13 @@ def line(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Say something that is not part of the answer, on stderr."""
-    click.echo(f"perdure: {text}", err=True)
+    """Say something that is not part of the answer, on stderr. A full disk there is no reason to fail."""
+    try:
+        click.echo(f"perdure: {text}", err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
 
 
 def colourful() -> bool:
