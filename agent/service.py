@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import socket
 import threading
@@ -36,6 +37,8 @@ from reconciler.core import model
 from reconciler.engines import application
 from reconciler.seams import durable
 from reconciler.storage.opened import Opened
+
+_log = logging.getLogger("perdure.agent")
 
 WORKERS = 36
 """Threads for steps: the checkpoints that may be taken at once or stand in line, and nearly as many other steps beside them."""
@@ -132,6 +135,8 @@ def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setu
     `criu` is the program that dumps and restores here; empty: the one in PATH.
     """
     runs_jobs = account.resolve(options.user)
+    if runs_jobs is None and options.user not in ("", account.own_name()):
+        _log.warning("jobs do not run as %s but as this agent's own user: only root can run them as another", options.user)
     try:
         where = places.lay_out(options.data, runs_jobs, options.jobs)
     except OSError as error:

@@ -24,6 +24,7 @@ COLOURS = {
     "stopped": "yellow",
     "good": "green",
     "bad": "red",
+    "unread": "yellow",
     "ok": "green",
     "warn": "yellow",
     "fail": "red",

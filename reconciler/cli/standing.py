@@ -135,8 +135,13 @@ def machine(each: Standing) -> dict[str, Any]:
 
 def conditions(each: Standing) -> str:
     """Return what does not stop the run but should be known."""
-    texts = [each.item.condition if each.item else "", each.subject.recorded.condition if each.subject.recorded else ""]
-    return "; ".join(dict.fromkeys(text for text in texts if text))
+    return "; ".join(remarks(each))
+
+
+def remarks(each: Standing) -> tuple[str, ...]:
+    """Return the same, one text for each who says something: its host, and the ledger."""
+    texts = (each.item.condition if each.item else "", each.subject.recorded.condition if each.subject.recorded else "")
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def age(each: Standing, now: float) -> str:

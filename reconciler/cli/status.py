@@ -146,7 +146,8 @@ def explanation(each: standing.Standing, seen: view.View) -> str:
         lines.append(
             f"  Saved:     checkpoint {short(each.checkpoint.digest)}{transition.at_step(each.checkpoint)}, {when} ago"
         )
-    for label, text in (("Silence", standing.silence(each, seen)), ("Besides", standing.conditions(each))):
+    besides = "; ".join(text for text in standing.remarks(each) if text not in each.sentence)
+    for label, text in (("Silence", standing.silence(each, seen)), ("Besides", besides)):
         if text:
             lines.append(f"  {label + ':':<10} {output.clean(text)}")
     if row.remedy:

@@ -78,6 +78,16 @@ def test_jobs_never_run_as_root_or_as_nobody_knows_who(host: Host, user: str) ->
         pass
 
 
+@pytest.mark.parametrize(("user", "said"), [("somebody-else", True), (account.own_name(), False), ("", False)])
+def test_a_user_that_only_root_could_give_jobs_to_is_not_passed_over_in_silence(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, user: str, said: bool
+) -> None:
+    monkeypatch.setattr(account, "resolve", lambda _: None)
+    with host.up(user=user):
+        pass
+    assert (f"jobs do not run as {user} but as this agent's own user" in caplog.text) is said
+
+
 @only_root
 def test_root_keeps_what_jobs_see_where_their_user_can_reach_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.places.FALLBACK", host.jobs / "elsewhere")
