@@ -4,7 +4,7 @@ DATA/                       entered by the agent alone, except where jobs must p
   lock  host.json  agent.sock
   attempts/RUN-N/           the journal's half: entry.json, shipped.json, supervisor/, logs/
   logs/RUN-N/               output of attempts that are gone and that no store has (see `agent.kept`)
-  code/TREE/                program files as they came from the repository
+  code/TREE/  code/TREE.seal program files as they came from the repository, and the digest of all of them
 JOBS/                       what jobs see; DATA/jobs where their user can reach that
   contract/perdure_job.py
   environments/DIGEST/      Python environments, by their requirements
@@ -24,6 +24,7 @@ from pathlib import Path
 from agent import account as accounts
 from reconciler import errors
 from reconciler.core import spec
+from reconciler.seams import durable
 
 KEPT = "logs"
 """Folder of the data directory with the output of attempts that are gone."""
@@ -174,9 +175,8 @@ def lay_out(data: Path, account: accounts.Account | None, jobs: Path | None = No
     for folder in (data / "attempts", places.code, places.kept):
         folder.mkdir(exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-    helper = places.contract / "perdure_job.py"
-    shutil.copyfile(Path(__file__).parent / "contract" / "perdure_job.py", helper)
-    helper.chmod(0o644)
+    helper = (Path(__file__).parent / "contract" / "perdure_job.py").read_bytes()
+    durable.write_atomic(places.contract / "perdure_job.py", helper, mode=0o644)  # jobs that run may be about to read it
     places.contract.chmod(0o755)
     return places
 

@@ -140,7 +140,11 @@ def prepare(options: Options, clock: clocks.Clock, criu: str = "") -> setup.Setu
     try:
         where = places.lay_out(options.data, runs_jobs, options.jobs)
     except OSError as error:
-        raise errors.Unavailable(f"the agent's folders cannot be made: {error}", where=str(options.data)) from error
+        raise errors.Unavailable(
+            f"the agent's folders cannot be made: {error.strerror or error}",
+            where=str(error.filename or options.data),
+            remedy="Check what lies there, its permissions, and free space.",
+        ) from error
     keys = options.keys or options.data / "keys"
     return setup.Setup(
         offer=setup.Offer(

@@ -27,6 +27,10 @@ UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a system says when output goes to a file for which there is no room any more."""
 
 
+FOREIGN = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP})
+"""What a system says of a name whose file or folder is none of ours."""
+
+
 class Ended(BaseException):
     """A signal asks this process to end: what it has begun is undone, and what it has started ends too, as with Ctrl-C."""
 
@@ -113,6 +117,8 @@ def silenced() -> int:
 
 
 def _system(error: OSError) -> str:
+    if error.filename and error.errno in FOREIGN:
+        return f"{error.filename}: {error.strerror}\n  See what lies in its place, and move it away."
     if error.filename:
         return f"{error.filename}: {error.strerror}"
     if error.errno in UNWRITTEN:  # of a file of ours the name would be told
