@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import account, cgroups, places, process, service
+from agent import account, cgroups, places, process, secretfiles, service
 from agent.supervisor import program
 from reconciler import errors
 from reconciler.core import model, observed, spec
@@ -235,6 +235,24 @@ def test_a_secret_that_others_can_read_is_refused_without_its_value(host: Host, 
     assert found.fatal
     assert "TOKEN" in found.detail
     assert "s3cr3t" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is no plain file"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"a\0b", "or has a NUL"),
+        (b"x" * (secretfiles.MOST + 1), "is longer than 64 KiB"),
+    ],
+)
+def test_a_file_that_cannot_be_a_secret_is_named_with_what_to_do(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "API_KEY"
+    file.mkdir(mode=0o700) if content is None else file.write_bytes(content)
+    file.chmod(0o600)
+    with pytest.raises(errors.Refused, match=said) as caught:
+        secretfiles.read(tmp_path, "default", ["API_KEY"])
+    assert (caught.value.where, bool(caught.value.remedy)) == (str(file), True)
 
 
 def test_a_secret_of_one_tenant_is_not_anothers(host: Host) -> None:
