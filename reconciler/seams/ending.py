@@ -117,10 +117,10 @@ def silenced() -> int:
 
 
 def _system(error: OSError) -> str:
-    if error.filename and error.errno in FOREIGN:
-        return f"{error.filename}: {error.strerror}\n  See what lies in its place, and move it away."
     if error.filename:
-        return f"{error.filename}: {error.strerror}"
+        remedy = "See what lies in its place, and move it away." if error.errno in FOREIGN else ""
+        remedy = "See its owner and permissions." if error.errno in (errno.EACCES, errno.EPERM) else remedy
+        return f"{error.filename}: {error.strerror}" + (f"\n  {remedy}" if remedy else "")
     if error.errno in UNWRITTEN:  # of a file of ours the name would be told
         return f"the answer cannot be written: {error.strerror}\n  See where its output goes, then run the command again."
     return str(error)

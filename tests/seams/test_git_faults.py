@@ -25,6 +25,7 @@ SAID = [
     ("Host key verification failed.", Kind.HOST_KEY),
     ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", Kind.HOST_KEY),
     ("git@host: Permission denied (publickey).", Kind.UNAUTHORIZED),
+    ("warning: unable to access '/d/repo.git/config': Permission denied", Kind.OTHER),
     ("fatal: could not read Username for 'https://host': terminal prompts disabled", Kind.UNAUTHORIZED),
     ("fatal: Authentication failed for 'https://host/jobs/'", Kind.UNAUTHORIZED),
     ("fatal: unable to access 'https://host/': The requested URL returned error: 403", Kind.UNAUTHORIZED),

@@ -82,6 +82,12 @@ TABLE = (
         remedy="Compare the key with the server's administrator, then put it into the known_hosts file.",
     ),
     Fault(
+        kind=Kind.OTHER,
+        pattern=r"(unable to (access|open|read)|(could not|cannot) open|error opening) (loose object |object )?'?/[^:]*: Perm",
+        message="a file on this machine may not be read",
+        remedy="See its owner and permissions: the account that runs this command must be able to read and write there.",
+    ),
+    Fault(
         kind=Kind.UNAUTHORIZED,
         pattern=r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
         r"|returned error: 40[13]|invalid credentials|Access denied|Load key |HTTP Basic",

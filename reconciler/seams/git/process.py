@@ -72,6 +72,9 @@ def run(
                 output, complaints = process.communicate(feed if isinstance(feed, bytes) else _pour(process, feed))
             except BaseException:
                 end(process)
+                with suppress(OSError):
+                    if process.stdin is not None:
+                        process.stdin.close()  # what was still to be sent has nobody to read it
                 raise
     finally:
         timer.cancel()
