@@ -49,6 +49,14 @@ def resolve(name: str) -> Account | None:
     return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
 
 
+def own_name() -> str:
+    """Return the name of the agent's own user; a number where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def own(path: Path, account: Account | None) -> None:
     """Give a file or folder to the account; links are not followed."""
     if account is not None:

@@ -1,11 +1,17 @@
-"""Program files from the repository: fetched once per Git tree, extracted without trust, copied for each attempt."""
+"""Program files from the repository: fetched once per Git tree, extracted without trust, copied for each attempt.
+
+Beside each tree lies its seal, written once the tree is whole: what a power cut has left of a tree, or somebody has changed in
+it, no program gets to run.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
 import shutil
+import stat
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from reconciler import errors
+from reconciler.seams import durable
 
 MOST_BYTES = 2 << 30
 MOST_FILES = 200_000
@@ -20,6 +27,8 @@ TREE = re.compile(r"[0-9A-Za-z]{1,64}")
 END = 2 * tarfile.BLOCKSIZE
 """An archive ends with two empty blocks; without them it was cut, also at the border of a member."""
 PARTIAL = ".partial-"
+SEAL = ".seal"
+"""Ending of the files that hold the digest of a tree's files."""
 
 
 class CodeTrees:
@@ -33,7 +42,7 @@ class CodeTrees:
         self._locks: dict[str, threading.Lock] = {}
 
     def get(self, tree: str) -> Path:
-        """Return the folder with the files of a tree, fetching it if need be.
+        """Return the folder with the files of a tree, fetching it if need be: also where it is not what was fetched.
 
         Raises `errors.Unavailable` when it cannot be fetched, `errors.Damaged` for an archive that was cut,
         `errors.Refused` for one that holds what it must not.
@@ -43,12 +52,16 @@ class CodeTrees:
         with self._guard:
             lock = self._locks.setdefault(tree, threading.Lock())
         with lock:
-            place = self._folder / tree
-            if not place.is_dir():
+            place, seal = self._folder / tree, self._folder / f"{tree}{SEAL}"
+            if not place.is_dir() or durable.read(seal) != _digest(place):
+                _remove(seal)
+                _remove(place)
                 partial = self._folder / f"{PARTIAL}{tree}-{secrets.token_hex(4)}"
                 try:
                     extract(self._archive(tree), partial)
+                    digest = _digest(partial)
                     partial.rename(place)
+                    durable.write_atomic(seal, digest)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
             os.utime(place)
@@ -60,10 +73,38 @@ class CodeTrees:
 
     def sweep(self, keep: set[str], older: float) -> None:
         """Remove what a crash left, and trees outside `keep` that were last used before POSIX time `older`."""
-        for place in self._folder.iterdir():
-            unused = place.name not in keep and place.stat().st_mtime < older
-            if unused or place.name.startswith(PARTIAL):
-                shutil.rmtree(place, ignore_errors=True)
+        for place in sorted(self._folder.iterdir()):  # a tree comes before its seal
+            name = place.name.removesuffix(SEAL)
+            if place.name != name:
+                unused = not (self._folder / name).is_dir()
+            else:
+                unused = name not in keep and place.lstat().st_mtime < older
+            if unused or name.startswith(PARTIAL):
+                _remove(place)
+
+
+def _digest(folder: Path) -> bytes:
+    """Return what tells these files, folders and links from any others."""
+    digest = hashlib.sha256()
+    for above, folders, files in os.walk(folder):
+        folders.sort()
+        for path in sorted(Path(above) / name for name in (*folders, *files)):
+            mode = path.lstat().st_mode
+            digest.update(f"{os.fsencode(path.relative_to(folder))!r} {mode:o}".encode())
+            if stat.S_ISLNK(mode):
+                digest.update(os.fsencode(path.readlink()))
+            elif stat.S_ISREG(mode):
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest().encode()
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever lies there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def extract(chunks: Iterator[bytes], target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -162,7 +163,13 @@ class HostController:
         child = self._supervisors.get(entry.ref)
         if child is not None:
             child.poll()
-        return process.look(self._place(entry).supervisor)
+        folder = self._place(entry).supervisor
+        found = process.look(folder)
+        if found.presence is process.Presence.ABSENT and entry.started_at is not None and entry.exit is None:
+            return dataclasses.replace(found, presence=process.Presence.ORPHANED)  # its record is gone, but it was started
+        if found.presence is process.Presence.ORPHANED and entry.exit is not None and process.over(folder):
+            return process.Look(presence=process.Presence.ENDED, exit=entry.exit)  # what we have noted of its end stands
+        return found
 
     def saved(self, entry: journal.Entry) -> bool:
         """Ask the engine."""
@@ -191,18 +198,22 @@ class HostController:
     def start(self, entry: journal.Entry) -> None:
         """Start a supervisor unless one stands by; return once it does, or has ended."""
         place = self._place(entry)
-        before = process.look(place.supervisor).presence
+        before = self.look(entry).presence
         child = self._supervisors.get(entry.ref)
         if before in (process.Presence.LIVE, process.Presence.ENDED) or (child is not None and child.poll() is None):
             return
+        runs = before is process.Presence.ORPHANED
         secrets: dict[str, str] = {}
-        with contextlib.suppress(errors.Refused) if before is process.Presence.ORPHANED else contextlib.nullcontext():
+        with contextlib.suppress(errors.Refused) if runs else contextlib.nullcontext():
             # Who adopts needs them too: to keep them out of the output.
             secrets = secretfiles.read(self._setup.secrets, entry.spec.tenant, entry.spec.workload.secrets)
-        if before is process.Presence.ABSENT:
+        if before is process.Presence.ABSENT or (runs and not process.equipped(place.supervisor)):
             groups = self._setup.groups.create(str(entry.ref), entry.spec.resources) if self._setup.groups else {}
-            launch = self._workspace.launch(entry.spec, entry.assignment.grace, groups)
+            told = self._workspace.bounds if runs else self._workspace.launch
+            launch = told(entry.spec, entry.assignment.grace, groups)
             process.prepare(place.supervisor, launch, self._setup.account.pair if self._setup.account else None)
+        if runs:
+            process.note_started(place.supervisor)
         child = self._supervisors[entry.ref] = process.start(place.supervisor, secrets)
         end = self._setup.clock.monotonic() + START_SECONDS
         while self._setup.clock.monotonic() < end:

@@ -58,6 +58,7 @@ class Environments:
                 except BaseException:
                     shutil.rmtree(place, ignore_errors=True)
                     raise
+                os.sync()  # a power cut must not leave what is called ready by halves
                 ready.touch(mode=0o600)
             os.utime(ready)
             return place

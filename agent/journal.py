@@ -6,7 +6,6 @@ has its entry.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import secrets
@@ -99,6 +98,8 @@ class Journal:
         self.entries: dict[spec.AttemptRef, Entry] = {}
         self.damaged: dict[spec.AttemptRef, str] = {}
         """Attempts whose entry cannot be read, with the reason. An assignment that names one again mends it."""
+        self.lost = ""
+        """What the host's own file said and cannot say any more, in a sentence; empty: nothing."""
 
     def open(self, now: float) -> None:
         """Read everything and begin a new session. Raises `errors.Unavailable`."""
@@ -137,8 +138,13 @@ class Journal:
         host = Host(agent=secrets.token_hex(8))
         if data is not None:
             # A new name claims nothing that the old one had claimed: at worst an attempt is refused, never run twice.
-            with contextlib.suppress(errors.Damaged):
+            try:
                 host = codec.decode(data, Host)
+            except errors.Damaged as error:
+                self.lost = (
+                    f"{self._places.host} could not be read and was begun anew ({error.message}): "
+                    "if this host was being drained or was noticed to go away, say so again"
+                )
         self.host = host
         # Seconds keep sessions growing also after the data directory was lost.
         session = max(host.session + 1, int(now))
@@ -150,12 +156,11 @@ class Journal:
             return
         ref = spec.AttemptRef(run=run, attempt=int(number))
         place = self._places.attempt(ref)
-        data = durable.read(place.entry)
-        if data is None and not place.supervisor.exists():
-            shutil.rmtree(place.private, ignore_errors=True)  # its removal, or its making, was cut short
-            return
         try:
-            entry = codec.decode(data or b"", Entry)
-            self.entries[ref] = entry
-        except errors.Damaged as error:
-            self.damaged[ref] = str(error)
+            data = durable.read(place.entry)
+            if data is None and not place.supervisor.exists():
+                shutil.rmtree(place.private, ignore_errors=True)  # its removal, or its making, was cut short
+                return
+            self.entries[ref] = codec.decode(data or b"", Entry)
+        except (errors.Damaged, errors.Unavailable) as error:  # one that cannot be read keeps no other from being served
+            self.damaged[ref] = f"{place.entry}: {error.message}"

@@ -61,12 +61,23 @@ class Shipper:
 
     def _append(self, to: store.Store, piece: bytes) -> None:
         length = to.append_log(self._ref, self._shipped.stored, piece)
+        if length < self._shipped.stored:
+            self._go_on(to, length)
+            return
         # Longer than what was just sent: an agent that was killed had sent it, and more, before.
         moved = max(0, length - self._shipped.stored)
         if moved == 0:
             raise errors.Unavailable("the store took no output", where=str(self._ref))
         end = self._end()
         self._shipped = Shipped(local=min(self._shipped.local + moved, end), stored=length)
+
+    def _go_on(self, to: store.Store, length: int) -> None:
+        """Go on at the end of a log that has become shorter in the store, and say there that something is missing."""
+        note = f"\n[perdure: {self._shipped.stored - length} bytes of output lost: the store has lost them]\n".encode()
+        stored = to.append_log(self._ref, length, note)
+        if stored <= length:
+            raise errors.Unavailable("the store took no output", where=str(self._ref))
+        self._shipped = dataclasses.replace(self._shipped, stored=stored)
 
     def _next(self) -> bytes:
         """Return the next bytes to ship."""

@@ -68,7 +68,7 @@ class Agent:
         self._saving = saving.Saving(about, book, control, hands, self._ending)
         self._hurries = False
         self._rushed = False
-        self._troubles: dict[str, str] = {}
+        self._troubles: dict[str, str] = {"host": book.lost} if book.lost else {}
         self._heard: spec.Assignments | None = None
         self._generation = 0
         self._said: observed.HostState | None = None
@@ -190,11 +190,18 @@ class Agent:
             raise errors.Refused(f"assignments of host {newest.host!r} came to host {self._setup.offer.host!r}")
         if newest.generation < host.accepted:
             raise errors.Refused(f"assignments of generation {newest.generation} are older than {host.accepted}, the last ones")
+        failed: errors.PerdureError | None = None
         for entry in accept.accept(self._book.entries, newest, self._control.known, host.forgotten):
             before = self._book.entries.get(entry.ref)
-            self._book.save(entry)
+            try:
+                self._book.save(entry)
+            except errors.Unavailable as error:  # one that cannot be written keeps no other from being taken over
+                failed = error
+                continue
             if before is not None and entry.stage is Stage.STARTED and _bounds(before) != _bounds(entry):
                 self._control.tell(entry)
+        if failed is not None:
+            raise failed
         self._book.save_host(dataclasses.replace(host, accepted=newest.generation))
         self._heard = newest
 

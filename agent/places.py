@@ -4,7 +4,7 @@ DATA/                       entered by the agent alone, except where jobs must p
   lock  host.json  agent.sock
   attempts/RUN-N/           the journal's half: entry.json, shipped.json, supervisor/, logs/
   logs/RUN-N/               output of attempts that are gone and that no store has (see `agent.kept`)
-  code/TREE/                program files as they came from the repository
+  code/TREE/  code/TREE.seal program files as they came from the repository, and the digest of all of them
 JOBS/                       what jobs see; DATA/jobs where their user can reach that
   contract/perdure_job.py
   environments/DIGEST/      Python environments, by their requirements
@@ -13,6 +13,7 @@ JOBS/                       what jobs see; DATA/jobs where their user can reach 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -23,6 +24,7 @@ from pathlib import Path
 from agent import account as accounts
 from reconciler import errors
 from reconciler.core import spec
+from reconciler.seams import durable
 
 KEPT = "logs"
 """Folder of the data directory with the output of attempts that are gone."""
@@ -173,9 +175,8 @@ def lay_out(data: Path, account: accounts.Account | None, jobs: Path | None = No
     for folder in (data / "attempts", places.code, places.kept):
         folder.mkdir(exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-    helper = places.contract / "perdure_job.py"
-    shutil.copyfile(Path(__file__).parent / "contract" / "perdure_job.py", helper)
-    helper.chmod(0o644)
+    helper = (Path(__file__).parent / "contract" / "perdure_job.py").read_bytes()
+    durable.write_atomic(places.contract / "perdure_job.py", helper, mode=0o644)  # jobs that run may be about to read it
     places.contract.chmod(0o755)
     return places
 
@@ -184,11 +185,11 @@ def _jobs(data: Path, account: accounts.Account | None) -> Path:
     if accounts.can_enter(data.parent, account):
         return data / "jobs"
     _sweep_fallback()
-    folder = FALLBACK / hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    folder = FALLBACK / _folder(os.fsencode(data))
     folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     for each in (FALLBACK.parent, FALLBACK):
         each.chmod(0o711)
-    (folder / OWNER).write_text(str(data), encoding="utf-8")
+    (folder / OWNER).write_bytes(os.fsencode(data))
     (folder / OWNER).chmod(0o600)
     return folder
 
@@ -196,5 +197,12 @@ def _jobs(data: Path, account: accounts.Account | None) -> Path:
 def _sweep_fallback() -> None:
     """Remove what belongs to data directories that exist no more."""
     for owner in FALLBACK.glob(f"*/{OWNER}"):
-        if not Path(owner.read_text(encoding="utf-8")).exists():
-            shutil.rmtree(owner.parent, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            data = owner.read_bytes()
+            # Only a name that is whole: half of one would have the jobs of a living agent removed.
+            if owner.parent.name == _folder(data) and not os.path.lexists(data):
+                shutil.rmtree(owner.parent, ignore_errors=True)
+
+
+def _folder(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

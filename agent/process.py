@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import descriptors, priority, supervisor
-from agent.supervisor import files, mounts, program
+from agent.supervisor import files, mounts, processes, program
 from reconciler import errors
 from reconciler.core import observed
 
@@ -57,9 +57,17 @@ def look(folder: Path) -> Look:
     at = float(started["at"]) if started else None
     if result is not None and result["gone"]:
         return Look(presence=Presence.ENDED, started_at=at, ended_at=float(result["at"]), exit=_exit(result))
-    if started is None:
+    if started is None and not files.there(str(folder), files.STARTED):
         return Look(presence=Presence.STARTING if attended else Presence.ABSENT)
     return Look(presence=Presence.LIVE if attended else Presence.ORPHANED, started_at=at)
+
+
+def over(folder: Path) -> bool:
+    """Whether the process that was started is certainly gone, by the record of its start."""
+    started = files.read(str(folder), files.STARTED)
+    if started is None:
+        return False
+    return bool(started["boot"] != processes.boot()) or not processes.alive(started["pid"], started["start"])
 
 
 def prepare(folder: Path, launch: program.Launch, owner: tuple[int, int] | None) -> None:
@@ -74,6 +82,26 @@ def prepare(folder: Path, launch: program.Launch, owner: tuple[int, int] | None)
     update(folder, launch)
 
 
+def launched(folder: Path) -> program.Launch | None:
+    """Return what a supervisor is told to start; None where that is not written down, or cannot be read."""
+    value = files.read(str(folder), files.LAUNCH)
+    try:
+        return None if value is None else program.launch(value)
+    except KeyError:
+        return None
+
+
+def equipped(folder: Path) -> bool:
+    """Whether a supervisor finds what it needs to take over a program that runs."""
+    return launched(folder) is not None and all((folder / name).is_fifo() for name in (files.CONTROL, files.OUTPUT))
+
+
+def note_started(folder: Path) -> None:
+    """Note that the program was started, where the record of that is gone: no supervisor may begin it again."""
+    if not files.there(str(folder), files.STARTED):
+        files.write(str(folder), files.STARTED, {})
+
+
 def update(folder: Path, launch: program.Launch) -> None:
     """Replace what a supervisor that is started later will read."""
     files.write(str(folder), files.LAUNCH, launch._asdict())
@@ -81,10 +109,10 @@ def update(folder: Path, launch: program.Launch) -> None:
 
 def adjust(folder: Path, timeout: float | None, grace: float) -> None:
     """Change the bounds of a program that runs, also for a supervisor that will adopt it."""
-    value = files.read(str(folder), files.LAUNCH)
-    if value is not None:
-        update(folder, program.launch(value)._replace(timeout=timeout, grace=grace))
-        tell(folder, {"timeout": timeout})
+    launch = launched(folder)
+    if launch is not None:
+        update(folder, launch._replace(timeout=timeout, grace=grace))
+    tell(folder, {"timeout": timeout})
 
 
 class Child:

@@ -56,9 +56,8 @@ def waits_for_its_engine(entry: journal.Entry, presence: process.Presence) -> bo
 
 def unreadable(ref: spec.AttemptRef, reason: str, host: str) -> observed.Item:
     """Return an attempt whose journal cannot be read. It may run: it must not look absent."""
-    return observed.Item(
-        ref=ref, state=observed.ItemState.RUNNING, host=host, condition=f"its journal on the host is damaged: {reason}"
-    )
+    condition = f"its journal on the host is damaged: {reason}"
+    return observed.Item(ref=ref, state=observed.ItemState.RUNNING, host=host, condition=condition, damaged=True)
 
 
 def state(

@@ -39,17 +39,34 @@ def _value(folder: Path, tenant: str, name: str) -> str:
             where=str(path),
             remedy=f"Put its value there: install -d -m 700 {path.parent} && install -m 600 /dev/stdin {path}",
         ) from error
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o077:
+        if not stat.S_ISREG(status.st_mode):
+            raise errors.Refused(
+                f"what lies in the place of the secret {name} is no plain file",
+                where=str(path),
+                remedy=f"Move it away, and put the value there: install -m 600 /dev/stdin {path}",
+            )
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o077:
             raise _loose(path, f"the file of the secret {name}", "chmod 600")
-        data = file.read(MOST + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MOST + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MOST or b"\0" in data:
-        raise errors.Refused(f"the secret {name} cannot be an environment variable: too long, or it has a NUL", where=str(path))
+        raise errors.Refused(
+            f"the secret {name} cannot be an environment variable: it is longer than {MOST >> 10} KiB, or has a NUL",
+            where=str(path),
+            remedy="Put its value there again; keep large ones in files of the program's own.",
+        )
     try:
         return data.decode().removesuffix("\n")
     except UnicodeDecodeError:
-        raise errors.Refused(f"the secret {name} is not UTF-8 text", where=str(path)) from None
+        raise errors.Refused(
+            f"the secret {name} is not UTF-8 text",
+            where=str(path),
+            remedy="Put its value there again; encode bytes, say in base64.",
+        ) from None
 
 
 def _check_folder(folder: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import socket
 import threading
@@ -36,6 +37,8 @@ from reconciler.core import model
 from reconciler.engines import application
 from reconciler.seams import durable
 from reconciler.storage.opened import Opened
+
+_log = logging.getLogger("perdure.agent")
 
 WORKERS = 36
 """Threads for steps: the checkpoints that may be taken at once or stand in line, and nearly as many other steps beside them."""
@@ -129,10 +132,16 @@ def running(
 def prepare(options: Options, clock: clocks.Clock) -> setup.Setup:
     """Make the folders and find out what this host can do. Raises `errors.UsageError`, `errors.Unavailable`."""
     runs_jobs = account.resolve(options.user)
+    if runs_jobs is None and options.user not in ("", account.own_name()):
+        _log.warning("jobs do not run as %s but as this agent's own user: only root can run them as another", options.user)
     try:
         where = places.lay_out(options.data, runs_jobs, options.jobs)
     except OSError as error:
-        raise errors.Unavailable(f"the agent's folders cannot be made: {error}", where=str(options.data)) from error
+        raise errors.Unavailable(
+            f"the agent's folders cannot be made: {error.strerror or error}",
+            where=str(error.filename or options.data),
+            remedy="Check what lies there, its permissions, and free space.",
+        ) from error
     keys = options.keys or options.data / "keys"
     return setup.Setup(
         offer=setup.Offer(

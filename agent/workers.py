@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -41,6 +42,14 @@ class Task(Generic[T]):
             self._value = self._work()
         except errors.PerdureError as error:
             self._error = error
+        except OSError as error:
+            said = error.strerror or str(error)
+            named = isinstance(error.filename, (str, bytes))
+            self._error = errors.Unavailable(
+                f"cannot be used: {said}" if named else said,
+                where=os.fsdecode(error.filename) if named else "",
+                remedy="Check what lies there, its permissions, and free space.",
+            )
         except Exception as error:  # noqa: BLE001
             _log.exception("a step failed in a way nobody foresaw")
             self._error = errors.Unavailable(f"unforeseen: {type(error).__name__}: {error}")

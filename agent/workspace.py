@@ -58,23 +58,31 @@ class Workspace:
     def launch(self, what: spec.AttemptSpec, grace: float, groups: dict[str, str]) -> program.Launch:
         """Return what the supervisor is to start. Raises `refusal.CannotStart`."""
         place = self._setup.places.attempt(what.ref)
-        account = self._setup.account
         python, path = self._python(what, place)
         closed = [each.source for each in what.workload.volumes if each.read_only and self._setup.closes]
-        return program.Launch(
+        return self.bounds(what, grace, groups)._replace(
             argv=_command(what.workload, place, python),
             env=self._environment(what, place, path),
             cwd=str(self._directory(what, place)),
+            closed=closed,
+            open=[str(place.shared), *(each.source for each in what.workload.volumes if not each.read_only)] if closed else [],
+        )
+
+    def bounds(self, what: spec.AttemptSpec, grace: float, groups: dict[str, str]) -> program.Launch:
+        """Return what a supervisor must know of a program that was started before: enough to watch it, not to start it."""
+        account = self._setup.account
+        return program.Launch(
+            argv=[],
+            env={"PERDURE_RUN": what.run, "PERDURE_ATTEMPT": str(what.attempt)},
+            cwd="/",
             account=list(account.pair) if account else None,
             timeout=what.timeout,
             grace=grace,
             memory=what.resources.memory,
             groups=groups,
-            logs=str(place.logs),
+            logs=str(self._setup.places.attempt(what.ref).logs),
             segment=SEGMENT,
             keep=SEGMENTS,
-            closed=closed,
-            open=[str(place.shared), *(each.source for each in what.workload.volumes if not each.read_only)] if closed else [],
         )
 
     def remove(self, ref: spec.AttemptRef) -> None:

@@ -12,4 +12,7 @@ from agent.supervisor import watch
 if __name__ == "__main__":
     # Whatever the agent's process had open and did not close for us (a listening socket, say) must not live on in us.
     os.closerange(3, max((int(name) for name in os.listdir("/dev/fd")), default=3) + 1)
-    sys.exit(watch.Supervisor(sys.argv[1]).run())
+    try:
+        sys.exit(watch.Supervisor(sys.argv[1]).run())
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))

@@ -18,6 +18,13 @@ OUTPUT = "output"
 """FIFO that is the program's stdout and stderr. The program holds it open for reading too, so it survives its supervisor."""
 TRACE = "supervisor.log"
 
+NEEDED = {
+    STARTED: ("pid", "start", "boot", "at", "monotonic"),
+    ENDING: ("why", "detail"),
+    RESULT: ("kind", "at", "gone"),
+}
+"""Members without which what a file holds is not what was written."""
+
 
 def write(folder: str, name: str, value: dict[str, Any]) -> None:
     """Replace a file; on return it is on the disk. Raises OSError, with the old content standing."""
@@ -37,10 +44,15 @@ def write(folder: str, name: str, value: dict[str, Any]) -> None:
 
 
 def read(folder: str, name: str) -> dict[str, Any] | None:
-    """Return the object in a file, None when there is none (or none that can be read: only `write` makes them)."""
+    """Return the object in a file, None when there is none, or none that can be read (see `there`)."""
     try:
         with open(os.path.join(folder, name), "rb") as file:
             value = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and all(key in value for key in NEEDED.get(name, ())) else None
+
+
+def there(folder: str, name: str) -> bool:
+    """Whether there is such a file, whether or not it can be read: a record that is damaged is not a record that is missing."""
+    return os.path.lexists(os.path.join(folder, name))

@@ -48,6 +48,15 @@ def look(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), int(fields[3]), fields[0].decode(), int(fields[19]))
 
 
+def age(process: Process) -> float:
+    """Return for how many seconds it has run; 0 where the kernel does not tell."""
+    try:
+        with open(f"{PROC}/uptime", encoding="ascii") as file:
+            return max(0.0, float(file.read().split()[0]) - process.start / os.sysconf("SC_CLK_TCK"))
+    except OSError:
+        return 0.0
+
+
 def alive(pid: int, start: int) -> bool:
     """Whether exactly this process still runs."""
     process = look(pid)

@@ -39,6 +39,13 @@ class Tree:
         self._main = processes.look(started["pid"])
         return self._main is not None
 
+    def find(self) -> processes.Process | None:
+        """Return the program's first process where no record names it: the oldest leader of a session with our marks."""
+        known = processes.table()
+        ours = set(processes.carrying(self._launch.marks, known)) | self._groups.pids()
+        leaders = [known[pid] for pid in ours if pid in known and known[pid].session == pid and not known[pid].dead]
+        return min(leaders, key=lambda one: one.start, default=None)
+
     def members(self, *, thorough: bool = False) -> list[processes.Process]:
         """Return the living processes of the tree. `thorough` also reads environments, which finds what detached itself."""
         known = processes.table()

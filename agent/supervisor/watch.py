@@ -60,18 +60,28 @@ class Supervisor:
         self._result = files.read(self._folder, files.RESULT)
         if self._result is not None and self._result["gone"]:
             return 0
-        self._launch = program.launch(files.read(self._folder, files.LAUNCH) or {})
+        try:
+            self._launch = program.launch(files.read(self._folder, files.LAUNCH) or {})
+        except KeyError:
+            print(f"{os.path.join(self._folder, files.LAUNCH)} cannot be read", file=sys.stderr, flush=True)
+            return 4
         self._groups = confinement.Confinement(self._launch.groups)
         self._tree = tree.Tree(self._groups, self._launch)
         self._pause = pause.Pause(self._tree)
         self._timeout = self._launch.timeout
         self._grace = self._launch.grace
+        again = bool(output.segments(self._launch.logs))  # the first thing that a supervisor makes
         self._listen()
         secrets = _secrets()
         self._mask = mask.Mask((secrets or {}).values())
         started = files.read(self._folder, files.STARTED)
+        noted = files.there(self._folder, files.STARTED)
+        if started is None and (noted or again):
+            started = self._found()
         if started is not None:
             self._adopt(started)
+        elif noted:
+            self._conclude(verdict.unknown("the record of its start cannot be read, and nothing of it runs"))
         elif not self._begin(secrets):
             return 4
         while not self._finished:
@@ -128,6 +138,23 @@ class Supervisor:
         if problem := held.release():
             self._conclude(verdict.not_started(problem, fatal=True))
         return True
+
+    def _found(self) -> dict[str, Any] | None:
+        """Note a program that runs without a record of its start that can be read; None where nothing of it runs."""
+        main = self._tree.find()
+        if main is None:
+            return None
+        age = processes.age(main)
+        started = {
+            "pid": main.pid,
+            "start": main.start,
+            "boot": processes.boot(),
+            "at": time.time() - age,
+            "monotonic": time.monotonic() - age,
+        }
+        with contextlib.suppress(OSError):  # it is found again by the next one
+            files.write(self._folder, files.STARTED, started)
+        return started
 
     def _adopt(self, started: dict[str, Any]) -> None:
         """Take over from a supervisor that was killed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from reconciler.core import model, record, transition
 
 BAD = 1
 """Exit code when a checkpoint is not good."""
+UNREAD = 2
+"""Exit code when a store could not be read: nothing is known of what it has."""
 NEWEST = 3
 """Of an attempt's checkpoints that are merely kept, so many are listed."""
 
@@ -140,15 +142,20 @@ def verify(flags: options.Flags, *, digests: tuple[str, ...], job: str | None, e
     """Read every byte of checkpoints again and compare with their digests. Exits with 1 when one is not good.
 
     Lists those that are named, and those that are not good; counts the others by job. JSON and YAML have every checkpoint.
+    Where a store cannot be read, nothing is known of its checkpoints: they are called unread, and the exit code is 2.
     """
     settings = compose.settings(flags)
     seen = looking.look(settings)
     places = _chosen(list(_places(_runs(seen, job))), digests)
     open_store = compose.stores(settings)
-    results = [(place, _verified(open_store(place.store), place)) for place in places]
+    results = [(place, _verified(open_store, place)) for place in places]
+    for said in dict.fromkeys(str(result) for _, result in results if isinstance(result, errors.PerdureError)):
+        output.note(said)
     document = {**status.heading(seen), "checkpoints": [_verdict(place, result) for place, result in results]}
     output.show(flags.output, document, lambda: _verdicts(results, every=every or bool(digests)))
-    return 0 if all(result.ok for _, result in results) else BAD
+    if any(isinstance(result, errors.PerdureError) for _, result in results):
+        return UNREAD
+    return 0 if all(isinstance(result, store.Verified) and result.ok for _, result in results) else BAD
 
 
 def _places(runs: Iterable[record.Record]) -> Iterator[Place]:
@@ -174,32 +181,57 @@ def _chosen(places: list[Place], digests: tuple[str, ...]) -> list[Place]:
     return list(chosen.values())
 
 
-def _verified(opened: store.Store, place: Place) -> store.Verified:
-    """Return the store's verdict; a store that cannot say anything is told from a checkpoint that is bad by its text."""
+Result = store.Verified | errors.PerdureError
+
+
+def _verified(open_store: Callable[[model.StoreSpec], store.Store], place: Place) -> Result:
+    """Return the store's verdict, or why it has none: a store that cannot be read does not make a checkpoint bad."""
     try:
-        return opened.verify(place.digest)
+        opened = open_store(place.store)
+    except errors.PerdureError as error:  # its keys, say
+        return error
+    try:
+        found = opened.verify(place.digest)
+        if not found.ok and not any(opened.runs()):  # the folder under a mount that is missing, say
+            raise errors.Unavailable(
+                "the store is empty, although checkpoints of it are known",
+                where=f"store {place.store.name} ({place.store.root})",
+                remedy="Mount it again, or bring its content back.",
+            )
+    except (errors.Unavailable, errors.KeyMissing) as error:
+        return error
     except errors.PerdureError as error:
         return store.Verified(digest=place.digest, ok=False, problems=(error.line,))
+    return found
 
 
-def _verdict(place: Place, result: store.Verified) -> dict[str, Any]:
+def _verdict(place: Place, result: Result) -> dict[str, Any]:
+    if isinstance(result, errors.PerdureError):
+        ok, found = None, store.Verified(digest=place.digest, ok=False, problems=(result.message,))
+    else:
+        ok, found = result.ok, result
     return {
         "digest": place.digest,
         "job": place.job,
         "store": place.store.name,
-        "ok": result.ok,
-        "problems": list(result.problems),
-        "logicalBytes": result.logical_bytes,
-        "storedBytes": result.stored_bytes,
+        "ok": ok,
+        "problems": list(found.problems),
+        "logicalBytes": found.logical_bytes,
+        "storedBytes": found.stored_bytes,
     }
 
 
-def _verdicts(results: Sequence[tuple[Place, store.Verified]], *, every: bool) -> str:
+def _verdicts(results: Sequence[tuple[Place, Result]], *, every: bool) -> str:
     if not results:
         return "There is no checkpoint to verify."
     good: dict[tuple[str, str], list[int]] = {}
+    unread: dict[tuple[str, str, str], int] = {}
     rows = []
     for place, result in results:
+        if isinstance(result, errors.PerdureError):
+            key = (place.job, place.store.name, result.message)
+            unread[key] = unread.get(key, 0) + 1
+            continue
         if result.ok and not every:
             good.setdefault((place.job, place.store.name), []).append(result.logical_bytes)
             continue
@@ -207,4 +239,6 @@ def _verdicts(results: Sequence[tuple[Place, store.Verified]], *, every: bool) -
         rows.append((word, status.short(place.digest), place.job, place.store.name, size, "; ".join(result.problems)))
     for (job, name), sizes in good.items():
         rows.append(("good", f"{len(sizes)} in all", job, name, output.size(sum(sizes)), ""))
+    for (job, name, said), count in unread.items():
+        rows.append(("unread", f"{count} in all", job, name, "", said))
     return output.columns(("STATE", "DIGEST", "JOB", "STORE", "SIZE", "PROBLEM"), rows, output.width())

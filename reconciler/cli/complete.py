@@ -21,20 +21,18 @@ def jobs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> lis
     try:
         settings = compose.settings(ctx.obj if isinstance(ctx.obj, options.Flags) else options.Flags())
         known = (compose.data(settings) / NAME).read_text(encoding="utf-8").splitlines()
-    except (errors.PerdureError, OSError):
+    except (errors.PerdureError, OSError, UnicodeDecodeError):
         return []
     return [name for name in known if name.startswith(incomplete)]
 
 
 def remember(data: Path, names: Iterable[str]) -> None:
     """Leave the names for completion. It is a convenience: failing to is no error."""
-    text = "".join(f"{name}\n" for name in names)
+    content = "".join(f"{name}\n" for name in names).encode()
     path = data / NAME
     with suppress(OSError):
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != content:
             aside = path.with_name(f".{NAME}.{os.getpid()}")
-            with open(
-                os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
-            ) as file:
-                file.write(text)
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+                file.write(content)
             os.replace(aside, path)

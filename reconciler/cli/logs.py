@@ -91,8 +91,9 @@ class _Tail:
                 if len(run.attempts) > 1 and self.attempt is None:
                     output.note(f"attempt {attempt.number} of {transition.name(run)} on {attempt.host}")
             for piece in self._pieces(spec.AttemptRef(run=run.run, attempt=attempt.number), read):
-                sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
+                if sys.stdout is not None:
+                    sys.stdout.buffer.write(piece)
+                    sys.stdout.buffer.flush()
                 self.printed = True
 
     def end(self, job: str) -> None:

@@ -24,6 +24,7 @@ COLOURS = {
     "stopped": "yellow",
     "good": "green",
     "bad": "red",
+    "unread": "yellow",
     "ok": "green",
     "warn": "yellow",
     "fail": "red",
@@ -49,8 +50,13 @@ def line(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Say something that is not part of the answer, on stderr."""
-    click.echo(f"perdure: {text}", err=True)
+    """Say something that is not part of the answer, on stderr. A full disk there is no reason to fail."""
+    try:
+        click.echo(f"perdure: {text}", err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
 
 
 def colourful() -> bool:

@@ -54,7 +54,7 @@ class Teller:
     def tell(self, done: loop.Pass) -> None:
         """Print the transitions of a pass, and what is new of what stands in its way."""
         for line in done.lines:
-            output.line(shown(line, self._form))
+            self._print(shown(line, self._form))
         if done.remark:
             output.note(output.clean(done.remark))
         self._warn("notice", [done.notice] if done.notice else [])
@@ -66,6 +66,15 @@ class Teller:
         if done.standing is loop.Standing.DONE:
             self._warn("not done", failed)
             self._warn("push", [])
+
+    def _print(self, text: str) -> None:
+        """Print a transition. Where its output goes may be full: the loop goes on, for the ledger has every transition."""
+        try:
+            output.line(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._warn("output", [f"transitions cannot be printed ({error.strerror}); `perdure events` has them"])
 
     def _warn(self, kind: str, texts: list[str]) -> None:
         known = self._said.get(kind, frozenset())

@@ -122,6 +122,8 @@ class Item:
     """A sentence about something that does not stop the attempt (a late checkpoint, an unenforced limit)."""
     cadence: str = ""
     """A sentence with the timer's interval and the numbers behind it, where the host has computed it (`interval: auto`)."""
+    damaged: bool = False
+    """Its host cannot read what it had noted about it: until it is told again it can neither end it nor tell of its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
-from reconciler.core import action, observed, record, spec
+from reconciler.core import action, intend, observed, record, spec
 
 
 def find(instance: str, records: Mapping[str, record.Record], world: observed.World) -> Iterator[action.Action]:
@@ -88,9 +89,10 @@ def _leftover(target: str, item: observed.Item, run: record.Record) -> action.Ac
     ended = item.state is observed.ItemState.ENDED
     text = "is over and recorded" if ended else "was given up and still runs"
     verb = action.Verb.REMOVE if ended else action.Verb.STOP
-    if not ended and (item.spec is None or item.want is spec.Want.STOP):
+    known = _recorded(item, run) if item.damaged else item.spec
+    if not ended and (known is None or item.want is spec.Want.STOP):
         verb, text = action.Verb.WAIT, "was given up and is being ended"
-    asked = spec.Assignment(spec=item.spec, want=spec.Want.REMOVE if ended else spec.Want.STOP) if item.spec else None
+    asked = spec.Assignment(spec=known, want=spec.Want.REMOVE if ended else spec.Want.STOP) if known else None
     return action.Action(
         verb=verb,
         effect=action.Effect.DELETE if verb is action.Verb.STOP else action.Effect.UNCHANGED,
@@ -105,3 +107,9 @@ def _leftover(target: str, item: observed.Item, run: record.Record) -> action.Ac
         sentence=f"attempt {item.ref.attempt} {text} on {item.host}",
         assignment=asked if verb is not action.Verb.WAIT else None,
     )
+
+
+def _recorded(item: observed.Item, run: record.Record) -> spec.AttemptSpec:
+    """Return what the ledger says of an attempt that its host cannot name any more: enough to have it ended and forgotten."""
+    until = tuple(each for each in run.attempts if each.number <= item.ref.attempt)
+    return intend.attempt_spec(dataclasses.replace(run, attempts=until), run.applied)

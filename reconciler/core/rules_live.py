@@ -76,6 +76,19 @@ def _not_arrived(case: ruling.Case) -> ruling.Decision | None:
     )
 
 
+def _told_again(case: ruling.Case) -> ruling.Decision | None:
+    """Its host cannot read its own journal of it: it is told what it has, and then sees by its processes how it stands."""
+    attempt = case.run.live
+    if not isinstance(case.sighting, situation.Here) or not case.sighting.item.damaged or attempt is None:
+        return None
+    return ruling.Decision(
+        verb=action.Verb.UPDATE,
+        effect=action.Effect.CHANGE,
+        reason="Running",
+        sentence=f"{_where(attempt)} is told to its host again: {case.sighting.item.condition}",
+    )
+
+
 def _awaited(case: ruling.Case) -> ruling.Decision | None:
     """Its host has prepared it and waits for the engine, which is told to create the container: again until it is seen to have.
 
@@ -185,6 +198,7 @@ TABLE: tuple[ruling.Rule, ...] = (
     _ending,
     _not_arrived,
     _taken_back,
+    _told_again,
     _awaited,
     ruling.changed_run_refused,
     _demanded,

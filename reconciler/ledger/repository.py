@@ -47,7 +47,11 @@ class RepositoryLedger:
             except faults.Failed as failure:
                 raise failure.error() from failure
             except OSError as error:
-                raise errors.Unavailable(f"the ledger cannot be read: {error}", where=self._mirror.where) from error
+                raise errors.Unavailable(
+                    f"the ledger of {self._mirror.where} cannot be read: {error.strerror or error}",
+                    where=str(error.filename or self._mirror.directory),
+                    remedy="Check what lies there, who may use it, and free space; or name another folder with --data.",
+                ) from error
 
     def append(self, snapshot: Snapshot, change: Change) -> Committed | Conflict:
         """Write `change` on top of `snapshot`: one fast-import, one push, all or nothing."""

@@ -107,7 +107,13 @@ def exists(directory: Path) -> bool:
 
 
 def _made(directory: Path, instance: str, time: clock.Clock) -> Authority:
-    key, pem = certificates.new_key()
+    """Make what is missing. A key that is there is kept: hosts that it has certified know it by any of its certificates."""
+    before = durable.read(directory / KEY_FILE)
+    if before is None:
+        key, pem = certificates.new_key()
+        durable.write_atomic(directory / KEY_FILE, pem, mode=0o600)
+    else:
+        key = _key(directory, before)
     name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, f"Perdure {instance}"[:64])])
     now = time.now()
     certificate = (
@@ -118,7 +124,6 @@ def _made(directory: Path, instance: str, time: clock.Clock) -> Authority:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    durable.write_atomic(directory / KEY_FILE, pem, mode=0o600)
     durable.write_atomic(directory / CERTIFICATE_FILE, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return Authority(instance, key, certificate, time)
 
@@ -135,21 +140,37 @@ def load(directory: Path, instance: str, time: clock.Clock, life: float = HOST_L
             where=str(directory),
             remedy="Mount the folder that holds the instance's own (keys.directory), or restore the file from your backup.",
         )
+    key = _key(directory, key_pem)
     try:
-        key = serialization.load_pem_private_key(key_pem, password=None)
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError("the key is not an elliptic curve key")
         certificate.verify_directly_issued_by(certificate)
-        if certificate.public_key() != key.public_key():
-            raise ValueError("the certificate is for another key")
     except (ValueError, TypeError, InvalidSignature) as error:
         raise errors.Damaged(
-            f"{KEY_FILE} and {CERTIFICATE_FILE} are not an authority: {error}",
+            "this file holds no certificate of an authority",
+            where=str(directory / CERTIFICATE_FILE),
+            remedy=f"Restore it from your backup, or remove it: it is made anew from {KEY_FILE}, and hosts stay joined.",
+        ) from error
+    if certificate.public_key() != key.public_key():
+        raise errors.Damaged(
+            f"{KEY_FILE} and {CERTIFICATE_FILE} are not an authority: the certificate is for another key",
             where=str(directory),
             remedy="Restore both files from your backup. A new authority means that every host joins again.",
-        ) from error
+        )
     return Authority(instance, key, certificate, time, life)
+
+
+def _key(directory: Path, pem: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise errors.Damaged(
+            "this file holds no key of an authority",
+            where=str(directory / KEY_FILE),
+            remedy=f"Restore it from your backup. Without it, remove it and {CERTIFICATE_FILE}: every host must join again.",
+        )
+    return key
 
 
 NOBODY = x509.Name([])

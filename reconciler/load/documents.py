@@ -120,6 +120,8 @@ def _kind_findings(root: Any, reading: Reading) -> Iterator[Finding]:
     else:
         fix = suggest.fix(kind, schemas.KINDS) if isinstance(kind, str) else suggest.fix("", schemas.KINDS)
         yield Finding(line=line, column=column, message=f"kind: there is no kind {wording.show(kind)}", fix=fix)
+        # What every kind has in common is looked at all the same.
+        yield from (found for one, found in violations.find(schemas.KINDS[0], reading) if one.path == ("apiVersion",))
 
 
 def _ref(root: Any) -> model.ObjectRef | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from reconciler.core import model
 from reconciler.load import documents, ignore, nodes, places, schemas, suggest, text, violations
 from reconciler.load.finding import Finding
 from reconciler.load.ignore import Ignore
+from reconciler.load.violation import Violation
 
 FILE = "perdure.yaml"
 """May hold only `paths`."""
@@ -171,13 +173,22 @@ def _paths(data: bytes | None) -> tuple[tuple[str, ...], tuple[model.Problem, ..
     reading = nodes.read(pieces[0].text)
     findings = list(reading.findings)
     if reading.complete and not violations.accepted(schemas.LAYOUT, reading):
-        findings += [finding for _, finding in violations.find(schemas.LAYOUT, reading)]
+        findings += [_elsewhere(violation, finding) for violation, finding in violations.find(schemas.LAYOUT, reading)]
     problems = tuple(documents.problem(FILE, one, pieces[0].line) for one in sorted(set(findings)))
     named = places.value(reading.root, ("paths",)) if reading.complete else None
     if problems and not _usable(named):
         return (), problems
     paths = tuple(path.removeprefix("./").rstrip("/") for path in named or ())
     return () if "." in paths else paths, problems
+
+
+def _elsewhere(violation: Violation, finding: Finding) -> Finding:
+    """Say of what configures the reconciler where it belongs: not into what those who can push may change."""
+    name = violation.path[0] if len(violation.path) == 1 else ""
+    if name == "paths" or name not in schemas.schema(schemas.CONFIG)["properties"]:
+        return finding
+    fix = "only paths may stand here: the reconciler is configured by the file that --config names"
+    return dataclasses.replace(finding, fix=fix)
 
 
 def _usable(named: object) -> bool:

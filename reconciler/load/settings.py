@@ -72,7 +72,9 @@ def _from_file(path: str) -> Iterator[tuple[str, tuple[Any, str]]]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise errors.UsageError(
-            f"the configuration cannot be read: {error.strerror}", where=path, remedy="Correct the path given by --config."
+            f"the configuration cannot be read: {error.strerror}",
+            where=path,
+            remedy=f"Correct the path given by --config or {CONFIG_VARIABLE}, or let this account read the file.",
         ) from error
     problems, reading, lines = _read(path, data)
     if problems:

@@ -6,6 +6,7 @@ old content or the new one, whole, also after a power cut. What a killed writer 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -16,6 +17,9 @@ from types import TracebackType
 from typing import Self
 
 from reconciler import errors
+
+AGAIN = "Check free space and permissions of that folder."
+FOREIGN = "A plain file belongs there: see what lies in its place, and move it away."
 
 PARTIAL = ".partial-"
 """Prefix of files that are being written."""
@@ -146,5 +150,5 @@ def _explained(path: Path, done: str) -> Iterator[None]:
         raise errors.Unavailable(
             f"cannot be {done}: {error.strerror or error}",
             where=str(path),
-            remedy="Check free space and permissions of that folder.",
+            remedy=FOREIGN if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENOTDIR) else AGAIN,
         ) from error

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -18,8 +23,53 @@ CLOSED_PIPE = 141
 """Exit code when the reader of our output has gone: what every program killed by SIGPIPE gives, so that pipefail can tell."""
 
 
+UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a system says when output goes to a file for which there is no room any more."""
+
+
+FOREIGN = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP})
+"""What a system says of a name whose file or folder is none of ours."""
+
+
+class Ended(BaseException):
+    """A signal asks this process to end: what it has begun is undone, and what it has started ends too, as with Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number
+        """Exit code, as shells count."""
+
+
+@contextmanager
+def orderly() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGHUP raise `Ended`, where nothing else was to become of them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what `signal` wants
+        raise Ended(number)
+
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
     """Run one command of `program`, called `name`, and return its exit code. None of its errors shows a stack trace."""
+    try:
+        with orderly():
+            return _run(program, name, arguments)
+    except Ended as end:
+        return end.code
+
+
+def _run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
@@ -42,7 +92,7 @@ def run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _said(name, _usage(name, error), 2)
     except OSError as error:
-        return _said(name, f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+        return _said(name, _system(error), 2)
     except ImportError as error:
         told = errors.incomplete(error)
         return _said(name, str(told), 2) if told else _defect(name, error, arguments)
@@ -66,11 +116,23 @@ def silenced() -> int:
     return CLOSED_PIPE
 
 
+def _system(error: OSError) -> str:
+    if error.filename:
+        remedy = "See what lies in its place, and move it away." if error.errno in FOREIGN else ""
+        remedy = "See its owner and permissions." if error.errno in (errno.EACCES, errno.EPERM) else remedy
+        return f"{error.filename}: {error.strerror}" + (f"\n  {remedy}" if remedy else "")
+    if error.errno in UNWRITTEN:  # of a file of ours the name would be told
+        return f"the answer cannot be written: {error.strerror}\n  See where its output goes, then run the command again."
+    return str(error)
+
+
 def _said(name: str, message: str, code: int) -> int:
     try:
         click.echo(f"{name}: {message}", err=True)
     except BrokenPipeError:
         return silenced()
+    except OSError:  # nobody can be told: the exit code says it
+        silenced()
     return code
 
 

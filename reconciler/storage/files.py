@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
 from reconciler import errors
 from reconciler.storage.disk import Disk, File
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+FOREIGN = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.EINVAL})
+"""What the system says of a name whose file or folder is none of ours."""
 
 TRIES = 5
 """Times that something is done again which a sweep has undone between two of its operations."""
@@ -37,9 +41,16 @@ def explained(where: str) -> Iterator[None]:
             raise errors.Unavailable(
                 f"the store is not where it was: {reason}", where=where, remedy="Mount it again."
             ) from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        name = str(error.filename or "")
+        if error.errno in (errno.ENOTDIR, errno.EEXIST) and (not name or os.path.isabs(name)):
             raise errors.Unavailable(
                 "the store is not a folder", where=where, remedy="Name a folder in `path.root` of its manifest."
+            ) from error
+        if error.errno in FOREIGN and name:
+            raise errors.Unavailable(
+                f"something else lies in the place of {name}: {reason[:1].lower()}{reason[1:]}",
+                where=where,
+                remedy="See what it is, and move it out of the store.",
             ) from error
         raise errors.Unavailable(f"the store does not answer: {reason}", where=where) from error
 

@@ -116,8 +116,11 @@ def _read(path: Path, *, secret: bool) -> bytes:
                 raise errors.Refused("others may read this secret key", where=str(path), remedy=f"chmod 600 {path}")
             content = file.read(_LARGEST)
     except OSError as error:
-        raise errors.Unavailable(f"the key cannot be read: {error.strerror}", where=str(path)) from error
+        remedy = "A plain file that this account can read belongs there."
+        raise errors.Unavailable(f"the key cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
     text = content.strip()
+    if re.fullmatch(rb"[0-9a-fA-F]{1,63}", text):
+        raise _no_key(path, "it ends in the middle of its 64 hex digits: put the whole key back")
     if len(content) == SIZE:
         return content
     if re.fullmatch(rb"[0-9a-fA-F]{64}", text):

@@ -95,6 +95,49 @@ def test_a_killed_supervisor_is_replaced_and_the_process_kept(host: Host) -> Non
     assert (found.kind, found.stopped) == (Kind.UNKNOWN, True)
 
 
+@pytest.mark.parametrize("name", [files.LAUNCH, files.STARTED, files.CONTROL, files.OUTPUT])
+def test_whatever_file_of_a_killed_supervisor_is_gone_its_program_is_taken_over_once(host: Host, name: str) -> None:
+    with host.up():
+        ref = host.assign(host.attempt("import os, time; print(os.getpid(), flush=True); time.sleep(3600)"))
+        host.until(ref, lambda item: item.started_at is not None)
+        host.logged(ref, "\n")
+    started = files.read(str(host.supervisor(ref)), files.STARTED)
+    program = processes.look(started["pid"]) if started else None
+    assert program is not None
+    os.kill(program.parent, signal.SIGKILL)
+    conditions.eventually(lambda: process.look(host.supervisor(ref)).presence is process.Presence.ORPHANED)
+    (host.supervisor(ref) / name).unlink()
+    with host.up():
+        conditions.eventually(lambda: process.look(host.supervisor(ref)).presence is process.Presence.LIVE)
+        assert processes.alive(program.pid, program.start)
+        host.change(ref, want=spec.Want.STOP)
+        found = host.ended(ref)
+    assert (found.kind, found.stopped) == (Kind.UNKNOWN, True)
+    assert host.log(ref) == f"{program.pid}\n".encode(), "it was not begun again"
+
+
+def test_an_end_that_cannot_be_read_any_more_keeps_nothing_on_the_host(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt("pass"))
+        host.ended(ref)
+    (host.supervisor(ref) / files.RESULT).write_bytes(b'{"kind"')
+    with host.up():
+        assert host.ended(ref) == observed.Exit(kind=Kind.EXITED, code=0), "what was told stands"
+        host.change(ref, want=spec.Want.REMOVE)
+        host.gone(ref)
+
+
+@pytest.mark.parametrize("name", [files.LOCK, files.TRACE])
+def test_something_else_in_the_place_of_a_supervisors_file_is_told_with_its_path(host: Host, name: str) -> None:
+    (host.supervisor(host.attempt(SLEEPS).ref) / name).mkdir(parents=True)
+    with host.up():
+        ref = host.assign(host.attempt(SLEEPS))
+        said = host.until(ref, lambda item: "Is a directory" in item.condition).condition
+    assert f"supervisor/{name}: " in said
+    assert "Traceback" not in said
+    assert "unforeseen" not in said
+
+
 def _start(pid: int) -> int:
     found = processes.look(pid)
     return found.start if found else -1
@@ -319,9 +362,27 @@ def test_an_unforeseen_end_of_the_journal_is_mended_by_the_next_assignment(host:
     host.link.said.clear()
     with host.up():
         item = host.running(ref)
-        assert "damaged" in item.condition
+        assert item.damaged
+        assert "entry.json: not a valid Entry" in item.condition
         host.link.assignments = given
         host.until(ref, lambda item: item.spec is not None)
+        assert not host.running(ref).damaged
+        (host.shared(ref) / "work" / "go").touch()
+        assert host.ended(ref) == observed.Exit(kind=Kind.EXITED, code=7)
+
+
+def test_a_journal_that_cannot_be_read_keeps_no_other_from_being_served(host: Host) -> None:
+    with host.up():
+        ref = host.assign(host.attempt(WAITS))
+        host.logged(ref, "ready")
+    entry = host.data / "attempts" / str(ref) / "entry.json"
+    entry.unlink()
+    entry.mkdir()
+    host.link.said.clear()
+    with host.up():
+        assert "entry.json: cannot be read" in host.until(ref, lambda item: item.damaged).condition
+        assert host.ended(host.assign(host.attempt("pass", run="2" * 32))).code == 0
+        entry.rmdir()
         (host.shared(ref) / "work" / "go").touch()
         assert host.ended(ref) == observed.Exit(kind=Kind.EXITED, code=7)
 
@@ -332,3 +393,4 @@ def test_a_damaged_host_file_does_not_keep_the_agent_from_starting(host: Host, c
     (host.data / "host.json").write_bytes(content)
     with host.up():
         assert host.ended(host.assign(host.attempt("pass"))).code == 0
+        assert "host.json could not be read and was begun anew" in host.link.said[-1].conditions[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,7 +124,46 @@ def test_a_tree_is_fetched_once_and_a_failed_fetch_leaves_nothing(tmp_path: Path
         trees.get("d" * 40)
     with pytest.raises(errors.Refused):
         trees.get("../../etc")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b" * 40]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b" * 40, f"{'b' * 40}.seal"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "changed", "gone", "more", "mode", "folder", "file", "seal", "no-seal"])
+def test_a_tree_that_is_not_what_was_fetched_is_fetched_again(tmp_path: Path, damage: str) -> None:
+    fetched: list[str] = []
+    data = host.archive({"a/main.py": "print('hello')\n"})
+
+    def archive(tree: str) -> Iterator[bytes]:
+        fetched.append(tree)
+        return pieces(data)
+
+    trees = codetree.CodeTrees(tmp_path, archive)
+    trees.get("t")
+    trees.get("t")
+    assert fetched == ["t"]
+    file, seal = tmp_path / "t" / "a" / "main.py", tmp_path / f"t{codetree.SEAL}"
+    match damage:
+        case "cut" | "empty" | "changed":
+            file.write_bytes({"cut": b"print(", "empty": b"", "changed": b"print('other')\n"}[damage])
+        case "gone":
+            file.unlink()
+        case "more":
+            (tmp_path / "t" / "sitecustomize.py").write_text("")
+        case "mode":
+            file.chmod(0o700)
+        case "folder":
+            file.unlink()
+            file.mkdir()
+        case "file":
+            shutil.rmtree(tmp_path / "t")
+            (tmp_path / "t").write_text("")
+        case "seal":
+            seal.write_text("half")
+        case "no-seal":
+            seal.unlink()
+    assert (codetree.CodeTrees(tmp_path, archive).get("t") / "a" / "main.py").read_bytes() == b"print('hello')\n"
+    assert fetched == ["t", "t"]
+    codetree.CodeTrees(tmp_path, archive).sweep(set(), time.time() + 60)
+    assert not list(tmp_path.iterdir())
 
 
 def test_sweeping_removes_leftovers_and_what_is_old_and_unused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import account, cgroups, process, service
+from agent import account, cgroups, places, process, secretfiles, service
 from agent.supervisor import program
 from reconciler import errors
 from reconciler.core import model, observed, spec
@@ -78,6 +78,16 @@ def test_jobs_never_run_as_root_or_as_nobody_knows_who(host: Host, user: str) ->
         pass
 
 
+@pytest.mark.parametrize(("user", "said"), [("somebody-else", True), (account.own_name(), False), ("", False)])
+def test_a_user_that_only_root_could_give_jobs_to_is_not_passed_over_in_silence(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, user: str, said: bool
+) -> None:
+    monkeypatch.setattr(account, "resolve", lambda _: None)
+    with host.up(user=user):
+        pass
+    assert (f"jobs do not run as {user} but as this agent's own user" in caplog.text) is said
+
+
 @only_root
 def test_root_keeps_what_jobs_see_where_their_user_can_reach_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.places.FALLBACK", host.jobs / "elsewhere")
@@ -86,6 +96,27 @@ def test_root_keeps_what_jobs_see_where_their_user_can_reach_it(host: Host, monk
         ref = host.assign(host.attempt("import os; print(os.getcwd())"))
         assert host.ended(ref).code == 0
         assert host.log(ref).startswith(os.fsencode(host.jobs / "elsewhere"))
+
+
+@only_root
+@pytest.mark.parametrize("owner", [b"", b"half", None])
+def test_what_another_agents_jobs_see_is_not_removed_by_half_a_name(
+    host: Host, monkeypatch: pytest.MonkeyPatch, owner: bytes | None
+) -> None:
+    elsewhere = host.jobs / "elsewhere"
+    monkeypatch.setattr("agent.places.FALLBACK", elsewhere)
+    host.folder.chmod(0o700)
+    data = host.folder / "other"
+    data.mkdir()
+    living = places.lay_out(data, account.resolve("nobody"))
+    mark = living.jobs / places.OWNER
+    mark.write_bytes(mark.read_bytes()[:-3] if owner == b"half" else b"\xff\xfe" if owner is None else owner)
+    with host.up(jobs=None):
+        assert living.jobs.is_dir()
+    mark.write_bytes(os.fsencode(data.resolve()))
+    data.rename(host.folder / "gone")
+    with host.up(jobs=None):
+        assert not living.jobs.exists()
 
 
 def test_nothing_of_an_attempt_is_readable_by_others(host: Host) -> None:
@@ -204,6 +235,24 @@ def test_a_secret_that_others_can_read_is_refused_without_its_value(host: Host, 
     assert found.fatal
     assert "TOKEN" in found.detail
     assert "s3cr3t" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is no plain file"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"a\0b", "or has a NUL"),
+        (b"x" * (secretfiles.MOST + 1), "is longer than 64 KiB"),
+    ],
+)
+def test_a_file_that_cannot_be_a_secret_is_named_with_what_to_do(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "API_KEY"
+    file.mkdir(mode=0o700) if content is None else file.write_bytes(content)
+    file.chmod(0o600)
+    with pytest.raises(errors.Refused, match=said) as caught:
+        secretfiles.read(tmp_path, "default", ["API_KEY"])
+    assert (caught.value.where, bool(caught.value.remedy)) == (str(file), True)
 
 
 def test_a_secret_of_one_tenant_is_not_anothers(host: Host) -> None:

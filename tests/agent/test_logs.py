@@ -9,8 +9,10 @@ import pytest
 from agent import logs, places
 from agent.supervisor import output
 from reconciler import errors
+from reconciler.contracts import store
 from reconciler.core import spec
-from reconciler.storage import fake
+from reconciler.storage import fake, path
+from tests.storage import images
 
 REF = spec.AttemptRef(run="1" * 32, attempt=1)
 
@@ -78,6 +80,25 @@ def test_a_lost_or_old_note_of_what_was_shipped_ships_nothing_twice(place: place
     out.append(b"two\n")
     logs.Shipper(place, REF).ship(to)
     assert to.read_log(REF, 0, 100) == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"half"])
+def test_a_log_that_has_lost_its_end_in_the_store_goes_on_there(
+    place: places.Attempt, tmp_path: Path, content: bytes | None
+) -> None:
+    to, out, shipper = path.PathStore(images.config(str(tmp_path / "store")), store.Keys()), written(place), None
+    for text in (b"one\n", b"two\n", b"three\n"):
+        shipper = shipper or logs.Shipper(place, REF)
+        out.append(text)
+        shipper.ship(to)
+        [log] = (tmp_path / "store" / "runs" / REF.run / "logs" / "1").iterdir()
+        if text == b"two\n" and content is None:
+            log.unlink()
+        elif text == b"two\n":
+            log.write_bytes(log.read_bytes()[:14] if content else b"")
+    kept = b"one\n" if content else b""
+    note = f"\n[perdure: {8 - len(kept)} bytes of output lost: the store has lost them]\n".encode()
+    assert to.read_log(REF, 0, 1000) == kept + note + b"three\n"
 
 
 def test_a_huge_line_and_binary_pass(place: places.Attempt) -> None:

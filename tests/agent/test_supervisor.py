@@ -206,6 +206,74 @@ def test_the_process_of_a_killed_supervisor_is_adopted(start: Start) -> None:
     assert (found.kind, found.stopped) == (Kind.UNKNOWN, True)
 
 
+@pytest.mark.parametrize("content", [None, b"", b'{"pid": 1', b"{}", b"[]", b"\xff\xfe"])
+def test_without_a_record_of_its_start_a_program_is_found_by_its_marks_and_not_started_again(
+    start: Start, content: bytes | None
+) -> None:
+    one = start("import os, time; print(os.getpid(), flush=True); time.sleep(3600)")
+    pid = one.live()
+    one.said(str(pid))
+    one.kill_supervisor()
+    _spoil(one.folder / files.STARTED, content)
+    one.start()
+    conditions.eventually(lambda: one.look().started_at)
+    assert one.live() == pid
+    assert one.output() == f"{pid}\n".encode(), "nothing has begun anew"
+    process.tell(one.folder, {"stop": 0.1})
+    assert one.exit().kind is Kind.UNKNOWN
+
+
+def test_a_program_that_is_gone_without_a_record_that_can_be_read_is_unknown(start: Start) -> None:
+    one = start("import time; print('once', flush=True); time.sleep(3600)")
+    pid = one.live()
+    one.said("once")
+    one.kill_supervisor()
+    os.kill(pid, signal.SIGKILL)
+    _spoil(one.folder / files.STARTED, b'{"pid"')
+    assert one.look().presence is process.Presence.ORPHANED
+    one.start()
+    assert (one.exit().kind, one.output()) == (Kind.UNKNOWN, b"once\n")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"kind": "exi', b"{}"])
+def test_an_end_that_cannot_be_read_any_more_is_unknown(start: Start, content: bytes) -> None:
+    one = start("pass")
+    assert one.exit().code == 0
+    conditions.eventually(lambda: one.ended)
+    _spoil(one.folder / files.RESULT, content)
+    assert one.look().presence is process.Presence.ORPHANED
+    one.start()
+    assert one.exit().kind is Kind.UNKNOWN
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"argv": [', b"{}"])
+def test_a_supervisor_that_cannot_read_what_to_start_says_so(start: Start, content: bytes | None) -> None:
+    one = start("import time; time.sleep(3600)")
+    one.live()
+    one.kill_supervisor()
+    _spoil(one.folder / files.LAUNCH, content)
+    assert one.start().wait() == 4
+    assert process.trace(one.folder) == f"{one.folder}/launch.json cannot be read"
+    assert process.launched(one.folder) is None
+
+
+@pytest.mark.parametrize("name", [files.LOCK, files.CONTROL, files.OUTPUT])
+def test_something_else_in_the_place_of_its_files_is_named(start: Start, name: str) -> None:
+    one = start("import time; time.sleep(3600)")
+    one.live()
+    one.kill_supervisor()
+    (one.folder / name).unlink()
+    (one.folder / name).mkdir()
+    assert one.start().wait() == 1
+    assert process.trace(one.folder) == f"{one.folder}/{name}: Is a directory"
+
+
+def _spoil(path: Path, content: bytes | None) -> None:
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+
 def test_an_adopted_process_that_ends_leaves_the_outcome_unknown(start: Start) -> None:
     one = start(WAITS_FOR_GO)
     one.said("ready")

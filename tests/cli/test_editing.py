@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import signal
 import subprocess
@@ -445,21 +446,33 @@ def test_eight_editors_at_once_lose_no_line(site: Site) -> None:
     assert len(commits(site)) == 9
 
 
-def test_ctrl_c_in_the_middle_of_a_push_leaves_nothing_half_done(site: Site) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_ctrl_c_in_the_middle_of_a_push_leaves_nothing_half_done(site: Site, number: int, code: int) -> None:
     declared(site)
     hook(site, f"touch {site.root}/pushing; while test ! -e {site.gate}; do sleep 0.05; done")
     process = subprocess.Popen(
         site.arguments("suspend", "count"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=site.root
     )
     eventually((site.root / "pushing").exists, timeout=60)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, complained = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, b"")
+    assert (process.returncode, said) == (code, b"")
     assert b"Traceback" not in complained
     assert len(commits(site)) == 1
+    eventually(lambda: not _gits(site), message=lambda: f"{_gits(site)} are left")
     site.gate.touch()
     site.run("suspend", "count")
     assert commits(site) == ["Suspend count", "change"]
+
+
+def _gits(site: Site) -> list[str]:
+    """Return the processes of git that work for this repository, and what they have started."""
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"={site.repository}\0".encode() in (process / "environ").read_bytes():
+                left.append((process / "cmdline").read_bytes().decode(errors="replace"))
+    return left
 
 
 def test_what_follows_is_told(site: Site) -> None:

@@ -106,6 +106,19 @@ def test_a_damaged_checkpoint_is_found(site: Site) -> None:
     assert verdict["problems"]
     assert site.run("verify", verdict["digest"][:15], code=1).stdout.splitlines()[1].startswith("bad")
     assert "knows no checkpoint 'feed'" in site.run("verify", "feed", code=2).stderr
+    site.store.rename(site.root / "aside")
+    site.store.mkdir()  # what lies under a mount that is missing
+    [verdict] = site.json("verify", code=2)["checkpoints"]
+    assert (verdict["ok"], verdict["problems"]) == (None, ["the store is empty, although checkpoints of it are known"])
+    unread = site.run("verify", code=2)
+    assert unread.stdout.splitlines()[1].startswith("unread  1 in all")
+    assert f"perdure: store checkpoints ({site.store}): the store is empty" in unread.stderr
+    assert "Mount it again" in unread.stderr
+    keys = site.data / "keys" / "signing"
+    keys.mkdir(parents=True)
+    (keys / "x.key").write_text("half")
+    (keys / "x.key").chmod(0o600)
+    assert site.json("verify", code=2)["checkpoints"][0]["problems"] == ["this file holds no key"]
 
 
 def test_an_unknown_job_is_answered_with_the_nearest(site: Site) -> None:
@@ -169,6 +182,14 @@ def test_completion_offers_the_names_of_jobs(site: Site) -> None:
         site.arguments()[:3], env=environment, capture_output=True, text=True, timeout=60, cwd=site.root, check=False
     )
     assert done.stdout.split() == ["plain,count"]
+    names = site.data / "names"
+    names.write_bytes(b"\xff\xfecount\n")
+    done = subprocess.run(
+        site.arguments()[:3], env=environment, capture_output=True, text=True, timeout=60, cwd=site.root, check=False
+    )
+    assert (done.stdout.split(), done.stderr, done.returncode) == ([], "", 0)
+    site.run("status")
+    assert names.read_text() == "count\n", "what is no list of names is replaced by one"
 
 
 def test_top_is_plain_where_nobody_looks(site: Site) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -14,6 +17,8 @@ from click import testing
 
 from reconciler import errors
 from reconciler.cli import main, options
+from reconciler.seams import ending
+from tests.cli.site import Site
 
 ROWS = [row for section in main.SECTIONS for row in section.rows]
 
@@ -96,6 +101,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
         (KeyboardInterrupt(), 130, ""),
         (OSError(28, "No space left on device", "/data/x"), 2, "perdure: /data/x: No space left on device\n"),
         (
+            OSError(28, "No space left on device"),
+            2,
+            "perdure: the answer cannot be written: No space left on device\n"
+            "  See where its output goes, then run the command again.\n",
+        ),
+        (
             ValueError("odd"),
             2,
             "perdure: internal error: ValueError: odd\n  This is a defect of perdure; `perdure --trace …` shows where.\n",
@@ -113,7 +124,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
             "  This is a defect of perdure; `perdure --trace …` shows where.\n",
         ),
     ],
-    ids=["ours", "ctrl-c", "system", "defect", "environment", "ours-misses"],
+    ids=["ours", "ctrl-c", "system", "full", "defect", "environment", "ours-misses"],
 )
 def test_an_error_is_one_message(
     failing: list[BaseException], capfd: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
@@ -179,3 +190,28 @@ def test_completion_knows_commands(capfd: pytest.CaptureFixture[str], monkeypatc
 
 def test_a_closed_standard_output_is_no_defect() -> None:
     assert os.system(f"{sys.executable} -m reconciler.cli version >&-") == 0
+
+
+@pytest.mark.parametrize(("redirected", "said"), [(">/dev/full", b"the answer cannot be written: "), (">/dev/full 2>&1", b"")])
+def test_output_for_which_there_is_no_room(redirected: str, said: bytes) -> None:
+    command = f"{sys.executable} -m reconciler.cli version {redirected}"
+    done = subprocess.run(command, shell=True, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert (said in done.stderr, b"Exception" in done.stderr, b"Traceback" in done.stderr) == (True, False, False)
+
+
+def test_a_note_for_which_there_is_no_room_fails_nothing(site: Site) -> None:
+    site.job()
+    site.push()
+    command = [*site.arguments("diff"), "-o", "json"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False, timeout=60, cwd=site.root)
+    assert (done.returncode, json.loads(done.stdout)["summary"]["create"]) == (1, 1)
+
+
+def test_sigterm_and_sighup_end_like_ctrl_c_with_codes_of_their_own(failing: list[BaseException]) -> None:
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        failing.append(ending.Ended(number))
+        assert main.run(["fail"]) == code
+        failing.clear()
+        assert signal.getsignal(number) is signal.SIG_DFL

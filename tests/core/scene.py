@@ -318,7 +318,7 @@ def _item(path: str, node: Node, runs: Mapping[str, record.Record]) -> observed.
     host = node.get("host", known.host if known else "alpha")
     state = observed.ItemState(node.get("state", "ended" if ended else "running"))
     started = (known.started_at if known else 150.0) if state is not observed.ItemState.PREPARING else None
-    given = _spec(alias, attempt, run, node)
+    given = None if node.get("damaged") else _spec(alias, attempt, run, node)
     report = node.get("request")
     return observed.Item(
         ref=spec.AttemptRef(run=run.run if run else alias, attempt=attempt),
@@ -327,6 +327,7 @@ def _item(path: str, node: Node, runs: Mapping[str, record.Record]) -> observed.
         host=host,
         spec=given,
         ready=node.get("ready", False),
+        damaged=node.get("damaged", False),
         started_at=node.get("started", started),
         ended_at=float(node.get("ended", 950)) if ended else None,
         exit=ended,

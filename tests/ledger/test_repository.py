@@ -340,8 +340,10 @@ def test_an_unreachable_server_is_unavailable_and_an_append_a_conflict(remote: P
 def test_data_that_cannot_be_written_is_said(remote: Path, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"not a folder")
     one = ledger(remote, tmp_path / "data")
-    with pytest.raises(errors.Unavailable, match="cannot be read"):
+    with pytest.raises(errors.Unavailable, match="cannot be read") as caught:
         one.read()
+    assert caught.value.where.startswith(str(tmp_path / "data"))
+    assert caught.value.remedy
     assert isinstance(one.append(Snapshot(), Change(records=(run(1),))), Conflict)
 
 

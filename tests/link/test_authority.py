@@ -52,6 +52,27 @@ def test_a_crash_between_key_and_certificate_is_healed(tmp_path: Path, own: auth
     assert authority.create(tmp_path / "keys", "test", Clock()).pin != own.pin
 
 
+def test_a_lost_certificate_is_made_anew_and_the_key_kept(tmp_path: Path, own: authority.Authority) -> None:
+    before, key = certified(own), (tmp_path / "keys" / "ca.key").read_bytes()
+    old = x509.load_pem_x509_certificate(own.certificate)
+    (tmp_path / "keys" / "ca.crt").unlink()
+    again = authority.create(tmp_path / "keys", "test", Clock())
+    assert (tmp_path / "keys" / "ca.key").read_bytes() == key
+    host = x509.load_pem_x509_certificate(before)
+    host.verify_directly_issued_by(x509.load_pem_x509_certificate(again.certificate))
+    x509.load_pem_x509_certificates(again.serve()[1])[0].verify_directly_issued_by(old)
+
+
+def test_a_key_by_halves_is_not_replaced(tmp_path: Path, own: authority.Authority) -> None:
+    assert own.pin
+    (tmp_path / "keys" / "ca.crt").unlink()
+    path = tmp_path / "keys" / "ca.key"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(errors.Damaged, match="this file holds no key of an authority"):
+        authority.create(tmp_path / "keys", "test", Clock())
+    assert path.stat().st_size == 60
+
+
 def test_a_host_certificate_names_host_instance_and_pool_for_a_day(own: authority.Authority) -> None:
     bearer = certificates.read(certified(own))
     assert (bearer.instance, bearer.host, bearer.pool) == ("test", "a", "spot")
@@ -131,8 +152,10 @@ def test_half_written_files_are_damaged(tmp_path: Path, own: authority.Authority
     assert own.pin
     path = tmp_path / "keys" / file
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(errors.Damaged, match="not an authority"):
+    with pytest.raises(errors.Damaged, match="this file holds no") as caught:
         authority.load(tmp_path / "keys", "test", Clock())
+    assert caught.value.where == str(path)
+    assert "https" not in str(caught.value)
 
 
 def test_the_key_of_another_authority_is_noticed(tmp_path: Path, own: authority.Authority) -> None:

@@ -46,7 +46,11 @@ def test_ignored_files_are_not_read() -> None:
         ("paths: jobs\n", "perdure.yaml:1:8: paths: expected a list, found the text"),
         ("paths: [..]\n", "perdure.yaml:1:9: paths[0]: expected a path inside the repository"),
         ("paths: [/etc]\n", "perdure.yaml:1:9: paths[0]: expected a path inside the repository"),
-        ("source: {repository: x}\n", "perdure.yaml:1:1: there is no field"),
+        (
+            "source: {repository: x}\n",
+            'perdure.yaml:1:1: there is no field "source" here '
+            "(only paths may stand here: the reconciler is configured by the file that --config names)",
+        ),
         ("paths: [a\n", "perdure.yaml:1:8: a list in brackets that is never closed"),
         ("paths: [jbos]\n", "perdure.yaml:1:1: paths: there is no jbos in the repository (did you mean jobs?)"),
         ("paths: [jobs]\n---\npaths: [x]\n", "perdure.yaml:1:1: more than one document"),

@@ -76,8 +76,9 @@ def test_a_file_can_be_removed_twice(tmp_path: Path) -> None:
 
 
 def test_something_that_is_no_file_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(errors.Unavailable, match="cannot be read"):
+    with pytest.raises(errors.Unavailable, match="cannot be read") as caught:
         durable.read(tmp_path)
+    assert caught.value.remedy == durable.FOREIGN
 
 
 def test_a_directory_is_kept_to_one_process_until_it_dies(tmp_path: Path) -> None:

@@ -147,4 +147,8 @@ def test_a_repository_is_told_by_its_layout(tmp_path: Path) -> None:
         True,
         False,
     ]
+    for place in ("bare", "normal/.git"):
+        (tmp_path / place / "HEAD").unlink()
+        (tmp_path / place / "objects" / "pack").mkdir()
+        assert address.is_repository(tmp_path / place.removesuffix("/.git")), "without its HEAD it is a damaged one"
     assert address.git_directory(tmp_path / "linked") == (tmp_path / "bare").resolve()

@@ -25,6 +25,7 @@ SAID = [
     ("Host key verification failed.", Kind.HOST_KEY),
     ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", Kind.HOST_KEY),
     ("git@host: Permission denied (publickey).", Kind.UNAUTHORIZED),
+    ("warning: unable to access '/d/repo.git/config': Permission denied", Kind.OTHER),
     ("fatal: could not read Username for 'https://host': terminal prompts disabled", Kind.UNAUTHORIZED),
     ("fatal: Authentication failed for 'https://host/jobs/'", Kind.UNAUTHORIZED),
     ("fatal: unable to access 'https://host/': The requested URL returned error: 403", Kind.UNAUTHORIZED),
@@ -48,6 +49,13 @@ SAID = [
     ("fatal: loose object 1234 (stored in x) is corrupt", Kind.DAMAGED),
     (
         "cannot lock ref 'refs/perdure/state/x': unable to resolve reference 'refs/perdure/state/x': reference broken",
+        Kind.DAMAGED,
+    ),
+    ("fatal: not a tree object: e5abb37bd653", Kind.DAMAGED),
+    ("fatal: mmap failed: No such device", Kind.DAMAGED),
+    (
+        "warning: unable to access '/d/repo.git/config': Is a directory\n"
+        "fatal: unknown error occurred while reading the configuration files",
         Kind.DAMAGED,
     ),
     ("fatal: bad shallow line: 18895ff8582d", Kind.DAMAGED),

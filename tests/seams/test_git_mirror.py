@@ -117,6 +117,24 @@ def test_a_half_made_repository_is_made_again(private: mirror.Mirror) -> None:
     assert sorted(path.name for path in private.directory.parent.iterdir()) == ["folder.git", "folder.git.lock"]
 
 
+def test_a_private_repository_without_its_head_keeps_what_it_holds(private: mirror.Mirror) -> None:
+    [made] = private.build([commit(a="1")])
+    private.publish([mirror.Update(ref="refs/perdure/state/x", old="", new=made)])
+    (private.directory / "HEAD").unlink()
+    assert mirror.Mirror(private.directory).refs("refs/perdure/state") == {"refs/perdure/state/x": made}
+    assert private.git("cat-file", "-p", f"{made}:a") == b"1"
+
+
+@pytest.mark.parametrize("content", [b"", b"15a7a67e96", b"\xff\xfe"])
+def test_a_ref_that_cannot_be_read_is_not_one_that_is_missing(private: mirror.Mirror, content: bytes) -> None:
+    [made] = private.build([commit(a="1")])
+    private.publish([mirror.Update(ref="refs/perdure/state/x", old="", new=made)])
+    (private.directory / "refs" / "perdure" / "state" / "x").write_bytes(content)
+    with pytest.raises(faults.Failed) as caught:
+        private.refs("refs/perdure/state")
+    assert isinstance(caught.value.error(), errors.Damaged)
+
+
 def test_many_who_come_at_once_make_one_repository(tmp_path: Path) -> None:
     all_here = threading.Barrier(8)
 

@@ -70,6 +70,8 @@ def test_what_is_no_key(tmp_path: Path) -> None:
         "signing/a.key": b"hello",
         "encryption/a.key": RAW + b"!",
         "verify/a.pub": b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        "encryption/b.key": RAW.hex().encode()[:32],  # half of its digits is as long as a raw key
+        "signing/c.key": RAW.hex().encode()[:32],
         "signing/b.key": _pem(x25519.X25519PrivateKey.generate()),
     }
     for name, content in cases.items():

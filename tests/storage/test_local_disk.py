@@ -9,6 +9,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,25 @@ def test_a_root_that_is_no_folder(tmp_path: Path) -> None:
     health = _open(tmp_path / "file").health()
     assert (health.ok, health.detail) == (False, "the store is not a folder")
     assert "path.root" in health.remedy
+
+
+@pytest.mark.parametrize("name", ["packs", "attempts", "logs/1/0000000000000000"])
+def test_something_else_in_the_store_is_named_and_the_store_not_called_no_folder(tmp_path: Path, name: str) -> None:
+    root, ref = tmp_path / "store", images.ALONE
+    depot = _open(root)
+    depot.claim(ref, "me")
+    depot.append_log(ref, 0, b"text")
+    place = root / "runs" / ref.run / name
+    shutil.rmtree(place, ignore_errors=True)
+    if name.startswith("logs"):
+        place.unlink()
+        place.mkdir()
+    else:
+        place.write_text("")
+    use = partial(depot.append_log, ref, 0, b"x") if name.startswith("logs") else partial(images.put, depot, {"state": b"x"})
+    with pytest.raises(errors.Unavailable, match=f"something else lies in the place of .*{name.rpartition('/')[2]}") as caught:
+        use()
+    assert caught.value.remedy
 
 
 def test_a_root_that_was_replaced_is_noticed(tmp_path: Path) -> None:

@@ -99,11 +99,17 @@ def _local(path: Path) -> Address:
 
 
 def is_repository(path: Path) -> bool:
-    """Return whether `path` is a Git repository (bare or with a working tree), by its layout: git is not run in it."""
+    """Return whether `path` is a Git repository (bare or with a working tree), by its layout: git is not run in it.
+
+    One that has lost its HEAD still is one: as a folder without Git it would get another ledger, and run everything again.
+    """
     inside = path / ".git"
     if inside.is_file():
         return inside.read_bytes()[:8] == b"gitdir: "
-    return any((one / "HEAD").exists() and (one / "objects").is_dir() and (one / "refs").is_dir() for one in (inside, path))
+    return any(
+        (one / "objects").is_dir() and (one / "refs").is_dir() and ((one / "HEAD").exists() or (one / "objects/pack").is_dir())
+        for one in (inside, path)
+    )
 
 
 def git_directory(path: Path) -> Path:

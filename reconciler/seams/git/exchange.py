@@ -48,6 +48,13 @@ class Exchange:
         """Run a command that talks to nobody, and return its output."""
         return self._run(self._in(arguments), self._local, feed).output
 
+    def refs(self, *patterns: str) -> str:
+        """Return a line for each ref that is here, with its object. One that cannot be read is an error, not a missing one."""
+        answer = self._run(self._in(["for-each-ref", "--format=%(refname) %(objectname)", *patterns]), self._local)
+        if b"broken ref" in answer.complaints:
+            raise self._failed(answer, remote=False)
+        return answer.output.decode()
+
     def holds(self, *arguments: str) -> bool:
         """Run a command that answers by its exit status: 0 or 1."""
         answer = process.run(self._in(arguments), self._local, timeout=self._timeout)

@@ -82,6 +82,12 @@ TABLE = (
         remedy="Compare the key with the server's administrator, then put it into the known_hosts file.",
     ),
     Fault(
+        kind=Kind.OTHER,
+        pattern=r"(unable to (access|open|read)|(could not|cannot) open|error opening) (loose object |object )?'?/[^:]*: Perm",
+        message="a file on this machine may not be read",
+        remedy="See its owner and permissions: the account that runs this command must be able to read and write there.",
+    ),
+    Fault(
         kind=Kind.UNAUTHORIZED,
         pattern=r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|Permission denied"
         r"|returned error: 40[13]|invalid credentials|Access denied|Load key |HTTP Basic",
@@ -139,7 +145,8 @@ TABLE = (
         r"|unable to read (tree|[0-9a-f]{40})|data stream error|bad tree object|unknown revision|not a valid object"
         r"|packfile .* (cannot|invalid|is far too short|does not match)|invalid sha1 pointer|not a git repository: "
         r"|bad config|Failed to traverse parents|did not send all necessary objects|could not fetch [0-9a-f]{40}"
-        r"|bad signature|broken ref",
+        r"|bad signature|broken ref|not a (tree|commit) object|mmap failed: No such device"
+        r"|unknown error occurred while reading the configuration",
         message="an object that should be there is missing or damaged",
         remedy="Try again; if it stays, compare with `git fsck` in that repository.",
     ),

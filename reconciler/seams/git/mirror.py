@@ -105,6 +105,11 @@ class Mirror:
         self._exchange.alone("init", "--bare", "--quiet", "--template=", "--object-format=sha1", str(made))
         if not self.access:  # the only copy of the ledger: a power cut must not take it
             self._exchange.alone("--git-dir", str(made), "config", "core.fsync", "all")
+        if not self.access and any(path.is_file() for path in self.directory.glob("objects/*/*")):
+            # All but the mark of a repository is there: it is the only copy of the ledger.
+            (made / "HEAD").rename(self.directory / "HEAD")
+            shutil.rmtree(made)
+            return
         if self.directory.exists():
             shutil.rmtree(self.directory)
         made.chmod(0o700)  # whoever may pass through the data directory may not read what is in the repository
@@ -164,7 +169,7 @@ class Mirror:
     def refs(self, *patterns: str) -> dict[str, str]:
         """Return the object ids of refs that are here, by full name; a pattern is a full name or a leading part of one."""
         self.prepare()
-        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", *patterns).decode().splitlines()
+        lines = self._exchange.refs(*patterns).splitlines()
         return {name: oid for name, _, oid in (line.rpartition(" ") for line in lines)}
 
     def fetch(self, refspecs: Sequence[str], *, shallow: bool, partial: bool) -> str:

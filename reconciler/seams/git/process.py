@@ -67,11 +67,15 @@ def run(
     timer = threading.Timer(timeout, expire)
     timer.start()
     try:
-        with process:
-            output, complaints = process.communicate(feed if isinstance(feed, bytes) else _pour(process, feed))
-    except BaseException:
-        end(process)
-        raise
+        with process:  # leaving it waits for the process: what has to end it comes before
+            try:
+                output, complaints = process.communicate(feed if isinstance(feed, bytes) else _pour(process, feed))
+            except BaseException:
+                end(process)
+                with suppress(OSError):
+                    if process.stdin is not None:
+                        process.stdin.close()  # what was still to be sent has nobody to read it
+                raise
     finally:
         timer.cancel()
         timer.join()
