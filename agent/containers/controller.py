@@ -11,7 +11,7 @@ from pathlib import Path
 from agent import checkpointing, controller, journal, process, progress, refusal, secretfiles, setup
 from agent.containers import body, books, counting, exits, images, interposed, room, seam, shipping, sites, view
 from reconciler import errors
-from reconciler.contracts import engine
+from reconciler.contracts import engine, store
 from reconciler.core import container, model, observed, processor, spec
 from reconciler.engines import folder as folders
 
@@ -154,7 +154,7 @@ class ContainerController:
             return
         try:
             with self._checkpoints.opened(entry) as image:
-                self._on_the_same_image(entry, image.meta.image)
+                self._on_the_same_image(entry, image.meta)
                 whole = room.inside(place) / "restore" if body.contract(what) else room.for_restore(place, entry.ref, image)
                 partial = whole.with_name(whole.name + room.PARTIAL)
                 folders.discard(partial)
@@ -350,18 +350,24 @@ class ContainerController:
     def _remember_image(self, ref: spec.AttemptRef, image: seam.Image, name: str) -> None:
         self.books.set(ref, image=image.id, digest=images.digest(image, name), stop_signal=image.stop_signal)
 
-    def _on_the_same_image(self, entry: journal.Entry, was: str) -> None:
+    def _on_the_same_image(self, entry: journal.Entry, taken: store.Meta) -> None:
         """Continue on the image that the checkpoint was taken on, also where its name means another by now.
 
-        Raises `refusal.CannotStart` where that image cannot be had.
+        Which image that may be is the manifest's to say: a checkpoint picks a version of the one that is named there. One that
+        was made on its host has no name that tells, and is taken from the run's own checkpoints alone.
+        Raises `refusal.CannotStart` where it is another image, or cannot be had.
         """
-        record = self.books.get(entry.ref)
+        record, name, was = self.books.get(entry.ref), entry.spec.workload.image, taken.image
         if not was or was.rpartition("@")[2] in (record.image, record.digest.rpartition("@")[2]):
             return
+        named = images.repository(was) == images.repository(name) if "@" in was else taken.run == entry.spec.run
+        if not named:
+            text = f"the checkpoint was taken on image {was}, and the Job names {name}, which is another one"
+            raise refusal.CannotStart(f"{text}. Name the former in `workload.image`, or restore another checkpoint", fatal=True)
         try:
             found = images.obtain(self._docker, was, self._setup.places.data / images.REGISTRIES)
         except errors.Refused as error:
-            text = f"the checkpoint was taken on image {was}, {entry.spec.workload.image} is another one here, and"
+            text = f"the checkpoint was taken on image {was}, {name} is another one here, and"
             raise refusal.CannotStart(f"{text} {error.message}. {error.remedy}".rstrip(". ")) from error
         self._remember_image(entry.ref, found, was)
 

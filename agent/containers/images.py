@@ -51,9 +51,14 @@ def _denied(name: str, host: str, registries: Path, *, known: bool) -> errors.Re
 
 def digest(image: seam.Image, name: str) -> str:
     """Return how registries know the image, preferring the repository it was asked for by; "" for one made here."""
+    wanted = repository(name)
+    return next((each for each in image.digests if repository(each) == wanted), next(iter(image.digests), ""))
+
+
+def repository(name: str) -> str:
+    """Return an image's name without its tag and digest, as short as engines have it."""
     folder, slash, last = name.partition("@")[0].rpartition("/")
-    repository = f"{folder}{slash}{last.partition(':')[0]}"
-    return next((each for each in image.digests if each.partition("@")[0] == repository), next(iter(image.digests), ""))
+    return f"{folder}{slash}{last.partition(':')[0]}".removeprefix(f"{HUB[0]}/").removeprefix("library/")
 
 
 def registry(name: str) -> str:

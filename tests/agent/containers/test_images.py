@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.containers import seam
+from agent.containers import images, seam
 from reconciler import errors
 from reconciler.core import container, model, observed, spec
 from tests.agent.containers import rig as rigs
@@ -98,3 +98,19 @@ def test_a_host_that_is_ready_says_which_image_it_has_prepared(rig: Rig, digests
     rig.docker.start(rig.docker.create("task", {**body, "Image": said}))
     rig.look(4)
     assert (rig.item().state, rig.item().image) == (observed.ItemState.RUNNING, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train", "train"),
+        ("train:1", "train"),
+        ("train:1@sha256:abc", "train"),
+        ("docker.io/library/train:1", "train"),
+        ("docker.io/lab/train", "lab/train"),
+        ("registry.example:5000/lab/train:1", "registry.example:5000/lab/train"),
+        ("registry.example:5000/train", "registry.example:5000/train"),
+    ],
+)
+def test_an_image_s_name_without_its_version(name: str, expected: str) -> None:
+    assert images.repository(name) == expected
