@@ -25,7 +25,7 @@ MOST_FORGOTTEN = 1000
 
 
 class Stage(enum.Enum):
-    """How far an attempt has come. It never goes back."""
+    """How far an attempt has come. It goes back only where its machine started anew before its program had begun."""
 
     ACCEPTED = "accepted"
     PREPARED = "prepared"
@@ -43,6 +43,8 @@ class Entry:
 
     assignment: spec.Assignment
     stage: Stage = Stage.ACCEPTED
+    boot: str = ""
+    """In which boot of the machine it was laid out: a power cut may leave only the names of what was written before it."""
     started_at: float | None = None
     ended_at: float | None = None
     exit: observed.Exit | None = None

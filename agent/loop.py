@@ -227,7 +227,7 @@ class Agent:
         finished = self._finish_step(one, entry, now) if over else entry
         if finished is None:
             return
-        entry = finished
+        entry = self._laid_out_anew(one, finished)
         if entry.started_at is None and one.look.started_at is not None:
             entry = self._keep(dataclasses.replace(entry, started_at=one.look.started_at))
             one.safe_at = now
@@ -245,6 +245,13 @@ class Agent:
             self._end_unstarted(one, entry, row.why)
         elif row.step is not Step.REST and now >= one.again_at:
             self._begin(one, entry, row.step, now)
+
+    def _laid_out_anew(self, one: attempt.Attempt, entry: journal.Entry) -> journal.Entry:
+        """Begin again with what lay ready in an earlier boot: nobody has made sure that it was on the disk."""
+        unbegun = one.look.presence is process.Presence.ABSENT and entry.started_at is None and one.step is None
+        if not unbegun or entry.boot in ("", self._boot) or entry.stage is Stage.ENDED:
+            return entry
+        return self._keep(dataclasses.replace(entry, stage=Stage.ACCEPTED, boot=""))
 
     def _begin(self, one: attempt.Attempt, entry: journal.Entry, step: steps.Step, now: float) -> None:
         control, owner = self._control, f"{self._setup.offer.host}/{self._book.host.agent}"
@@ -280,7 +287,7 @@ class Agent:
             self._attempts.pop(entry.ref)
             return None
         if step is Step.PREPARE:
-            return self._keep(dataclasses.replace(entry, stage=Stage.PREPARED))
+            return self._keep(dataclasses.replace(entry, stage=Stage.PREPARED, boot=self._boot))
         if step is Step.RESTORE:
             return self._keep(dataclasses.replace(entry, stage=Stage.RESTORED))
         if step is Step.WAIT and isinstance(value, tuple):

@@ -144,6 +144,7 @@ class ContainerController:
         if to is not None and not to.claim(entry.ref, owner, what.ledger):
             raise refusal.Superseded
         image = images.obtain(self._docker, what.workload.image, own.data / images.REGISTRIES)
+        self._free_restore(entry.ref)  # of an earlier try, which a power cut may have cut short
         room.make(own.attempt(entry.ref))
         self._remember_image(entry.ref, image, what.workload.image)
 

@@ -122,6 +122,35 @@ def test_one_step_at_a_look(bench: Bench) -> None:
     ]
 
 
+@pytest.mark.parametrize(("anew", "times"), [(False, 1), (True, 2)])
+def test_what_was_laid_out_before_the_machine_started_anew_is_laid_out_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, anew: bool, times: int
+) -> None:
+    bench.assign()
+    bench.look(3)
+    bench.control.presence.clear()  # nothing of it has begun
+    if anew:
+        monkeypatch.setattr("agent.supervisor.processes.boot", lambda: "another boot")
+    bench.start()
+    bench.link.assignments = None
+    bench.look(6)
+    assert (bench.control.calls["prepare"], bench.control.calls["restore"]) == (times, times)
+    assert bench.control.presence[REF] is Presence.LIVE
+
+
+def test_what_has_begun_before_the_machine_started_anew_is_not_begun_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.assign()
+    bench.until_live()
+    bench.control.presence.clear()
+    monkeypatch.setattr("agent.supervisor.processes.boot", lambda: "another boot")
+    bench.start()
+    bench.link.assignments = None
+    bench.look(6)
+    assert bench.control.calls["prepare"] == 1
+
+
 def test_an_end_is_collected_once_and_kept_until_it_is_removed(bench: Bench) -> None:
     bench.assign()
     bench.until_live()

@@ -264,6 +264,22 @@ def test_it_continues_from_a_checkpoint(rig: Rig) -> None:
     assert not Path(one.restored).exists()  # it runs: nothing of it is left in memory
 
 
+def test_a_checkpoint_laid_out_before_the_machine_started_anew_is_laid_out_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = rigs.restored(rig)
+    rig.assign(second)
+    rig.look(2)
+    place = Path(rig.control.books.get(second.ref).restore)
+    (place / "left").touch()
+    monkeypatch.setattr("agent.supervisor.processes.boot", lambda: "another boot")
+    rig.start()
+    rig.look(2)
+    assert place.is_dir()
+    assert not (place / "left").exists()
+    assert rig.running(second).restored == str(place)
+
+
 def test_it_continues_on_the_image_it_was_taken_on(rig: Rig) -> None:
     other = seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,))
     second = rigs.restored(rig, other)
