@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,12 +118,16 @@ def _leaf(each: record.Saved, *, wide: bool) -> str:
     return f"{text} [{', '.join(marks)}]" if marks else text
 
 
+_WHOLE = re.compile("[0-9a-f]{64}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A checkpoint and where it is kept."""
 
     digest: str
     job: str
+    """Empty: the ledger does not know it."""
     store: model.StoreSpec
 
 
@@ -146,7 +151,9 @@ def verify(flags: options.Flags, *, digests: tuple[str, ...], job: str | None, e
     """
     settings = compose.settings(flags)
     seen = looking.look(settings)
-    places = _chosen(list(_places(_runs(seen, job))), digests)
+    runs = _runs(seen, job)
+    stores = {run.store.name: run.store for run in runs if run.store is not None}
+    places = _chosen(list(_places(runs)), digests, stores.values())
     open_store = compose.stores(settings)
     results = [(place, _verified(open_store, place)) for place in places]
     for said in dict.fromkeys(str(result) for _, result in results if isinstance(result, errors.PerdureError)):
@@ -165,19 +172,24 @@ def _places(runs: Iterable[record.Record]) -> Iterator[Place]:
                 yield Place(digest=each.taken.digest, job=transition.name(run), store=run.store)
 
 
-def _chosen(places: list[Place], digests: tuple[str, ...]) -> list[Place]:
-    """Return the places that `digests` (or their beginnings) mean, all for none. Raises `errors.UsageError`."""
+def _chosen(places: list[Place], digests: tuple[str, ...], stores: Iterable[model.StoreSpec]) -> list[Place]:
+    """Return the places that `digests` (or their beginnings) mean, all for none. Raises `errors.UsageError`.
+
+    A whole digest that the ledger does not know may be another repository's: it is looked for in every store.
+    """
     if not digests:
         return places
-    chosen: dict[str, Place] = {}
+    chosen: dict[tuple[str, str], Place] = {}
     for digest in digests:
         wanted = digest.removeprefix("sha256:").lower()
         matching = [place for place in places if place.digest.removeprefix("sha256:").startswith(wanted)]
+        if not matching and _WHOLE.fullmatch(wanted):
+            matching = [Place(digest=f"sha256:{wanted}", job="", store=each) for each in stores]
         if not wanted or not matching:
             raise errors.UsageError(
                 f"the ledger knows no checkpoint {digest!r}", remedy="`perdure checkpoints -o wide` lists their digests."
             )
-        chosen |= {place.digest: place for place in matching}
+        chosen |= {(place.digest, place.store.name): place for place in matching}
     return list(chosen.values())
 
 

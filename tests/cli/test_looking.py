@@ -106,6 +106,10 @@ def test_a_damaged_checkpoint_is_found(site: Site) -> None:
     assert verdict["problems"]
     assert site.run("verify", verdict["digest"][:15], code=1).stdout.splitlines()[1].startswith("bad")
     assert "knows no checkpoint 'feed'" in site.run("verify", "feed", code=2).stderr
+    unknown = site.run("verify", "f" * 64, code=1).stdout.splitlines()[1]
+    assert unknown.startswith("bad")
+    assert "checkpoints" in unknown
+    assert "no such checkpoint" in unknown
     site.store.rename(site.root / "aside")
     site.store.mkdir()  # what lies under a mount that is missing
     [verdict] = site.json("verify", code=2)["checkpoints"]
