@@ -117,12 +117,20 @@ def _wake_at(
     """The next moment at which the plan may be another one; at once where a run waits for what this very plan changes."""
     if any(cases.makes_way(about, run) for run in changed.values() if run.phase is record.Phase.STOPPED):
         return about.given.now
+    if any(act.verb is action.Verb.UPDATE and _taken_back(about.given, changed.get(act.run)) for act in actions):
+        return about.given.now
     limited = any(act.reason == "LaunchLimit" for act in actions)
     moments = (
         wake.at(about.given, about.records.values(), about.sightings.values()),
         window.opens_at if limited else None,
     )
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _taken_back(given: Facts, after: record.Record | None) -> bool:
+    """Whether a plan ends a request that is not wanted any more: now another one may be made."""
+    before = given.records.get(after.run) if after is not None else None
+    return before is not None and before.pending is not None and after is not None and after.pending is None
 
 
 def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.Action]:
