@@ -33,6 +33,8 @@ GIT_SETTINGS = {
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The environment of the whole session; yields the folder that holds one home a test."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so have shells what they run in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     homes = tmp_path_factory.mktemp("homes")
     empty = homes / "gitconfig"
     empty.touch()
