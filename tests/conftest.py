@@ -33,8 +33,9 @@ GIT_SETTINGS = {
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The environment of the whole session; yields the folder that holds one home a test."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so have shells what they run in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:  # in the background, or under nohup: programs would inherit it
+            signal.signal(number, handler)
     homes = tmp_path_factory.mktemp("homes")
     empty = homes / "gitconfig"
     empty.touch()
