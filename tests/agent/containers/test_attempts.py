@@ -280,49 +280,6 @@ def test_a_checkpoint_laid_out_before_the_machine_started_anew_is_laid_out_again
     assert rig.running(second).restored == str(place)
 
 
-def test_it_continues_on_the_image_it_was_taken_on(rig: Rig) -> None:
-    other = seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,))
-    second = rigs.restored(rig, other)
-    rig.docker.offered[rigs.IMAGE.digests[0]] = rigs.IMAGE
-    one = rig.running(second)
-    assert one.body["Image"] == rigs.IMAGE.id
-
-
-def test_and_not_on_another_one(rig: Rig) -> None:
-    second = rigs.restored(rig, seam.Image(id="sha256:" + "b" * 64))
-    rig.assign(second)
-    rig.look(6)
-    found = rig.item(second.ref).exit
-    assert found is not None
-    assert found.kind is Kind.NOT_STARTED
-    assert "train:1 is another one here" in found.detail
-
-
-@pytest.mark.parametrize(
-    ("was", "run"),
-    [
-        ("other@sha256:" + "d" * 64, REF.run),
-        ("registry.example/train@sha256:" + "d" * 64, REF.run),
-        ("train-more@sha256:" + "d" * 64, REF.run),
-        ("other@sha256:" + "d" * 64, "2" * 32),
-        ("sha256:" + "a" * 64, "2" * 32),
-    ],
-)
-def test_a_checkpoint_does_not_say_which_image_it_is(rig: Rig, was: str, run: str) -> None:
-    """Its name stands in the manifest; a checkpoint says at most which version of that."""
-    second = rigs.restored(rig, seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,)))
-    kept = rig.store.images[second.restore]
-    kept.meta = dataclasses.replace(kept.meta, image=was, run=run)
-    rig.docker.images[was] = rig.docker.offered[was] = rigs.IMAGE
-    rig.assign(second)
-    rig.look(6)
-    found = rig.item(second.ref).exit
-    assert found is not None
-    assert (found.kind, found.fatal) == (Kind.NOT_STARTED, True)
-    assert f"taken on image {was}, and the Job names train:1, which is another one. Name the former" in found.detail
-    assert rig.docker.pulled == []
-
-
 def test_a_damaged_checkpoint_is_named(rig: Rig) -> None:
     second = rigs.restored(rig)
     rig.store.images[second.restore].damaged = True

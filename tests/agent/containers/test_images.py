@@ -12,7 +12,9 @@ from agent.containers import images, seam
 from reconciler import errors
 from reconciler.core import container, model, observed, spec
 from tests.agent.containers import rig as rigs
-from tests.agent.containers.rig import WHAT, Rig
+from tests.agent.containers.rig import REF, WHAT, Rig
+
+Kind = observed.ExitKind
 
 
 @pytest.fixture
@@ -114,3 +116,46 @@ def test_a_host_that_is_ready_says_which_image_it_has_prepared(rig: Rig, digests
 )
 def test_an_image_s_name_without_its_version(name: str, expected: str) -> None:
     assert images.repository(name) == expected
+
+
+def test_it_continues_on_the_image_it_was_taken_on(rig: Rig) -> None:
+    other = seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,))
+    second = rigs.restored(rig, other)
+    rig.docker.offered[rigs.IMAGE.digests[0]] = rigs.IMAGE
+    one = rig.running(second)
+    assert one.body["Image"] == rigs.IMAGE.id
+
+
+def test_and_not_on_another_one(rig: Rig) -> None:
+    second = rigs.restored(rig, seam.Image(id="sha256:" + "b" * 64))
+    rig.assign(second)
+    rig.look(6)
+    found = rig.item(second.ref).exit
+    assert found is not None
+    assert found.kind is Kind.NOT_STARTED
+    assert "train:1 is another one here" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("was", "run"),
+    [
+        ("other@sha256:" + "d" * 64, REF.run),
+        ("registry.example/train@sha256:" + "d" * 64, REF.run),
+        ("train-more@sha256:" + "d" * 64, REF.run),
+        ("other@sha256:" + "d" * 64, "2" * 32),
+        ("sha256:" + "a" * 64, "2" * 32),
+    ],
+)
+def test_a_checkpoint_does_not_say_which_image_it_is(rig: Rig, was: str, run: str) -> None:
+    """Its name stands in the manifest; a checkpoint says at most which version of that."""
+    second = rigs.restored(rig, seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,)))
+    kept = rig.store.images[second.restore]
+    kept.meta = dataclasses.replace(kept.meta, image=was, run=run)
+    rig.docker.images[was] = rig.docker.offered[was] = rigs.IMAGE
+    rig.assign(second)
+    rig.look(6)
+    found = rig.item(second.ref).exit
+    assert found is not None
+    assert (found.kind, found.fatal) == (Kind.NOT_STARTED, True)
+    assert f"taken on image {was}, and the Job names train:1, which is another one. Name the former" in found.detail
+    assert rig.docker.pulled == []
