@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -120,12 +121,10 @@ class Saving:
             done = next((taken for taken in known if taken.request == asked.id), None)
             if done is not None:  # taken by an agent that was killed before it had written it down
                 return engine.Captured(taken=done, usage=store.Usage(logical_bytes=0, stored_bytes=0)), known
-            if self._freezes(entry.ref):
-                with self._frozen:
-                    if given_up() or late(0.0):
-                        return engine.Failed(reason="its turn came too late"), known
-                    outcome = self._control.checkpoint(entry, asked, step, given_up)
-            else:
+            ours = self._freezes(entry.ref)
+            with self._frozen if ours else contextlib.nullcontext():
+                if ours and (given_up() or late(0.0)):
+                    return engine.Failed(reason="its turn came too late"), known
                 outcome = self._control.checkpoint(entry, asked, step, given_up)
             if isinstance(outcome, engine.Failed) and late():
                 outcome = engine.Failed(reason=f"{outcome.reason} ({LATE})")

@@ -16,6 +16,11 @@ talks to the library, with the original chained.
 
 from __future__ import annotations
 
+import errno
+
+IN_ITS_PLACE = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP})
+"""What a system says of a name where something else lies than the file or folder of ours that belongs there."""
+
 
 class PerdureError(Exception):
     """Base of all expected errors; shown to people without a stack trace."""

@@ -117,7 +117,8 @@ def _wake_at(
     """The next moment at which the plan may be another one; at once where a run waits for what this very plan changes."""
     if any(cases.makes_way(about, run) for run in changed.values() if run.phase is record.Phase.STOPPED):
         return about.given.now
-    if any(act.verb is action.Verb.UPDATE and _taken_back(about.given, changed.get(act.run)) for act in actions):
+    updated = {act.run for act in actions if act.verb is action.Verb.UPDATE}
+    if any(_taken_back(about.given.records[run], changed[run]) for run in updated & changed.keys()):
         return about.given.now
     limited = any(act.reason == "LaunchLimit" for act in actions)
     moments = (
@@ -127,10 +128,9 @@ def _wake_at(
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _taken_back(given: Facts, after: record.Record | None) -> bool:
+def _taken_back(before: record.Record, after: record.Record) -> bool:
     """Whether a plan ends a request that is not wanted any more: now another one may be made."""
-    before = given.records.get(after.run) if after is not None else None
-    return before is not None and before.pending is not None and after is not None and after.pending is None
+    return before.pending is not None and after.pending is None
 
 
 def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.Action]:

@@ -6,7 +6,6 @@ old content or the new one, whole, also after a power cut. What a killed writer 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import secrets
@@ -150,5 +149,5 @@ def _explained(path: Path, done: str) -> Iterator[None]:
         raise errors.Unavailable(
             f"cannot be {done}: {error.strerror or error}",
             where=str(path),
-            remedy=FOREIGN if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENOTDIR) else AGAIN,
+            remedy=FOREIGN if error.errno in errors.IN_ITS_PLACE else AGAIN,
         ) from error

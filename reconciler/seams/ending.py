@@ -27,10 +27,6 @@ UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a system says when output goes to a file for which there is no room any more."""
 
 
-FOREIGN = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP})
-"""What a system says of a name whose file or folder is none of ours."""
-
-
 class Ended(BaseException):
     """A signal asks this process to end: what it has begun is undone, and what it has started ends too, as with Ctrl-C."""
 
@@ -118,7 +114,7 @@ def silenced() -> int:
 
 def _system(error: OSError) -> str:
     if error.filename:
-        remedy = "See what lies in its place, and move it away." if error.errno in FOREIGN else ""
+        remedy = "See what lies in its place, and move it away." if error.errno in errors.IN_ITS_PLACE else ""
         remedy = "See its owner and permissions." if error.errno in (errno.EACCES, errno.EPERM) else remedy
         return f"{error.filename}: {error.strerror}" + (f"\n  {remedy}" if remedy else "")
     if error.errno in UNWRITTEN:  # of a file of ours the name would be told

@@ -12,8 +12,8 @@ from reconciler.storage.disk import Disk, File
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-FOREIGN = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.EINVAL})
-"""What the system says of a name whose file or folder is none of ours."""
+FOREIGN = errors.IN_ITS_PLACE | {errno.EINVAL}
+"""The same, and what reading a link that is none comes to."""
 
 TRIES = 5
 """Times that something is done again which a sweep has undone between two of its operations."""

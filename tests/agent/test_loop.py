@@ -55,7 +55,7 @@ class Bench:
     def start(self) -> None:
         """A new agent on the same data directory."""
         where = places.lay_out(self.folder, None, self.folder / "jobs")
-        about = setup.Setup(
+        self.about = setup.Setup(
             offer=setup.Offer(host="h"),
             places=where,
             secrets=self.folder / "secrets",
@@ -68,7 +68,7 @@ class Bench:
         )
         self.book = journal.Journal(where)
         self.book.open(self.clock.now())
-        self.agent = loop.Agent(about, self.book, self.link, self.control, fake.Inline())
+        self.agent = loop.Agent(self.about, self.book, self.link, self.control, fake.Inline())
 
     def assign(self, what: spec.AttemptSpec = WHAT, **changed: object) -> None:
         self.generation += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import attempt, due, fake, journal, places, process, progress, saving, setup, workers
+from agent import attempt, due, fake, journal, process, progress, saving, workers
 from reconciler.contracts import engine
 from reconciler.core import model, observed, spec
 from tests import conditions
@@ -40,20 +40,8 @@ class Crowd:
     """Containers that all want a checkpoint: the first ones most."""
 
     def __init__(self, folder: Path) -> None:
-        where = places.lay_out(folder, None, folder / "jobs")
-        self.clock, self.control = test_loop.Still(), Gate()
-        about = setup.Setup(
-            offer=setup.Offer(host="h"),
-            places=where,
-            secrets=folder,
-            account=None,
-            groups=None,
-            clock=self.clock,
-            engines={},
-            open_store=lambda config: pytest.fail(f"opened {config}"),
-        )
-        self.book = journal.Journal(where)
-        self.book.open(self.clock.now())
+        bench = test_loop.Bench(folder)
+        self.clock, self.book, self.control = bench.clock, bench.book, Gate()
         policy = dataclasses.replace(WHAT.checkpoint, engine=model.EngineName.CRIU)
         for name in NAMES:
             what = dataclasses.replace(WHAT, run=name * 32, checkpoint=policy)
@@ -63,7 +51,7 @@ class Crowd:
         }
         for one in self.attempts.values():
             one.look = process.Look(presence=process.Presence.LIVE)
-        self.saving = saving.Saving(about, self.book, self.control, workers.Threads(24), threading.Event())
+        self.saving = saving.Saving(bench.about, self.book, self.control, workers.Threads(24), threading.Event())
 
     def begin(self, seconds: float = 30.0) -> None:
         deadline = self.clock.now() + seconds
