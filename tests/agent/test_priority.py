@@ -27,9 +27,11 @@ def nice(pid: int = 0) -> int:
 
 
 def session() -> int:
-    """That of all its session; of this process alone where the kernel has no such thing."""
+    """That of all its session; of this process alone where there is no such thing: not in the kernel, or not for a session
+    that the first process of the machine began (it has no group of its own, and the file is empty)."""
     path = Path("/proc/self/autogroup")
-    return int(path.read_text().rpartition(" ")[2]) if path.exists() else nice()
+    said = path.read_text() if path.exists() else ""
+    return int(said.rpartition(" ")[2]) if said else nice()
 
 
 def test_every_thread_and_what_it_starts_comes_first_until_it_is_over() -> None:
