@@ -130,12 +130,12 @@ def _saved(settings: config.Settings, planned: action.Plan) -> Saved:
 
 def steps(planned: action.Plan) -> tuple[str, ...]:
     """Return what a plan would do, a line an action: what is compared when a saved plan does not hold any more."""
-    acting = (act for act in planned.actions if act.acts or act.effect is action.Effect.REFUSE)
     return tuple(
         f"{act.verb.value} {explain.label(act)}"
         + (f", attempt {act.attempt}" if act.attempt else "")
         + (f" on {act.host or act.target}" if act.host or act.target else "")
-        for act in acting
+        for act in planned.actions
+        if act.reviewed
     )
 
 

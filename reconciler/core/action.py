@@ -92,6 +92,14 @@ class Action:
         """Whether it touches anything outside."""
         return self.verb in ACTING
 
+    @property
+    def reviewed(self) -> bool:
+        """Whether a saved plan stands or falls with it: it changes something, or is refused.
+
+        To forget an attempt that is over and recorded is no change to anybody, and comes and goes between two observations.
+        """
+        return (self.acts and self.verb is not Verb.REMOVE) or self.effect is Effect.REFUSE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -154,7 +154,7 @@ def _order(act: action.Action) -> tuple[str, str, int, str, int, int]:
 
 
 def _digest(revision: str, actions: Iterable[action.Action]) -> str:
-    """Cover the revision and the facts that acting actions read; what merely waits or stands does not enter."""
+    """Cover the revision and the facts that reviewed actions read; what merely waits or stands does not enter."""
     read = [
         [
             act.verb.value,
@@ -168,6 +168,6 @@ def _digest(revision: str, actions: Iterable[action.Action]) -> str:
             act.assignment.want.value if act.assignment else "",
         ]
         for act in actions
-        if act.acts or act.effect is action.Effect.REFUSE
+        if act.reviewed
     ]
     return codec.digest([revision, read])

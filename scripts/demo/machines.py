@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import console
+
+from agent.supervisor import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "first-steps"
@@ -145,9 +148,12 @@ class Site:
         runs = json.loads(self.perdure("history", job, "-o", "json"))["runs"]
         return dict(runs[-1]) if runs else {"phase": "pending", "attempts": [], "checkpoints": []}
 
-    def until(self, what: str, true: Callable[[], bool], seconds: float = 120.0) -> None:
-        """Wait for a condition, showing the jobs meanwhile. Raises TimeoutError, and `DemoError` once a job has failed."""
-        end = time.monotonic() + seconds
+    def until(self, what: str, true: Callable[[], bool], patience: float = 120.0) -> None:
+        """Wait for a condition, showing the jobs meanwhile, however slow this machine is.
+
+        Raises TimeoutError once nothing has moved for `patience` seconds, and `DemoError` once a job has failed.
+        """
+        before, end = None, 0.0
         while True:
             self._alive()
             jobs = self.jobs()
@@ -156,8 +162,11 @@ class Site:
             for job in jobs:
                 if job["phase"] == "failed":
                     raise DemoError(f"{what}: not any more, for {job['name']} has failed. {job['sentence']}")
+            now = [(job["phase"], job["attempt"], job["step"]) for job in jobs]
+            if now != before:
+                before, end = now, time.monotonic() + patience
             if time.monotonic() > end:
-                raise TimeoutError(f"{what}: not within {seconds:g} s")
+                raise TimeoutError(f"{what}: not yet, and nothing has moved for {patience:g} s")
             time.sleep(0.3)
 
     def _alive(self) -> None:
@@ -229,6 +238,16 @@ def descendants(roots: set[int]) -> set[int]:
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:
+    """Yield pid, parent's pid and arguments of each; `ps` tells them where no /proc does (a small Linux has no `ps`)."""
+    if table := processes.table():
+        for pid, process in table.items():
+            with contextlib.suppress(OSError):  # it has ended
+                yield (
+                    pid,
+                    process.parent,
+                    pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),
+                )
+        return
     for line in run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]).splitlines():
         pid, parent, arguments = line.split(None, 2) if len(line.split(None, 2)) == 3 else (*line.split(None, 2), "")
         yield int(pid), int(parent), arguments

@@ -152,7 +152,7 @@ def _suspend(site: Site, stage: console.Stage, story: Story) -> None:
 
 def _finish(site: Site, stage: console.Stage, story: Story) -> None:
     stage.scene(6, "It finishes, once, and the commits carry the story")
-    site.until("every job has finished", lambda: all(job["phase"] == "finished" for job in site.jobs()), seconds=120.0)
+    site.until("every job has finished", lambda: all(job["phase"] == "finished" for job in site.jobs()))
     story.jobs = site.jobs()
     story.train, story.flaky = site.history("train"), site.history("flaky")
     story.logs = site.perdure("logs", "train")

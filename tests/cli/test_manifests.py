@@ -179,7 +179,7 @@ def test_a_narrow_terminal_folds_and_cuts_nothing(capfd: pytest.CaptureFixture[s
     assert main.run(["explain", "Job.spec.checkpoint"]) == 0
     wide = capfd.readouterr().out
     monkeypatch.setattr("reconciler.cli.output.on_terminal", lambda: True)
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((20, 10)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda **_: os.terminal_size((20, 10)))
     assert main.run(["explain", "Job.spec.checkpoint"]) == 0
     narrow = capfd.readouterr().out
     assert narrow.split() == wide.split()

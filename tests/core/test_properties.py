@@ -25,6 +25,7 @@ from reconciler.core import (
     record,
     settle,
     situation,
+    spec,
     transition,
 )
 from tests.core import scene, situations
@@ -72,6 +73,22 @@ def test_equal_facts_give_an_equal_plan_in_whatever_order(scenery: scene.Scene, 
     desired = dataclasses.replace(known.desired, jobs=shuffled(known.desired.jobs, chance))
     again = plan.compute(dataclasses.replace(known, desired=desired, records=shuffled(known.records, chance)))
     assert (again.digest, again.actions, again.records) == (first.digest, first.actions, first.records)
+
+
+@quick
+@given(situations.scenes())
+def test_a_saved_plan_stands_whether_what_is_over_was_forgotten_meanwhile_or_not(scenery: scene.Scene) -> None:
+    known = scenery.facts
+    first = plan.compute(known)
+    live = {(name, run.live.number) for name, run in known.records.items() if run.live}
+    removed = {(act.run, act.attempt or 0) for act in first.actions if act.verb is action.Verb.REMOVE}
+    over = {spec.AttemptRef(run=run, attempt=attempt) for run, attempt in removed - live}
+    targets = {
+        name: dataclasses.replace(target, items={ref: target.items[ref] for ref in target.items.keys() - over}, objects={})
+        for name, target in known.world.targets.items()
+    }
+    again = plan.compute(dataclasses.replace(known, world=dataclasses.replace(known.world, targets=targets)))
+    assert again.digest == first.digest
 
 
 @settings(quick, max_examples=200)

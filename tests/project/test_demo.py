@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from tests import conditions
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 400.0
 """Seconds: several times what it takes, so that a loaded machine does not fail it."""
+TOOLS = ("git", "sh", "nice")
+"""All programs of the machine that the demo and its jobs may know: those that README asks for, and what no machine lacks."""
 
 
 @pytest.fixture
@@ -30,8 +34,18 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-def begin(place: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "TMPDIR": str(place), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+@pytest.fixture
+def tools() -> Iterator[Path]:
+    """A PATH with nothing on it that a small machine lacks."""
+    with tempfile.TemporaryDirectory(prefix="perdure-tools-") as folder:
+        os.chmod(folder, 0o755)
+        for tool in TOOLS:
+            Path(folder, tool).symlink_to(str(shutil.which(tool)))
+        yield Path(folder)
+
+
+def begin(place: Path, tools: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PATH": str(tools), "TMPDIR": str(place), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / "demo")],
         env=environment,
@@ -42,8 +56,8 @@ def begin(place: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_every_claim_holds_and_nothing_is_left(place: Path) -> None:
-    demo = begin(place)
+def test_every_claim_holds_and_nothing_is_left(place: Path, tools: Path) -> None:
+    demo = begin(place, tools)
     told, _ = demo.communicate(timeout=LONGEST)
     assert demo.returncode == 0, told
     assert told.count("✓") >= 8
@@ -51,8 +65,8 @@ def test_every_claim_holds_and_nothing_is_left(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
-def test_an_interrupted_demo_is_clean(place: Path) -> None:
-    demo = begin(place)
+def test_an_interrupted_demo_is_clean(place: Path, tools: Path) -> None:
+    demo = begin(place, tools)
     try:
         assert demo.stdout is not None
         seen = ""
@@ -77,7 +91,20 @@ def test_a_failed_job_ends_it_at_once_with_the_reason(monkeypatch: pytest.Monkey
     site = machines.Site(None)
     monkeypatch.setattr(site, "jobs", lambda: [{"name": "flaky", "phase": "failed", "sentence": "There is no Python."}])
     with pytest.raises(machines.DemoError, match=r"flaky has failed\. There is no Python\."):
-        site.until("flaky finishes", lambda: False, seconds=600.0)
+        site.until("flaky finishes", lambda: False)
+
+
+def test_it_waits_as_long_as_something_moves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "demo"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    machines = importlib.import_module("machines")
+    steps, clock = iter([*range(10), *[9] * 10]), itertools.count(step=40.0)
+    monkeypatch.setattr(machines, "time", types.SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _seconds: None))
+    site = machines.Site(None)
+    monkeypatch.setattr(site, "jobs", lambda: [{"phase": "running", "attempt": 1, "step": next(steps)}])
+    with pytest.raises(TimeoutError, match="nothing has moved for 120 s"):
+        site.until("train finishes", lambda: False)
+    assert len(list(steps)) in range(5, 10)
 
 
 def test_what_to_try_next_names_a_host_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
