@@ -142,9 +142,14 @@ def send(process: Process, number: signal.Signals) -> bool:
         os.close(handle)
 
 
+def told() -> bool:
+    """Whether the kernel tells of processes in files, as Linux does and macOS does not."""
+    return os.path.isdir(f"{PROC}/self")
+
+
 def _without_proc(pid: int) -> Process | None:
-    """Systems without /proc only tell whether a pid is in use."""
-    if os.path.isdir(f"{PROC}/self"):
+    """Other systems only tell whether a pid is in use."""
+    if told():
         return None
     try:
         os.kill(pid, 0)

@@ -65,7 +65,7 @@ class Tree:
         members = self.members(thorough=True)
         for process in members:
             processes.send(process, number)
-        if not members and self._main is not None and not os.path.isdir(processes.PROC):
+        if not members and self._main is not None and not processes.told():
             processes.send(self._main, number)
 
     def memory(self, limit: int) -> int:
