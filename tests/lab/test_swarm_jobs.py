@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.core import container
 from tests import conditions
-from tests.lab import fleet, keeping, recipe
+from tests.lab import fleet, installed, keeping, recipe
 from tests.lab import swarm as swarms
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
 from tests.lab.node import CommandFailed, Node
 from tests.lab.test_docker_jobs import PIECES, seamless
+from tests.lab.test_processors import LACKING, LESSER
 
 Run = dict[str, Any]
 
@@ -46,6 +50,9 @@ def look():
 while True:""",
 )
 """Goes on for as long as its secret and its config say what they said, to whom opens them and to whom has them open."""
+
+MINUTE = 62.0
+"""Seconds."""
 
 TARGET = """\
 apiVersion: perdure.dev/v1alpha1
@@ -182,6 +189,21 @@ def begin(cluster: Cluster, name: str, **more: str) -> Run:
     return run
 
 
+def _with_criu(host: fleet.Host, script: str = "") -> None:
+    """Gives a host another criu, or its own again, and an agent that has asked it."""
+    host.stop()
+    if script:
+        host.node.write("/opt/criu", script, 0o755)
+    installed.agent(host.node, "upgrade", "--criu", "/opt/criu" if script else "/usr/sbin/criu")
+    host.start()
+
+
+def _running(host: fleet.Host, job: str) -> list[str]:
+    """The containers of a job that run there."""
+    found = (each for each in host.containers() if each["Config"]["Labels"][container.JOB] == job)
+    return [str(each["Id"]) for each in found if each["State"]["Running"]]
+
+
 def test_it_is_suspended_and_goes_on_as_another_service(cluster: Cluster) -> None:
     begin(cluster, "suspends")
     assert len(cluster.services()) == 1
@@ -293,6 +315,37 @@ def test_it_is_placed_by_what_nodes_carry_and_have(cluster: Cluster) -> None:
         conditions.eventually(told, 60, message=lambda name=name: cluster.fleet.told(name))  # type: ignore[misc]
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the feature is one of x86")
+def test_it_is_not_restored_on_a_node_whose_processor_lacks_what_it_may_use(cluster: Cluster) -> None:
+    lesser = cluster.hosts["beta"]
+    _with_criu(lesser, LESSER)
+    try:
+        begin(cluster, "seen", extra="placement: {node: alpha}")
+        cluster.fleet.commit({"job-seen.yaml": cluster.job("seen", extra="placement: {node: beta}")})
+
+        said = (
+            "Reason: WaitingForProcessor",
+            "no host of target cluster has the processor features that the checkpoint needs",
+            "2 of 3 hosts not the node asked for",
+            f"1 of 3 hosts with another processor (lacking {LACKING})",
+            "begin anew with `restore.from: none`",
+        )
+
+        def told() -> bool:
+            why = " ".join(cluster.fleet.perdure("why", "seen", check=False).split())
+            return all(each in why for each in said)
+
+        conditions.eventually(told, 90, interval=0.5, message=lambda: cluster.fleet.told("seen"))
+        assert not _running(lesser, "seen")
+        cluster.fleet.commit({"job-seen.yaml": cluster.job("seen")})
+        run = cluster.fleet.until("seen", started(2))
+        assert run["attempts"][1]["host"] != "beta"
+        continued(cluster, "seen")
+        assert len(cluster.starts()) == 1
+    finally:
+        _with_criu(lesser)
+
+
 def test_secrets_and_configs_are_the_same_after_a_move(cluster: Cluster) -> None:
     leader = cluster.swarm.leader().node
     leader.run(["docker", "secret", "create", "TOKEN", "-"], input="s3cret")
@@ -314,22 +367,36 @@ def test_secrets_and_configs_are_the_same_after_a_move(cluster: Cluster) -> None
 
 
 def test_a_healed_partition_checkpoints_it_first(cluster: Cluster) -> None:
+    """Of a minute: longer than its node is waited for by the Swarm, and its host by the reconciler."""
     run = begin(cluster, "parted")
     host = cluster.of(run, 1)
+    others = [each for each in cluster.hosts.values() if each is not host]
+    (own,) = _running(host, "parted")
     cluster.lab.partition(host.node)
+    until = time.monotonic() + MINUTE
 
     def down() -> bool:
         try:
-            rows = swarms.nodes(cluster.elsewhere(host)[0])
+            rows = swarms.nodes(others[0].docker)
         except CommandFailed:  # without a leader there is no answer
             return False
         return any(row["Hostname"] == host.node.name and row["Status"] == "Down" for row in rows)
 
+    def over() -> bool:
+        assert _running(host, "parted") == [own]
+        assert not any(_running(each, "parted") for each in others), "a second one, while the first one runs"
+        return time.monotonic() > until
+
     conditions.eventually(down, 120, interval=0.5)
+    conditions.eventually(over, 2 * MINUTE, interval=0.5)
+    assert "`onLost` is `wait`" in " ".join(cluster.fleet.perdure("why", "parted").split())
+    assert [each["ending"] for each in cluster.fleet.run("parted")["attempts"]] == [None]
+    before = int(host.docker.cli("logs", "--tail", "1", own).split()[1])
     cluster.lab.heal(host.node)
     run = cluster.fleet.until("parted", started(2), timeout=180)
     assert run["attempts"][0]["ending"] == "checkpointed"
     continued(cluster, "parted")
+    assert cluster.lines("parted", "--attempt", "2")[-1][1] > before > 10 * MINUTE, "it ran all the time"
     assert len(cluster.starts()) == 1
 
 
