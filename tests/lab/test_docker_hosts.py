@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import json
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from agent import saving
+from reconciler.core import container
 from tests import conditions
 from tests.lab import fleet, installed
 from tests.lab.lab import Lab
@@ -50,7 +55,7 @@ time.sleep(3600)
 STORE = """\
 apiVersion: perdure.dev/v1alpha1
 kind: Store
-metadata: {name: hangs}
+metadata: {name: %s}
 spec: {path: {root: %s}}
 """
 
@@ -244,11 +249,85 @@ def hanging(store: Store) -> Iterator[None]:
         subprocess.run(["fsfreeze", "--unfreeze", store.outside], check=True)
 
 
+def test_where_a_deadline_cannot_hold_all_the_best_come_first(lab: Lab, site: fleet.Fleet, alpha: fleet.Host) -> None:
+    """Small and large ones, some of them saved a moment ago: what counts is the work lost for each second that saving takes.
+
+    The store hangs until the deadline has passed, so that exactly those are saved which came first.
+    """
+    store = lab.store(f"{site.name}-best", "2g", kind="ext4")
+    program = f"import os\nheld = os.urandom((1, 128)[int(os.environ['PERDURE_REPLICA']) % 2] << 20)\n{COUNT}"
+    extra = f"placement: {{node: alpha}}\nreplicas: {saving.FROZEN_AT_ONCE + 1}"
+    texts = {f"job-{name}.yaml": fleet.job(name, program, checkpoint="{store: best}", extra=extra) for name in ("old", "fresh")}
+    site.commit({"store-best.yaml": STORE % ("best", store.path), **texts})
+    conditions.eventually(lambda: all(map(started(1), runs(site, "old", "fresh").values())), 120, interval=0.5)
+    save(site, "old", "fresh")
+    save(site, "fresh")
+    known = runs(site, "old", "fresh")
+    takes = {name: max(each["seconds"] for each in run["checkpoints"]) for name, run in known.items()}
+    deadline, noticed = f"{int(max(takes.values())) + 2}s", time.time()
+    with hanging(store):
+        alpha.node.run([str(fleet.BIN / "perdure-agent"), "notice", "--in", deadline], env=fleet.PLAIN)
+        conditions.eventually(lambda: "going away" not in _status(alpha), 120)
+
+    def over() -> set[str]:
+        found = {name for name, run in runs(site, "old", "fresh").items() if run["attempts"][0]["ending"]}
+        return found if len(found) >= saving.FROZEN_AT_ONCE else set()
+
+    ended = conditions.eventually(over, 120, interval=0.5, message=lambda: json.dumps(runs(site, "old", "fresh")))
+    assert ended
+    worth = {name: (noticed - _moment(run["checkpoints"][-1]["takenAt"])) / takes[name] for name, run in known.items()}
+    said = sorted(((value, name, name in ended) for name, value in worth.items()), reverse=True)
+    remain = known.keys() - ended
+    assert 2 * min(worth[name] for name in ended) > max(worth[name] for name in remain), said  # moments are whole seconds
+    last = counts(alpha)
+
+    def goes_on() -> bool:
+        now, found = counts(alpha), runs(site, "old", "fresh")
+        assert {name for name, run in found.items() if run["attempts"][0]["ending"] == "checkpointed"} == ended, said
+        return all(now[name] > last[name] + 20 for name in remain) and all(started(2)(found[name]) for name in ended)
+
+    conditions.eventually(goes_on, 120, interval=0.5)
+
+
+def counts(host: fleet.Host) -> dict[str, int]:
+    """How far each replica that runs there has counted."""
+    found = {}
+    for each in host.containers():
+        if each["State"]["Running"]:
+            owner = each["Config"]["Labels"]
+            name = f"{owner[container.JOB]}[{owner[container.REPLICA]}]"
+            found[name] = int(host.docker.cli("logs", "--tail", "1", each["Id"]).split()[1])
+    return found
+
+
+def runs(site: fleet.Fleet, *jobs: str) -> dict[str, dict[str, Any]]:
+    """The run of each replica of jobs."""
+    found = [run for job in jobs for run in json.loads(site.perdure("history", job, "-o", "json"))["runs"]]
+    return {f"{run['job']}[{run['replica']}]": run for run in found}
+
+
+def save(site: fleet.Fleet, *jobs: str) -> None:
+    """Has each of them take a checkpoint, and go on."""
+    before = {name: len(run["checkpoints"]) for name, run in runs(site, *jobs).items()}
+    request = "apiVersion: perdure.dev/v1alpha1\nkind: Checkpoint\nmetadata: {name: %s}\nspec: {job: %s}\n"
+    known = sum(before.values())
+    site.commit({f"job-save-{known}.yaml": "---\n".join(request % (f"{job}-{known}", job) for job in jobs)})
+
+    def saved() -> bool:
+        return all(len(run["checkpoints"]) > before[name] for name, run in runs(site, *jobs).items())
+
+    conditions.eventually(saved, 240, interval=0.5)
+
+
+def _moment(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
 def test_a_checkpoint_that_hangs_beyond_the_deadline_lets_its_container_go_on(
     lab: Lab, site: fleet.Fleet, alpha: fleet.Host
 ) -> None:
     store = lab.store(f"{site.name}-hangs", "2g", kind="ext4")
-    site.commit({"store-hangs.yaml": STORE % store.path})
+    site.commit({"store-hangs.yaml": STORE % ("hangs", store.path)})
     declare(site, "stays", f"import os\nlarge = os.urandom(512 << 20)\n{COUNT}", checkpoint="{store: hangs}")
     site.until("stays", started(1))
     counted_on(site, "stays", 20, 1)
