@@ -29,6 +29,8 @@ SILENT = {
     "timeout": "it is silent",
 }
 """Why an agent does not answer, by the name of the error: one of them changes with the version of Python."""
+EVERYBODY = ["0", "0", str(0xFFFFFFFF)]
+"""What uid_map says where every user is himself (user_namespaces(7))."""
 STALE_SECONDS = 120
 """What the real runtime does not know after so long is left from a call that failed."""
 KEPT_FLAGS = ("b", "bundle", "console-socket", "pid-file", "no-pivot")
@@ -57,6 +59,7 @@ def create(made: Call) -> None:
 
 
 def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[str, str]) -> None:
+    _engine_will_do(config)  # first: a rootless engine sees an /etc of its own
     machine = call.host()
     if len(attempts) > 1:
         raise Refused(f"{MARKER} is set more than once in its environment")
@@ -65,7 +68,6 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
         raise Refused(f"{MARKER} is set to nothing in its environment, and is ours to set. Leave it out")
     if made.command == "restore":
         raise Refused(f"attempt {attempt} is restored by Perdure only. Use: perdure restore")
-    _engine_will_do(config)
     directory, own = _verdict(made, machine, attempt, notes)
     try:
         if directory:
@@ -147,8 +149,15 @@ def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -
 
 def _engine_will_do(config: Config) -> None:
     linux = config.get("linux") or {}
-    if linux.get("uidMappings") or any(one["type"] == "user" for one in linux.get("namespaces") or ()) or os.geteuid() != 0:
+    remapped = linux.get("uidMappings") or any(one["type"] == "user" for one in linux.get("namespaces") or ())
+    if remapped or os.geteuid() != 0 or _is_mapped():
         raise Refused("its engine maps users (userns-remap, or rootless), and CRIU cannot. Run its jobs on an engine without")
+
+
+def _is_mapped() -> bool:
+    """Whether this root is another user outside: a rootless engine and all of its runtimes are in a namespace of users."""
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() != EVERYBODY
 
 
 def _own_folder(directory: str) -> None:

@@ -150,6 +150,23 @@ def test_an_engine_that_maps_users_is_refused(place: Place, answers: Answers, co
     assert place.calls() == []
 
 
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_rootless_engine_is_refused(place: Place, answers: Answers, installed: bool) -> None:
+    """Its runtime is root in a namespace of users, of which a bundle says nothing, and may see an /etc of its own."""
+    place.config(MARKED)
+    if not installed:
+        (place.etc / "runtime.json").unlink()
+    create = (*place.flags, "create", "--bundle", str(place.bundle), CONTAINER)
+    with place.agent(answers):
+        done = subprocess.run(
+            ["unshare", "--user", "--map-root-user", place.program, *create], check=False, env=place.environment
+        )
+    assert done.returncode == 1
+    assert "its engine maps users (userns-remap, or rootless)" in place.told()
+    assert (answers.asked, place.calls()) == ([], [])
+
+
 def test_an_attempt_without_a_name_is_refused(place: Place, answers: Answers) -> None:
     place.config("PERDURE_ATTEMPT=")
     with place.agent(answers):
