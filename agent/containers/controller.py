@@ -354,15 +354,18 @@ class ContainerController:
     def _on_the_same_image(self, entry: journal.Entry, taken: store.Meta) -> None:
         """Continue on the image that the checkpoint was taken on, also where its name means another by now.
 
-        Which image that may be is the manifest's to say: a checkpoint picks a version of the one that is named there. One that
-        was made on its host has no name that tells, and is taken from the run's own checkpoints alone.
+        Which image that may be is the manifest's to say: a checkpoint picks a version of the one that is named there, unless
+        that is one version. One that was made on its host has no name that tells, and is taken from the run's own checkpoints
+        alone.
         Raises `refusal.CannotStart` where it is another image, or cannot be had.
         """
         record, name, was = self.books.get(entry.ref), entry.spec.workload.image, taken.image
         if not was or was.rpartition("@")[2] in (record.image, record.digest.rpartition("@")[2]):
             return
+        if "@" in name and (found := self._docker.image(was)) is not None and found.id == record.image:
+            return  # registries may know one image by several digests
         named = images.repository(was) == images.repository(name) if "@" in was else taken.run == entry.spec.run
-        if not named:
+        if not named or "@" in name:
             text = f"the checkpoint was taken on image {was}, and the Job names {name}, which is another one"
             raise refusal.CannotStart(f"{text}. Name the former in `workload.image`, or restore another checkpoint", fatal=True)
         try:

@@ -136,6 +136,19 @@ def test_and_not_on_another_one(rig: Rig) -> None:
     assert "train:1 is another one here" in found.detail
 
 
+def test_a_job_that_names_a_version_exactly_has_no_other(rig: Rig) -> None:
+    second = rigs.restored(rig, seam.Image(id="sha256:" + "b" * 64, digests=("train@sha256:" + "e" * 64,)))
+    exactly = "train@sha256:" + "e" * 64
+    second = dataclasses.replace(second, workload=dataclasses.replace(second.workload, image=exactly))
+    rig.docker.offered[rigs.IMAGE.digests[0]] = rigs.IMAGE
+    rig.assign(second)
+    rig.look(6)
+    found = rig.item(second.ref).exit
+    assert found is not None
+    assert (found.kind, found.fatal) == (Kind.NOT_STARTED, True)
+    assert f"taken on image {rigs.IMAGE.digests[0]}, and the Job names {exactly}, which is another one" in found.detail
+
+
 @pytest.mark.parametrize(
     ("was", "run"),
     [
