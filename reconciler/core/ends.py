@@ -16,9 +16,8 @@ def why(case: ruling.Case) -> ruling.Decision | None:
 def _superseded(case: ruling.Case) -> ruling.Decision | None:
     if case.job is not None or case.successor is None or case.successor.on_change is model.OnChange.REFUSE:
         return None
-    changes = case.changes
-    text = f"{ruling.new_run_paths(changes)} changed, which means a new run, and `onChange` is `restart`"
-    return dataclasses.replace(_end(case, spec.Purpose.STOP, "Superseded", text, action.Effect.REPLACE), changes=changes)
+    ending = _end(case, spec.Purpose.STOP, "Superseded", ruling.restarted(case), action.Effect.REPLACE)
+    return dataclasses.replace(ending, changes=case.changes)
 
 
 def _removed(case: ruling.Case) -> ruling.Decision | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from reconciler.core import action, lineage, model, observed, record, ruling, situation, transition
 
 
@@ -21,9 +23,11 @@ def _superseded(case: ruling.Case) -> ruling.Decision | None:
     """The manifest asks for another run: this one gives way if it has nothing to lose or the manifest says so."""
     if case.job is not None or case.successor is None:
         return None
-    gives_way = case.run.phase is record.Phase.STOPPED or not case.run.attempts
-    if gives_way or case.successor.on_change is model.OnChange.RESTART:
+    if case.run.phase is record.Phase.STOPPED or not case.run.attempts:
         return ruling.keep("Superseded", "the manifest asks for another run now", record.Phase.STOPPED)
+    if case.successor.on_change is model.OnChange.RESTART:
+        ends = ruling.keep("Superseded", ruling.restarted(case), record.Phase.STOPPED)
+        return dataclasses.replace(ends, changes=case.changes)
     return None
 
 

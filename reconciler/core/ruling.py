@@ -116,6 +116,11 @@ def new_run_paths(changes: tuple[classify.FieldChange, ...]) -> str:
     return ", ".join(each.path for each in changes if each.field_class is classify.FieldClass.NEW_RUN) or "the manifest"
 
 
+def restarted(case: Case) -> str:
+    """Return why a run gives way to another although it is unfinished."""
+    return f"{new_run_paths(case.changes)} changed, which means a new run, and `onChange` is `restart`"
+
+
 def changed_run_refused(case: Case) -> Decision | None:
     """A change that means a new run leaves the unfinished old one as it is, unless the manifest says otherwise."""
     if case.job is not None or case.successor is None or case.successor.on_change is model.OnChange.RESTART:
