@@ -98,8 +98,8 @@ def check(config: Config, directory: str, own: Collection[str] = ()) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"the checkpoint in {directory} is not understood: {error!r}") from error
     if faults:
-        text = "; ".join(faults)
-        raise Refused(f"the checkpoint is not what the manifest yields: {text}. Give the job its old fields, or rerun it")
+        text, remedy = "; ".join(faults), "Give the job its old fields, restore another checkpoint, or rerun it"
+        raise Refused(f"the checkpoint is not what the manifest yields: {text}. {remedy}")
 
 
 def described(config: Config) -> Config:

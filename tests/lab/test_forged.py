@@ -101,7 +101,7 @@ def test_what_is_forged_is_refused_although_the_signature_is_good(site: fleet.Fl
         first = site.until(name, lambda run: run["attempts"] and run["attempts"][0]["ending"])["attempts"][0]
         assert first["failure"] == "StartFailed"
         assert f"the checkpoint is not what the manifest yields: {each.said}" in first["detail"]
-        assert first["detail"].endswith("Give the job its old fields, or rerun it")
+        assert first["detail"].endswith("Give the job its old fields, restore another checkpoint, or rerun it")
     (one,) = [each for each in host.containers() if each["State"]["Running"]]
     assert one["Config"]["Labels"][container.JOB] == "same", "of no other has a single instruction run"
 
