@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.runtime import archive, call, cgroup, compare, question, shape, system, tree, volumes
+from agent.runtime import archive, call, cgroup, compare, question, seccomp, shape, system, tree, volumes
 from agent.runtime.call import Call, Config, Refused
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
         _prepare(made, config, {"attempt": attempt}, wanted)
         if directory:
             compare.check(config, directory, own)
+            seccomp.lay(made, config, directory, run)
             volumes.lay(config, own, directory)
             restore(made, machine, config, directory)
             call.note(machine, made, f"restored attempt {attempt}")

@@ -12,7 +12,7 @@ PROGRAM = "perdure-runc"
 LIBRARY = "perdure_runc.pyz"
 MODULES = (
     *("archive", "call", "capture", "cgroup", "compare", "create", "freeze"),
-    *("perdure_runc", "question", "shape", "system", "tree", "volumes"),
+    *("perdure_runc", "question", "seccomp", "shape", "system", "tree", "volumes"),
 )
 MAIN = "import sys\nfrom agent.runtime import perdure_runc\nsys.exit(perdure_runc.main(sys.argv[1:]))\n"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)

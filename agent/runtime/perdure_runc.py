@@ -9,6 +9,7 @@ A restore directory (only root can enter it; the agent fills it from a verified 
     criu.conf          optional: lines for CRIU's configuration file on this restore; never from the image
     container.json     what a restore compares; decides nothing
     credentials.json   decoded from criu/core-*.img by the agent
+    filters.json       decoded from criu/seccomp.img by the agent, and written anew with the manifest's in place of the engine's
     layer.json layer/  the writable layer, optional
     shm.json shm/      the same for what lay in /dev/shm, optional
     volume-0.json …    the same for each volume in `volumes` of container.json, counted from 0
@@ -24,6 +25,10 @@ A restore directory (only root can enter it; the agent fills it from a verified 
       TASK             {"pid": 1, "uids": [real, effective, saved, fs], "gids": [the same four], "groups": [GID…],
                         "capabilities": {"bounding": MASK, "permitted": MASK, "effective": MASK, "inheritable": MASK},
                         "no_new_privileges": BOOL, "seccomp": 0 | 1 | 2, "lsm": TEXT ("" for none)}
+
+    filters.json       {"v": 1, "filters": [FILTER…]}, in the order of the image
+      FILTER           {"filter": BASE64 (instructions of linux/filter.h), "prev": NUMBER of the one before it (null: the first
+                        that its threads were given), "flags": NUMBER}
 
     layer.json         {"v": 1, "entries": [ENTRY…], "deleted": [PATH…]}; shm.json alike with its root in /dev/shm;
                        volume-0.json alike, with everything that is in the volume and its root: nothing else is left there

@@ -14,6 +14,11 @@ CLONE_NEWNET, CLONE_NEWUTS = 0x40000000, 0x04000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 2, 4, 8, 4096
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, PTRACE_SECCOMP_GET_FILTER = 0x4206, 0x4207, 17, 0x420C
+PTRACE_O_EXITKILL = 1 << 20
+WALL = 0x40000000
+INSTRUCTION, MOST_INSTRUCTIONS = 8, 4096
+"""Bytes of one, and how many a filter may have (linux/filter.h, BPF_MAXINSNS)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -23,6 +28,29 @@ def call(name: str, *arguments: Any) -> None:
     if getattr(_libc, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), name)
+
+
+def seccomp_filter(pid: int) -> bytes:
+    """Return the instructions of a process's first filter (ptrace(2)). It ends where we die meanwhile. Raises OSError."""
+    room = ctypes.create_string_buffer(INSTRUCTION * MOST_INSTRUCTIONS)
+    _ptrace(PTRACE_SEIZE, pid, None, PTRACE_O_EXITKILL)
+    _ptrace(PTRACE_INTERRUPT, pid, None, None)
+    os.waitpid(pid, WALL)
+    try:
+        count = _ptrace(PTRACE_SECCOMP_GET_FILTER, pid, 0, ctypes.addressof(room))
+    finally:
+        _ptrace(PTRACE_DETACH, pid, None, None)
+    return room.raw[: INSTRUCTION * count]
+
+
+def _ptrace(request: int, pid: int, address: int | None, data: int | None) -> int:
+    ptrace = _libc.ptrace
+    ptrace.restype, ptrace.argtypes = ctypes.c_long, (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    answer: int = ptrace(request, pid, address, data)
+    if answer == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "ptrace")
+    return answer
 
 
 class Mount(NamedTuple):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from agent.runtime import pack
 from reconciler.contracts import store
 from reconciler.core import container
 from reconciler.engines.criu import credentials, messages
 from reconciler.storage import path
-from tests.lab import fleet, recipe
+from tests.engines.criu import stream
+from tests.lab import fleet, installed, recipe
 from tests.lab.lab import Lab
 from tests.lab.test_docker_jobs import COUNT, counted_on, lines, started
 from tests.storage import images
@@ -28,6 +31,10 @@ PERMITTED, EFFECTIVE, NO_NEW_PRIVILEGES, SECCOMP = 10, 11, 18, 11
 """Fields of CRIU's core images, as `reconciler.engines.criu.credentials` names them."""
 ALL = (0xFFFFFFFF, 0x1FF)
 """Every capability."""
+ALLOWED = b"\x06\x00\x00\x00" + (0x7FFF0000).to_bytes(4, "little")
+"""A seccomp filter that lets everything pass (linux/filter.h)."""
+OWN_RULES = 100 * 8
+"""Bytes within which lies what runc sets before a profile's own rules, for each architecture in any order (its patchbpf)."""
 
 Change = Callable[[bytes], bytes]
 
@@ -37,6 +44,8 @@ class Forgery:
     """What is altered of each thread, and what a refusal says of it."""
 
     thread: Change = lambda fields: fields
+    filters: bytes | None = None
+    """All of the image of filters."""
     image: str = recipe.BASE_IMAGE
     said: str
 
@@ -90,11 +99,13 @@ def test_what_is_forged_is_refused_although_the_signature_is_good(site: fleet.Fl
     taken, nonce = run["checkpoints"][-1]["digest"], lines(site, "train")[0][0]
     made = {name: forged(depot, taken, each, host) for name, each in FORGERIES.items()}
     unaltered = forged(depot, taken, Forgery(said=""), host)
+    allowing = forged(depot, taken, Forgery(filters=stream.seccomp((ALLOWED, None, 0)), said=""), host)
 
     jobs = {
         name: fleet.job(name, COUNT, image=FORGERIES[name].image, extra=f"restore: {{from: {made[name]}}}") for name in made
     }
-    jobs["same"] = fleet.job("same", COUNT, extra=f"restore: {{from: {unaltered}}}")
+    for name, digest in (("same", unaltered), ("allowing", allowing)):
+        jobs[name] = fleet.job(name, COUNT, extra=f"restore: {{from: {digest}}}")
     site.commit({f"{name}.yaml": text for name, text in jobs.items()})
     assert {said for said, _ in counted_on(site, "same", 0, 1)} == {nonce}
     for name, each in FORGERIES.items():
@@ -102,8 +113,23 @@ def test_what_is_forged_is_refused_although_the_signature_is_good(site: fleet.Fl
         assert first["failure"] == "StartFailed"
         assert f"the checkpoint is not what the manifest yields: {each.said}" in first["detail"]
         assert first["detail"].endswith("Give the job its old fields, restore another checkpoint, or rerun it")
-    (one,) = [each for each in host.containers() if each["State"]["Running"]]
-    assert one["Config"]["Labels"][container.JOB] == "same", "of no other has a single instruction run"
+    counted_on(site, "allowing", 0, 1)
+    run = {each["Config"]["Labels"][container.JOB]: each for each in host.containers() if each["State"]["Running"]}
+    assert run.keys() == {"same", "allowing"}, "of no other has a single instruction run"
+    host.docker.cli("run", "--detach", "--name", "fresh", recipe.BASE_IMAGE, "sleep", "600")
+    fresh = json.loads(host.docker.cli("inspect", "fresh"))[0]
+    told = [filter_of(host, each["State"]["Pid"]) for each in (*run.values(), fresh)]
+    assert len({len(one) for one in told}) == 1
+    assert len({one[OWN_RULES:] for one in told}) == 1, "what a program may ask of the kernel is the manifest's"
+    assert len(told[0]) > 2 * OWN_RULES
+
+
+def filter_of(host: fleet.Host, pid: int) -> bytes:
+    """The seccomp filter of a process, told by the kernel of its node."""
+    library = host.node.out("sh", "-c", f"ls {installed.LIBRARY}/*/{pack.LIBRARY}").split()[0]
+    told = f"from agent.runtime import system; print(system.seccomp_filter({pid}).hex())"
+    text = f"import sys; sys.path.insert(0, {library!r}); {told}"
+    return bytes.fromhex(host.node.out("python3", "-c", text))
 
 
 def forged(depot: path.PathStore, digest: str, how: Forgery, host: fleet.Host) -> str:
@@ -119,6 +145,8 @@ def forged(depot: path.PathStore, digest: str, how: Forgery, host: fleet.Host) -
         data = content[entry.path]
         if credentials.is_core(entry.path.rpartition("/")[2]):
             data = altered(data, how.thread)
+        if how.filters is not None and entry.path.endswith("/seccomp.img"):
+            data = how.filters
         sink.file(dataclasses.replace(entry, size=len(data)))
         sink.extent(entry.path, 0, data)
     found.close()

@@ -1,8 +1,9 @@
 """Who the processes of an image are, decoded from CRIU's core images so that a restore can be refused before it begins.
 
-Sources: CRIU `images/core.proto` (core_entry: tc = 3, thread_core = 5; task_core_entry: old seccomp_mode = 11;
-thread_core_entry: creds = 10, seccomp_mode = 11) and `images/creds.proto`. Names of files: `core-<pid>.img`, one per thread.
-What comes out is written down in `agent/runtime/perdure_runc.py`, which compares it with the manifest's `config.json`.
+Sources: CRIU `images/core.proto` (core_entry: tc = 3, thread_core = 5; task_core_entry: old seccomp_mode = 11,
+old_seccomp_filter = 12; thread_core_entry: creds = 10, seccomp_mode = 11, seccomp_filter = 12) and `images/creds.proto`. Names
+of files: `core-<pid>.img`, one per thread. What comes out is written down in `agent/runtime/perdure_runc.py`, which compares it
+with the manifest's `config.json`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _CORE = re.compile(r"core-([0-9]{1,10})\.img")
 
 _TASK, _THREAD = 3, 5
 _CREDS, _SECCOMP, _OLD_SECCOMP = 10, 11, 11
+_FILTER, _OLD_FILTER = 12, 12
 _UIDS = (1, 3, 5, 7)
 _GIDS = (2, 4, 6, 8)
 _CAPABILITIES = (("inheritable", 9), ("permitted", 10), ("effective", 11), ("bounding", 12), ("ambient", 19))
@@ -65,6 +67,7 @@ def _task(name: str, content: bytes) -> dict[str, Any] | None:
         "capabilities": {kind: _mask(messages.numbers(creds, field)) for kind, field in _CAPABILITIES},
         "no_new_privileges": bool(messages.number(creds, _NO_NEW_PRIVILEGES)),
         "seccomp": messages.number(fields, _SECCOMP, messages.number(task, _OLD_SECCOMP)),
+        "filter": messages.number(fields, _FILTER, messages.number(task, _OLD_FILTER, -1)),
         "lsm": (messages.nested(creds, _LSM) or b"").decode(errors="replace"),
     }
 

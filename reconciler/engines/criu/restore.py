@@ -22,12 +22,13 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import model, processor
-from reconciler.engines.criu import credentials, elsewhere, features, index, memory, mounted, program, tree, volumes
+from reconciler.engines.criu import credentials, elsewhere, features, filters, index, memory, mounted, program, tree, volumes
 from reconciler.engines.criu.receiver import Run
 
 CRIU = "criu"
 CONTAINER = "container.json"
 CREDENTIALS = "credentials.json"
+FILTERS = "filters.json"
 
 _INDEXES = (f"{tree.LAYER}.json", f"{tree.SHM}.json")
 _KEPT = re.compile(
@@ -91,7 +92,10 @@ def _fill(image: store.Image, directory: Path) -> None:
     _examine(directory, names, small)
     _write_pages(image, names, directory, list(small))
     cores = {name: _content(directory / path) for name, path in small.items() if credentials.is_core(name)}
-    (directory / CREDENTIALS).write_text(json.dumps(credentials.collect(cores)))
+    who = credentials.collect(cores)
+    (directory / CREDENTIALS).write_text(json.dumps(who))
+    kept = _content(directory / small[filters.IMAGE]) if filters.IMAGE in small else b""
+    (directory / FILTERS).write_text(json.dumps(filters.collect(kept, who["tasks"])))
     for name in _INDEXES:
         if name in names:
             index.check(_content(directory / name), name, names)

@@ -74,15 +74,25 @@ def text(field: int, content: bytes) -> bytes:
     return bytes([*_varint(field << 3 | 2), *_varint(len(content))]) + content
 
 
-def core(uid: int = 0, capabilities: tuple[int, int] = (0xFB, 0), seccomp: int = 2) -> bytes:
-    """A core image of one thread, as CRIU writes it."""
+def core(uid: int = 0, capabilities: tuple[int, int] = (0xFB, 0), seccomp: int = 2, newest: int = 0) -> bytes:
+    """A core image of one thread, as CRIU writes it; `newest` is the filter that it names."""
     creds = messages.encode([(field, uid) for field in range(1, 9)])
     for field in (9, 10, 11, 12):
         creds += messages.encode([(field, word) for word in capabilities])
     creds += messages.encode([(13, 0), (14, 4), (14, 24)]) + text(15, b"unconfined") + messages.encode([(18, 1)])
-    thread = messages.encode([(1, 0), (2, 0)]) + text(10, creds) + messages.encode([(11, seccomp)])
+    thread = messages.encode([(1, 0), (2, 0)]) + text(10, creds) + messages.encode([(11, seccomp), (12, newest)])
     whole = messages.encode([(1, 1)]) + text(3, messages.encode([(1, 1), (2, 0)])) + text(5, thread)
     return messages.image(messages.COMMON_MAGIC, messages.CORE_MAGIC, [whole])
+
+
+def seccomp(*filters: tuple[bytes, int | None, int]) -> bytes:
+    """An image of filters: instructions, the one before, flags."""
+    written = [
+        text(1, content)
+        + messages.encode([(field, value) for field, value in ((2, prev), (3, flags or None)) if value is not None])
+        for content, prev, flags in filters
+    ]
+    return messages.image(messages.COMMON_MAGIC, messages.SECCOMP_MAGIC, [b"".join(text(1, one) for one in written)])
 
 
 def _varint(value: int) -> list[int]:

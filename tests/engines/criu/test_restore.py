@@ -19,7 +19,8 @@ GOOD = {
     "criu/pstree.img": b"pstree",
     "criu/descriptors.json": b'["/dev/null", "pipe:[1]", "pipe:[2]"]',
     "criu/core-1.img": stream.core(uid=1000),
-    "criu/core-7.img": stream.core(),
+    "criu/core-7.img": stream.core(newest=1),
+    "criu/seccomp.img": stream.seccomp((b"engine's", None, 2), (b"its own.", 0, 0)),
     "criu/tmpfs-dev-73.tar.gz.img": b"tar",
     "container.json": b'{"v": 1, "mounts": [], "network": true}',
     "layer/18446744073709551615": b"content",
@@ -68,8 +69,29 @@ def test_a_good_image_is_laid_out_for_root_alone(tmp_path: Path) -> None:
         "capabilities": dict.fromkeys(("inheritable", "permitted", "effective", "bounding"), 0xFB) | {"ambient": 0},
         "no_new_privileges": True,
         "seccomp": 2,
+        "filter": 0,
         "lsm": "unconfined",
     }
+    assert json.loads((folder / "filters.json").read_text())["filters"] == [
+        {"filter": "ZW5naW5lJ3M=", "prev": None, "flags": 2},
+        {"filter": "aXRzIG93bi4=", "prev": 0, "flags": 0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        (None, "process 1 has a seccomp filter that the image lacks"),
+        (stream.seccomp((b"engine's", None, 0)), "process 7 has a seccomp filter that the image lacks"),
+        (stream.seccomp((b"engine's", None, 0), (b"its own.", 1, 0)), "names one that is not before it"),
+        (stream.seccomp((b"engine's", 1, 0), (b"its own.", 0, 0)), "names one that is not before it"),
+        (b"noise", "not the CRIU image that its name says"),
+    ],
+)
+def test_filters_that_do_not_hang_together(tmp_path: Path, filters: bytes | None, said: str) -> None:
+    with pytest.raises(errors.Damaged, match=said):
+        prepare(image(**{"criu/seccomp.img": filters}), tmp_path)
+    assert not (tmp_path / "restore").exists()
 
 
 def entry(**changed: object) -> bytes:

@@ -1,0 +1,156 @@
+"""What a restored program may ask of the kernel: the filter is the manifest's, made anew here, and not the image's.
+
+An image brings the filters that CRIU has read from the kernel as instructions. Those that the engine gave the program come from
+the manifest, so they are put in place of what the image has; those that a program gave itself besides can only forbid more
+(seccomp(2): of several filters the strictest answer holds), and are the image's.
+
+What a profile means in instructions only the real runtime knows. It is asked: it makes a container of the same profile in which
+nothing ever runs, and the kernel tells the filter of what waits there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from agent.runtime import call, system
+from agent.runtime.call import Call, Config, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+CACHE = "filters"
+"""Folder in `call.RUN`: instructions by profile and runtime, and what a call leaves that is killed."""
+COMMON_MAGIC, SECCOMP_MAGIC = 0x54564319, 0x64413049
+"""CRIU criu/include/magic.h: IMG_COMMON_MAGIC, SECCOMP_MAGIC."""
+LOG = "SECCOMP_FILTER_FLAG_LOG"
+LOG_FLAG = 2
+"""linux/seccomp.h; the only flag that CRIU keeps."""
+NOTHING: Config = {
+    "ociVersion": "1.0.2",
+    "process": {"args": ["/nothing"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": []},
+    "root": {"path": "root", "readonly": True},
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "mode=755"],
+        },  # /run may forbid devices
+    ],
+}
+"""A container that waits before its first instruction; without `noNewPrivileges` it has its filter by then."""
+
+
+def lay(made: Call, config: Config, directory: str, run: Callable[[Sequence[str]], int]) -> None:
+    """Write `criu/seccomp.img` of a restore directory. `run` runs a command to its end and returns its status.
+
+    Raises `Refused` where this machine does not tell what the profile means.
+    """
+    profile = (config.get("linux") or {}).get("seccomp")
+    if not profile:
+        return
+    kept = call.read_json(directory, "filters.json")["filters"]
+    instructions = _of_profile(made, profile, run)
+    flags = LOG_FLAG if LOG in (profile.get("flags") or ()) else 0
+    messages = [
+        _message(base64.b64decode(one["filter"]), one["prev"], one["flags"] & LOG_FLAG)
+        if one["prev"] is not None
+        else _message(instructions, None, flags)
+        for one in kept
+    ]
+    entry = b"".join(_field(1, message) for message in messages)
+    with open(os.path.join(directory, "criu", "seccomp.img"), "wb") as file:
+        for number in (COMMON_MAGIC, SECCOMP_MAGIC, len(entry)):
+            file.write(number.to_bytes(4, "little"))
+        file.write(entry)
+
+
+def _of_profile(made: Call, profile: Config, run: Callable[[Sequence[str]], int]) -> bytes:
+    status = os.stat(made.real)
+    known = [profile, made.real, status.st_ino, status.st_size, status.st_mtime_ns]
+    name = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    folder = os.path.join(call.RUN, CACHE)
+    path = os.path.join(folder, name)
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        return file.read()
+    for needed in (call.RUN, folder):
+        with suppress(FileExistsError):
+            os.mkdir(needed, 0o700)
+    instructions = _told(made, profile, os.path.join(folder, f"{name[:16]}.{os.getpid()}"), run)
+    new = f"{path}.{os.getpid()}"
+    with open(new, "wb") as made_now:
+        made_now.write(instructions)
+    os.rename(new, path)
+    return instructions
+
+
+def _told(made: Call, profile: Config, place: str, run: Callable[[Sequence[str]], int]) -> bytes:
+    """Make the container in `place`, ask the kernel, and leave nothing of it."""
+    for left in _left(os.path.dirname(place)):
+        _remove(made, left, run)
+    os.mkdir(place, 0o700)
+    try:
+        root = os.path.join(place, "root")
+        for mount in NOTHING["mounts"]:
+            os.makedirs(root + mount["destination"])
+        os.close(os.open(os.path.join(root, "nothing"), os.O_CREAT | os.O_WRONLY, 0o755))
+        namespaces = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]
+        config = {**NOTHING, "linux": {"seccomp": profile, "namespaces": namespaces}}
+        call.write_json(config, place, "config.json")
+        pid = os.path.join(place, "pid")
+        words = ["create", "--bundle", place, "--pid-file", pid, os.path.basename(place)]
+        if run([made.real, "--root", os.path.join(place, "state"), "--log", os.path.join(place, "log"), *words]):
+            raise Refused(f"{made.real} cannot say what the seccomp profile means: {_last(os.path.join(place, 'log'))}")
+        with open(pid) as file:
+            return system.seccomp_filter(int(file.read()))
+    except OSError as error:
+        raise Refused(f"the kernel does not say what the seccomp profile means ({error.strerror})") from error
+    finally:
+        _remove(made, place, run)
+
+
+def _left(folder: str) -> Iterator[str]:
+    """Yield the folders of calls that are over: they were killed."""
+    for name in os.listdir(folder):
+        caller = name.partition(".")[2]
+        if os.path.isdir(os.path.join(folder, name)) and not os.path.exists(f"/proc/{caller}"):
+            yield os.path.join(folder, name)
+
+
+def _remove(made: Call, place: str, run: Callable[[Sequence[str]], int]) -> None:
+    run([made.real, "--root", os.path.join(place, "state"), "delete", "--force", os.path.basename(place)])
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _last(log: str) -> str:
+    with suppress(OSError), open(log, errors="replace") as file:
+        return " ".join(file.read().split())[-300:]
+    return "it left no log"
+
+
+def _message(instructions: bytes, prev: int | None, flags: int) -> bytes:
+    """CRIU images/seccomp.proto, seccomp_filter: filter = 1, prev = 2, flags = 3."""
+    rest = [(2, prev), (3, flags or None)]
+    return _field(1, instructions) + b"".join(
+        _varint(field << 3) + _varint(value) for field, value in rest if value is not None
+    )
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
