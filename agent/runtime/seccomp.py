@@ -56,7 +56,11 @@ def lay(made: Call, config: Config, directory: str, run: Callable[[Sequence[str]
     profile = (config.get("linux") or {}).get("seccomp")
     if not profile:
         return
-    kept = call.read_json(directory, "filters.json")["filters"]
+    try:
+        kept = call.read_json(directory, "filters.json")["filters"]
+    except FileNotFoundError as error:
+        text = "the agent is older than the interposer, and tells nothing of the checkpoint's seccomp filters"
+        raise Refused(f"{text}. Run: systemctl restart perdure-agent") from error
     instructions = _of_profile(made, profile, run)
     flags = LOG_FLAG if LOG in (profile.get("flags") or ()) else 0
     messages = [

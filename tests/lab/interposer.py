@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.runtime import capture, compare, pack
-from reconciler.engines.criu import credentials
+from reconciler.engines.criu import credentials, filters
 from tests.lab.docker import Docker
 from tests.lab.node import Node
 
@@ -65,5 +65,7 @@ def checkpoint(docker: Docker, name: str, directory: str) -> None:
     node.run(["runc", "--root", RUNTIMES, "kill", "--all", identity, "KILL"])
     node.run(["runc", "--root", RUNTIMES, "resume", identity], check=False)
     cores = {path.name: path.read_bytes() for path in (image / "criu").glob("core-*.img")}
-    (image / "credentials.json").write_text(json.dumps(credentials.collect(cores)))
+    who, kept = credentials.collect(cores), image / "criu" / filters.IMAGE
+    (image / "credentials.json").write_text(json.dumps(who))
+    (image / "filters.json").write_text(json.dumps(filters.collect(kept.read_bytes() if kept.exists() else b"", who["tasks"])))
     (image / "container.json").write_text(json.dumps(compare.described(config)))

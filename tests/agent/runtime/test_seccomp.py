@@ -132,6 +132,12 @@ def test_what_the_runtime_cannot_say_is_refused(folder: Path, runtime: Runtime) 
     assert (folder / "criu" / "seccomp.img").read_bytes() == b"as the image has it"
 
 
+def test_an_agent_that_tells_nothing_is_an_older_one(folder: Path, runtime: Runtime) -> None:
+    (folder / "filters.json").unlink()
+    with pytest.raises(Refused, match="the agent is older .* Run: systemctl restart perdure-agent"):
+        lay(folder, runtime)
+
+
 def test_a_container_without_a_filter_is_no_answer(folder: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.agent.runtime.test_seccomp.WAITS", "print('filtered', flush=True); input()")
     with pytest.raises(Refused, match="the kernel does not say what the seccomp profile means"):
