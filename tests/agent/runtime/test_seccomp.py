@@ -134,7 +134,7 @@ def test_what_the_runtime_cannot_say_is_refused(folder: Path, runtime: Runtime) 
 
 def test_an_agent_that_tells_nothing_is_an_older_one(folder: Path, runtime: Runtime) -> None:
     (folder / "filters.json").unlink()
-    with pytest.raises(Refused, match="the agent is older .* Run: systemctl restart perdure-agent"):
+    with pytest.raises(Refused, match=r"the agent is older .* Run: systemctl restart perdure-agent"):
         lay(folder, runtime)
 
 
