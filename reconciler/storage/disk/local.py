@@ -249,11 +249,12 @@ class LocalDisk:
             raise OSError(errno.EBADF, "the disk is closed")
         current = os.dup(self._root)
         try:
-            for part in path.split("/") if path else ():
+            parts = path.split("/") if path else []
+            for number, part in enumerate(parts, 1):
                 try:
                     below = os.open(part, _FOLDER, dir_fd=current)
                 except OSError as error:
-                    error.filename = path
+                    error.filename = "/".join(parts[:number])
                     raise
                 os.close(current)
                 current = below
