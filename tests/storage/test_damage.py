@@ -129,6 +129,19 @@ def test_a_file_in_the_place_of_the_folder_of_a_run_or_an_image_is_nobody_elses_
     assert faults.opened(hurt, max_size=1 << 30).health().ok
 
 
+@pytest.mark.parametrize("content", [b"", b"0123abcd", b"\x97\x02 noise"], ids=["emptied", "half", "noise"])
+def test_a_damaged_name_of_a_ledger_is_waited_for_and_not_another_repositorys(content: bytes) -> None:
+    disk = FakeDisk()
+    depot = faults.opened(disk)
+    assert depot.claim(images.ALONE, "me", "0123abcd4567cdef")
+    disk.put(f"runs/{RUN}/attempts/ledger", content)
+    with pytest.raises(errors.Unavailable, match=r"attempts/ledger: .* altered or cut short") as caught:
+        depot.claim(images.ALONE, "me", "0123abcd4567cdef")
+    assert "Remove that file" in caught.value.remedy
+    disk.unlink(f"runs/{RUN}/attempts/ledger")
+    assert depot.claim(images.ALONE, "me", "0123abcd4567cdef")
+
+
 def test_files_swapped_between_two_checkpoints(tmp_path: Path) -> None:
     disk, digest, paths = _image()
     other = images.put(faults.opened(disk), {"state": images.noise("other", 60), "log": b"two\n" * 100}, images.meta(at=2))
