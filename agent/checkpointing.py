@@ -44,6 +44,8 @@ class Checkpointing:
         self._stores = stores
         self._site = site or self._process
         self._made_from = made_from
+        self._unfit: set[str] = set()
+        """Checkpoints that turned out to be damaged where something was to be built upon them: nothing more is."""
 
     def saved(self, entry: journal.Entry) -> bool:
         """Whether the program has saved something that was not taken yet. Cheap: asked at each look."""
@@ -131,7 +133,10 @@ class Checkpointing:
             processor=found.needs(),
         )
         parent = entry.checkpoints[-1].digest if entry.checkpoints else what.restore
-        sink = to.writer(meta, parent)
+        fit = parent not in self._unfit
+        sink: store.Sink = to.writer(meta, parent if fit else "")
+        if parent and fit:
+            sink = Built(sink, lambda: self._unfit.add(parent))
         return Bounded(sink, what.checkpoint.max_size) if what.checkpoint.max_size is not None else sink
 
     def _process(self, entry: journal.Entry, given_up: Callable[[], bool]) -> engine.Site:
@@ -159,6 +164,40 @@ HOLD = 120.0
 
 def _hold(place: places.Attempt, *, still: bool) -> None:
     process.tell(place.supervisor, {"hold": HOLD} if still else {"release": True})
+
+
+class Built:
+    """A sink that tells when what it builds upon is damaged: raises `engine.Unfit` then."""
+
+    def __init__(self, sink: store.Sink, unfit: Callable[[], None]) -> None:
+        self._sink = sink
+        self._unfit = unfit
+
+    def file(self, entry: store.FileEntry) -> None:
+        """Pass on."""
+        self._sink.file(entry)
+
+    def extent(self, path: str, offset: int, data: bytes | memoryview) -> None:
+        """Pass on; it is compared with what the parent has."""
+        with self._told():
+            self._sink.extent(path, offset, data)
+
+    def commit(self, step: int | None = None) -> tuple[observed.Taken, store.Usage]:
+        """Pass on; what the parent lends is read again."""
+        with self._told():
+            return self._sink.commit(step)
+
+    def abort(self) -> None:
+        """Pass on."""
+        self._sink.abort()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except errors.Damaged as error:
+            self._unfit()
+            raise engine.Unfit(error.message, where=error.where, remedy=error.remedy) from error
 
 
 class Bounded:

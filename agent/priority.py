@@ -33,6 +33,13 @@ def hurry(on: bool) -> None:
         _SESSION.write_text(str(wanted), encoding="ascii")
 
 
+def recover() -> None:
+    """Undo what an agent has left that was killed while it hurried: its session stays as it was, and may be ours."""
+    with contextlib.suppress(OSError):
+        if _SESSION.read_text(encoding="ascii").rstrip().endswith(f" nice {_HURRIED}"):
+            hurry(False)
+
+
 def give_back(pid: int) -> None:
     """Let a process that we started, and all that it will start, have what we were given. It has a session of its own."""
     with contextlib.suppress(OSError):  # it has ended

@@ -19,7 +19,7 @@ def read(folder: Path, tenant: str, names: Iterable[str]) -> dict[str, str]:
     """Return the values by name. FOLDER/TENANT/NAME belongs to one tenant, FOLDER/NAME to all of them.
 
     One newline at the end of a file is not part of the value. Raises `errors.Refused` naming the first secret that is missing
-    or whose file others could read or change.
+    or empty, or whose file others could read or change.
     """
     return {name: _value(folder, tenant, name) for name in names}
 
@@ -58,6 +58,10 @@ def _value(folder: Path, tenant: str, name: str) -> str:
             f"the secret {name} cannot be an environment variable: it is longer than {MOST >> 10} KiB, or has a NUL",
             where=str(path),
             remedy="Put its value there again; keep large ones in files of the program's own.",
+        )
+    if data in (b"", b"\n"):  # what a full disk or an unset variable leaves
+        raise errors.Refused(
+            f"the secret {name} is empty", where=str(path), remedy=f"Put its value there: install -m 600 /dev/stdin {path}"
         )
     try:
         return data.decode().removesuffix("\n")

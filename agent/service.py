@@ -110,6 +110,7 @@ def running(
     process anew loses nothing.
     """
     descriptors.claim()
+    priority.recover()
     with opened(options, link, clock) as agent:
 
         def work() -> None:

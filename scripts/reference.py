@@ -30,6 +30,7 @@ COMMON = frozenset({"--config", "--repo", "--ref", "--instance", "--data", "--ou
 FAULTS = {
     failures.Fault.PROGRAM: "`retries.failure`",
     failures.Fault.MACHINE: "`retries.preemption`",
+    failures.Fault.STORE: "none: it follows at once",
     failures.Fault.FINAL: "none: trying again cannot help",
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import observed, spec
 
@@ -86,6 +87,10 @@ class Failed:
     reason: str
 
 
+class Unfit(errors.Damaged):
+    """What a sink builds upon is damaged. The next one that is opened for the attempt builds upon nothing."""
+
+
 class Engine(Protocol):
     """Takes and restores checkpoints of attempts on this host."""
 
@@ -106,7 +111,7 @@ class Engine(Protocol):
 
         The request's deadline is the time the program has; storing what it has given in time takes as long as it takes.
         `open_sink` is given the step that the program says it has saved, None when it says none. With `Purpose.SAVED`
-        nothing is asked of the program: what `saved` saw is taken.
+        nothing is asked of the program: what `saved` saw is taken. Where a sink raises `Unfit`, all is given to another one.
         """
         ...
 

@@ -113,12 +113,16 @@ def _pinned(run: record.Record, pending: record.Pending, digest: str) -> record.
 def _started(run: record.Record, now: float) -> record.Line:
     attempt = run.attempts[-1]
     where = f"Attempt {attempt.number} of {transition.name(run)} started on {attempt.host or attempt.target}"
+    reached = work.reached(run.attempts[:-1])
     if not attempt.restored_from:
-        return transition.line(run, "started", f"{where}.", now, host=attempt.host)
+        if not reached:
+            return transition.line(run, "started", f"{where}.", now, host=attempt.host)
+        text = f"{where} from the beginning: {transition.steps(reached)} lost."
+        return transition.line(run, "started", text, now, host=attempt.host, stepsLost=reached)
     source = next((saved.taken for saved in run.checkpoints if saved.taken.digest == attempt.restored_from), None)
     text = f"{where} from checkpoint {attempt.restored_from[:19]}{transition.at_step(source)}"
     kept = source.step if source else None
-    lost = work.beyond(run.attempts[-2].last_step if len(run.attempts) > 1 else None, kept)
+    lost = work.beyond(reached, kept)
     text += f": {transition.steps(kept)} saved" if kept is not None else ""
     text += f", {transition.steps(lost)} lost" if lost is not None else ""
     return transition.line(

@@ -138,7 +138,11 @@ def _counted(run: record.Record, fault: failures.Fault, look: Look) -> record.Re
         or (fault is failures.Fault.PROGRAM and program > retries.failure)
         or (fault is failures.Fault.MACHINE and retries.preemption is not None and machine > retries.preemption)
     )
-    delay = look.budgets.delay(program) if fault is failures.Fault.PROGRAM else _machine_delay(run, look.budgets)
+    delay = 0.0
+    if fault is failures.Fault.PROGRAM:
+        delay = look.budgets.delay(program)
+    elif fault is failures.Fault.MACHINE:
+        delay = _machine_delay(run, look.budgets)
     return dataclasses.replace(
         run,
         failures=program,

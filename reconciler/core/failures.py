@@ -16,6 +16,8 @@ class Fault(enum.Enum):
     """`retries.failure`."""
     MACHINE = "machine"
     """`retries.preemption`."""
+    STORE = "store"
+    """None: nothing was run, and the one before the checkpoint follows at once; that comes to an end by itself."""
     FINAL = "final"
     """None: trying again cannot help."""
 
@@ -41,7 +43,7 @@ def _is(kind: observed.ExitKind) -> Callable[[observed.Exit], bool]:
 TABLE = (
     Failure(
         name="CheckpointDamaged",
-        fault=Fault.MACHINE,
+        fault=Fault.STORE,
         matches=lambda exit: bool(exit.damaged),
         tell=lambda exit: f"could not be restored from {exit.damaged[:19]}{_detail(exit)}",
     ),

@@ -81,7 +81,11 @@ def launch(case: ruling.Case, decision: ruling.Decision, place: Place) -> Intend
     if before is not None:
         what: transition.What = "retried" if before.ending in (record.Ending.FAILED, record.Ending.LOST) else "resumed"
         source = f"checkpoint {restored[:19]}{transition.at_step(decision.restore)}" if restored else "the beginning"
-        text = f"{transition.name(after)} is {what} as attempt {attempt.number} on {place.host or job.target} from {source}."
+        text = f"{transition.name(after)} is {what} as attempt {attempt.number} on {place.host or job.target} from {source}"
+        if (newer := decision.missed) is not None and case.keeps is not None:
+            text += f", for store {case.keeps.name} does not offer the newer {newer.digest[:19]}{transition.at_step(newer)}"
+            text += ": `perdure verify` says why"
+        text += "."
         lines = (transition.line(after, what, text, case.now, host=place.host, checkpoint=restored, stepsLost=lost.steps),)
     act = _action(after, decision, spec.Assignment(spec=attempt_spec(after, job)))
     return after, dataclasses.replace(act, digests=(restored,) if restored else (), lost=lost, saved=kept), lines

@@ -131,7 +131,7 @@ def _continued(case: ruling.Case) -> ruling.Decision | None:
     taken = lineage.latest(run, offered)
     known = lineage.latest(run, (saved.taken for saved in run.checkpoints))
     if taken is not None:
-        return _not_offered_yet(case, known, offered) or _start(case, taken)
+        return _not_offered_yet(case, known, offered) or _start(case, taken, _missed(case, known, offered))
     if case.manifest.restore_from.startswith("sha256:"):
         return ruling.wait("CheckpointMissing", f"{case.manifest.restore_from} could not be restored, and nothing follows it")
     if known is not None:
@@ -153,13 +153,20 @@ def _not_offered_yet(
     return ruling.wait("CheckpointMissing", f"{text}; the one before it is taken in {transition.duration(left)}")
 
 
+def _missed(case: ruling.Case, known: observed.Taken | None, offered: tuple[observed.Taken, ...]) -> observed.Taken | None:
+    """Return the newest checkpoint that the ledger knows where it would be the one to continue from, were it offered."""
+    if known is None or any(taken.digest == known.digest for taken in offered):
+        return None
+    return known if lineage.latest(case.run, (*offered, known)) == known else None
+
+
 def _store_unavailable(case: ruling.Case) -> ruling.Decision:
     name = case.keeps.name if case.keeps else case.manifest.checkpoint.store
     why = f": {case.store.error.rstrip('.')}" if case.store is not None and case.store.error else ""
     return ruling.wait("StoreUnavailable", f"store {name} cannot be listed now{why}; there may be work to continue from")
 
 
-def _start(case: ruling.Case, taken: observed.Taken | None) -> ruling.Decision:
+def _start(case: ruling.Case, taken: observed.Taken | None, missed: observed.Taken | None = None) -> ruling.Decision:
     newest = case.run.newest
     if newest is None:
         reason, because = "New", "it is wanted for the first time"
@@ -170,12 +177,15 @@ def _start(case: ruling.Case, taken: observed.Taken | None) -> ruling.Decision:
     else:
         reason, because = "Continuing", f"attempt {newest.number} was ended by a checkpoint or a stop"
     source = f"from checkpoint {taken.digest[:19]}{transition.at_step(taken)}" if taken else "from the beginning"
+    if missed is not None and case.store is not None:
+        because += f"; store {case.store.name} does not offer the newer {missed.digest[:19]}{transition.at_step(missed)}"
     return ruling.Decision(
         verb=action.Verb.RESTORE if taken else action.Verb.START,
         effect=action.Effect.CREATE,
         reason=reason,
         sentence=f"attempt {newest.number + 1 if newest else 1} {source}: {because}",
         restore=taken,
+        missed=missed,
         phase=record.Phase.RUNNING,
     )
 

@@ -80,6 +80,8 @@ class Decision:
     base: str = ""
     """What asks for a checkpoint or an end: the purpose's name, or for DEMAND the Checkpoint manifest's id."""
     restore: observed.Taken | None = None
+    missed: observed.Taken | None = None
+    """A newer checkpoint that the store does not offer."""
     changes: tuple[classify.FieldChange, ...] = ()
     phase: record.Phase | None = None
     """The phase the record takes with this decision, where it changes."""

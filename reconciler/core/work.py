@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler.core import action, lineage, observed, record
 
 
@@ -22,8 +24,13 @@ def on_launch(run: record.Record, taken: observed.Taken | None) -> tuple[action.
     newest = run.newest
     if newest is None:
         return action.NOTHING, action.NOTHING
-    lost = beyond(newest.last_step, taken.step if taken else 0)
+    lost = beyond(reached(run.attempts), taken.step if taken else 0)
     return action.Work(steps=lost), action.Work(steps=taken.step if taken else 0)
+
+
+def reached(attempts: Sequence[record.Attempt]) -> int | None:
+    """Return the step that the last of the attempts to begin had come to; None where it counted none."""
+    return next((attempt.last_step for attempt in reversed(attempts) if attempt.started_at is not None), None)
 
 
 def beyond(step: int | None, saved: int | None) -> int | None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.contracts import clock as clocks
 from reconciler.contracts import engine, store
-from reconciler.core import model, spec, transition
+from reconciler.core import model, observed, spec, transition
 from reconciler.engines import folder
 
 COMPLETE = "COMPLETE"
@@ -75,13 +75,10 @@ class ApplicationEngine:
                 if request.then_stop:
                     site.hold(True)
             self._move_aside(site)  # before the store is asked for anything: a slow one must not keep the program waiting
-            sink = open_sink(_step(site.aside / CURRENT / COMPLETE))
             try:
-                folder.send(site.aside / CURRENT, sink, owner=site.owner, leave_out=COMPLETE)
-                taken, usage = sink.commit()
-            except BaseException:
-                sink.abort()
-                raise
+                taken, usage = self._send(site, open_sink)
+            except engine.Unfit:
+                taken, usage = self._send(site, open_sink)
         except errors.InvalidInput as error:
             folder.discard(site.aside / CURRENT)  # it would not be accepted the next time either
             site.hold(False)
@@ -104,6 +101,16 @@ class ApplicationEngine:
             image.export(str(site.restore))
         except BaseException:
             folder.discard(site.restore)
+            raise
+
+    def _send(self, site: engine.Site, open_sink: Callable[[int | None], store.Sink]) -> tuple[observed.Taken, store.Usage]:
+        """Store what was moved aside."""
+        sink = open_sink(_step(site.aside / CURRENT / COMPLETE))
+        try:
+            folder.send(site.aside / CURRENT, sink, owner=site.owner, leave_out=COMPLETE)
+            return sink.commit()
+        except BaseException:
+            sink.abort()
             raise
 
     def _ask(self, site: engine.Site, request: spec.Request, begun: float) -> None:

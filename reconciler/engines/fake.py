@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler import errors
 from reconciler.contracts import engine, store
-from reconciler.core import spec
+from reconciler.core import observed, spec
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,15 +47,20 @@ class FakeEngine:
         if isinstance(can, engine.Cannot) or self.broken or not site.alive():
             return engine.Failed(reason=self.broken or "the program has ended")
         try:
-            sink = open_sink(None)
-            data = self.state[site.ref]
-            sink.file(store.FileEntry(path="state", size=len(data)))
-            sink.extent("state", 0, data)
-            taken, usage = sink.commit(site.step())
+            try:
+                taken, usage = self._send(site, open_sink(None))
+            except engine.Unfit:
+                taken, usage = self._send(site, open_sink(None))
         except errors.PerdureError as error:
             return engine.Failed(reason=str(error))
         self.unasked.discard(site.ref)
         return engine.Captured(taken=taken, usage=usage)
+
+    def _send(self, site: engine.Site, sink: store.Sink) -> tuple[observed.Taken, store.Usage]:
+        data = self.state[site.ref]
+        sink.file(store.FileEntry(path="state", size=len(data)))
+        sink.extent("state", 0, data)
+        return sink.commit(site.step())
 
     def prepare_restore(self, image: store.Image, site: engine.Site) -> None:
         """Remember the digest, and write the files as a real engine does."""

@@ -38,7 +38,7 @@ class Ended(BaseException):
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Within the block, SIGTERM and SIGHUP raise `Ended`, where nothing else was to become of them."""
+    """Within the block, SIGTERM and SIGHUP raise `Ended`, where nothing else was to become of them; SIGINT as Python has it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -49,6 +49,9 @@ def orderly() -> Iterator[None]:
     taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
     for number in taken:
         signal.signal(number, end)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `beginning`
+        taken.append(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
@@ -63,6 +66,8 @@ def run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
             return _run(program, name, arguments)
     except Ended as end:
         return end.code
+    except KeyboardInterrupt:  # another one, while what the first has ended was cleared up
+        return INTERRUPTED
 
 
 def _run(program: click.Command, name: str, arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 from reconciler import errors
 from reconciler.core import spec
@@ -14,17 +15,26 @@ _LONGEST_OWNER = 4096
 _LEDGER = "ledger"
 """Name of the file beside the claims that holds the name of the ledger they are made for."""
 
+_NAME = re.compile(rb"[0-9A-Za-z._-]+")
+
 
 def enter(disk: Disk, run: str, ledger: str, token: str) -> None:
-    """Make a run `ledger`'s, unless it is another's: then raise `errors.Refused`.
+    """Make a run `ledger`'s, unless it is another's: then raise `errors.Refused`; `errors.Unavailable` for what is no name.
 
     Equal jobs of two repositories whose loops have one instance name are one run here: each would take the other's attempts
     for its own, supersede them, and delete their checkpoints.
     """
     place = f"{layout.attempts(run)}/{_LEDGER}"
     _name(disk, place, f".{token}", ledger.encode())
-    if files.read_all(disk, place, _LONGEST_OWNER) == ledger.encode():
+    found = files.read_all(disk, place, _LONGEST_OWNER)
+    if found == ledger.encode():
         return
+    if not _NAME.fullmatch(found) or ledger.encode().startswith(found):
+        raise errors.Unavailable(
+            "the name of the ledger that the run belongs to was altered or cut short",
+            where=place,
+            remedy="Remove that file: it is written again before the attempt begins",
+        )
     raise errors.Refused(
         "the store holds this run for another repository, whose loop has the same instance name",
         where=layout.run(run),

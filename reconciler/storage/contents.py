@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.storage import digests, index, manifest, packs
+from reconciler.storage import digests, files, index, manifest, packs
 from reconciler.storage.packs import Frame, Pack
 
 UNIT = store.UNIT
@@ -136,14 +136,26 @@ def _side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iter
             yield one.result()
 
 
-def complete(place: packs.Place, body: manifest.Body, sizes: dict[str, int]) -> bool:
-    """Return whether every pack and the index are there in full. `sizes` remembers what was asked already."""
+_MISSING, _FOREIGN = -1, -2
+_NO_SIZE = {_MISSING: "is missing", _FOREIGN: "is no plain file"}
+
+
+def lacking(place: packs.Place, body: manifest.Body, sizes: dict[str, int]) -> str:
+    """Return which of an image's packs, or its index, is not there in full; empty: none. `sizes` remembers what was asked."""
     for pack in (*body.packs, body.index):
         if pack.name not in sizes:
-            try:
-                sizes[pack.name] = place.disk.size(place.path(pack.name))
-            except FileNotFoundError:
-                sizes[pack.name] = -1
-        if sizes[pack.name] != pack.size:
-            return False
-    return True
+            sizes[pack.name] = _size(place, pack.name)
+        if (size := sizes[pack.name]) != pack.size:
+            return f"{place.path(pack.name)} {_NO_SIZE.get(size, f'has {size} bytes instead of {pack.size}')}"
+    return ""
+
+
+def _size(place: packs.Place, pack: str) -> int:
+    try:
+        return place.disk.size(place.path(pack))
+    except FileNotFoundError:
+        return _MISSING
+    except OSError as error:
+        if error.errno not in files.FOREIGN:
+            raise
+        return _FOREIGN

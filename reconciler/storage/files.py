@@ -55,6 +55,19 @@ def explained(where: str) -> Iterator[None]:
         raise errors.Unavailable(f"the store does not answer: {reason}", where=where) from error
 
 
+@contextlib.contextmanager
+def in_place(path: str, where: str) -> Iterator[None]:
+    """Call it damage of the image `where`, and of nothing else, when something else lies in the place of a file of it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FOREIGN:
+            raise
+        raise errors.Damaged(
+            f"something else lies in the place of {path}", where=where, remedy="See what it is, and move it out of the store."
+        ) from error
+
+
 def write_aside(disk: Disk, path: str, aside: str, data: bytes) -> None:
     """Put `data` at `path` in one durable step: written to `aside` in the same folder, synced, renamed, the folder synced."""
     file = disk.create(aside)

@@ -15,7 +15,8 @@ from reconciler.storage.disk import Disk, File
 def read_manifest(disk: Disk, run: str, digest: str) -> tuple[manifest.Manifest, File]:
     """Return an image's manifest and its open file. Raises `FileNotFoundError` when the store has no such image."""
     path = f"{layout.image(run, digest)}/{layout.MANIFEST}"
-    file = disk.open(path)
+    with files.in_place(path, digest):
+        file = disk.open(path)
     try:
         if file.size() > manifest.LARGEST:
             raise errors.Damaged("the manifest is too long to be one", where=digest)
@@ -38,8 +39,8 @@ class PathImage:
         with files.explained(self._where):
             if not lock.lock(exclusive=False) or not lock.linked():
                 raise errors.Refused("the checkpoint is being pruned", where=self._where, remedy="Choose another one.")
-            if not contents.complete(place, found.body, {}):
-                raise errors.Damaged("a pack is missing or has another length", where=self._where)
+            if lacking := contents.lacking(place, found.body, {}):
+                raise errors.Damaged(lacking, where=self._where)
             self._contents = contents.Contents(place, found.body)
         self.index = self._contents.index
         self.packs = self._contents.packs

@@ -127,7 +127,7 @@ class PathStore:
                 one, file = image.read_manifest(disk, run, digest)
                 file.close()
                 self._check_owner(one, run)
-                if contents.complete(self._place(disk, one.body.meta.tenant, run), one.body, sizes):
+                if not contents.lacking(self._place(disk, one.body.meta.tenant, run), one.body, sizes):
                     found.append(one.body.taken(digest))
         return tuple(sorted(found, key=lambda taken: (taken.attempt, taken.taken_at, taken.digest)))
 
@@ -159,14 +159,25 @@ class PathStore:
         return tuple(digest for digest in plan.digests if digest not in here)
 
     def sweep(self, now: float, runs: Iterable[str] | None = None) -> None:
-        """Remove what crashes left. Locks tell who lives, so no clock is asked."""
+        """Remove what crashes left. Locks tell who lives, so no clock is asked.
+
+        Something else in the place of one run's files keeps no other from being swept, and is told then.
+        """
+        foreign: OSError | None = None
         with self._disk() as disk:
             if runs is None:
                 for name in disk.names(""):
                     if layout.ASIDE.fullmatch(name):
                         files.discard(disk, name)
             for run in _runs(disk) if runs is None else runs:
-                prune.sweep(disk, run)
+                try:
+                    prune.sweep(disk, run)
+                except OSError as error:
+                    if error.errno not in files.FOREIGN:
+                        raise
+                    foreign = error
+            if foreign is not None:
+                raise foreign
 
     def health(self) -> store.Health:
         """Say whether it can be read and written now: by writing, syncing and removing a file."""
@@ -251,9 +262,9 @@ class PathStore:
 
     def _home(self, disk: Disk, digest: str) -> str:
         for run in _runs(disk):
-            with contextlib.suppress(FileNotFoundError):
-                disk.size(f"{layout.image(run, digest)}/{layout.MANIFEST}")
-                return run
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if layout.MANIFEST in disk.names(layout.image(run, digest)):
+                    return run
         raise errors.Refused("the store has no such checkpoint", where=digest, remedy="See `perdure checkpoints`.")
 
     def _check_room(self, disk: Disk) -> None:
@@ -280,7 +291,7 @@ def _runs(disk: Disk) -> tuple[str, ...]:
 def _used(disk: Disk) -> int:
     total = 0
     for run in _runs(disk):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for name in disk.names(layout.packs(run)):
                 with contextlib.suppress(FileNotFoundError):
                     total += disk.size(f"{layout.packs(run)}/{name}")

@@ -156,7 +156,7 @@ def _delete(disk: Disk, run: str, digest: str, plan: store.Prune) -> bool:
 
 
 def _remove_image_folder(disk: Disk, folder: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         disk.unlink(f"{folder}/{layout.TOMBSTONE}")
     with contextlib.suppress(OSError):  # a writer's aside may lie in it, or a person's file
         disk.rmdir(folder)

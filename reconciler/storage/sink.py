@@ -207,10 +207,8 @@ class PathSink:
         What was written for this image was read back when its packs were sealed.
         """
         place = self._order.place
-        if not contents.complete(place, body, {}):
-            raise errors.Damaged(
-                "a pack that the parent lends is missing", remedy="Take the checkpoint again without a parent."
-            )
+        if lacking := contents.lacking(place, body, {}):
+            raise errors.Damaged(f"{lacking}, which the parent lends", remedy="Take the checkpoint again without a parent.")
         if body.meta.purpose in spec.ENDING:
             whole = contents.Contents(place, body)
             try:

@@ -371,6 +371,29 @@ def test_a_checkpoint_of_another_tenant_is_refused(host: Host) -> None:
     assert "another tenant" in found.detail
 
 
+@pytest.mark.parametrize("purpose", [Purpose.SUSPEND, Purpose.NOTICE])
+def test_what_cannot_be_built_upon_costs_room_and_not_the_checkpoint(host: Host, purpose: spec.Purpose) -> None:
+    """Bytes of the parent are not what was written, so what it shares with the program's state cannot be used any more."""
+    with host.up() as agent:
+        ref = host.assign(host.attempt(TRAINS))
+        host.logged(ref, "from 0")
+        host.change(ref, request=ask())
+        first = served(host, ref)
+        [pack] = (Path(host.spec.root) / "runs" / ref.run / "packs").glob("*-00000")
+        pack.write_bytes(bytes(pack.stat().st_size))
+        if purpose is Purpose.NOTICE:
+            agent.notice(20.0)
+        else:
+            host.change(ref, request=ask(purpose, "r2", then_stop=True))
+        assert host.ended(ref).stopped
+        item = host.item(ref)
+        assert item is not None
+        last = item.checkpoints[-1]
+    assert last.purpose is purpose
+    assert not host.store.verify(first.digest).ok
+    assert host.store.verify(last.digest).ok
+
+
 def test_a_damaged_checkpoint_is_named_and_nothing_started(host: Host) -> None:
     with host.up():
         ref = host.assign(host.attempt(SAVES_ON_ITS_OWN))

@@ -241,6 +241,8 @@ def test_a_secret_that_others_can_read_is_refused_without_its_value(host: Host, 
     ("content", "said"),
     [
         (None, "is no plain file"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"a\0b", "or has a NUL"),
         (b"x" * (secretfiles.MOST + 1), "is longer than 64 KiB"),

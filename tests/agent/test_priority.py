@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent import priority
+from tests.agent.host import Host
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +85,14 @@ def test_a_job_is_started_as_the_agent_was_given() -> None:
         job.kill()
         job.wait()
     priority.give_back(job.pid)  # it is gone: nothing is said
+
+
+def test_what_an_agent_took_that_was_killed_in_a_hurry_is_given_back_by_the_next_of_its_session(tmp_path: Path) -> None:
+    before = nice()
+    killed = "import os; from agent import priority; priority.hurry(True); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    assert nice() == before
+    if session() != -15:
+        pytest.skip("this session has no nice value of its own")
+    with contextlib.closing(Host(tmp_path)) as host, host.up():
+        assert session() == before

@@ -215,3 +215,40 @@ def test_sigterm_and_sighup_end_like_ctrl_c_with_codes_of_their_own(failing: lis
         assert main.run(["fail"]) == code
         failing.clear()
         assert signal.getsignal(number) is signal.SIG_DFL
+
+
+INTERRUPTED_WHILE_IT_IMPORTS = """
+import os, signal, sys
+from NAME.__main__ import start
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+start()
+"""
+
+INTERRUPTED_ON_ITS_WAY_OUT = """
+import atexit, os, signal
+from NAME.__main__ import start
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+start()
+"""
+
+
+@pytest.mark.parametrize("name", ["reconciler.cli", "agent"])
+@pytest.mark.parametrize("code", [INTERRUPTED_WHILE_IT_IMPORTS, INTERRUPTED_ON_ITS_WAY_OUT], ids=["first", "last"])
+def test_ctrl_c_before_anything_is_done_and_after_everything_shows_no_stack_trace(name: str, code: str) -> None:
+    command = [sys.executable, "-c", code.replace("NAME", name), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_second_ctrl_c_is_no_stack_trace_either(failing: list[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    failing.append(errors.Unavailable("no"))
+    monkeypatch.setattr(ending, "_said", _interrupted)
+    assert main.run(["fail"]) == ending.INTERRUPTED
+
+
+def _interrupted(*_: object) -> int:
+    raise KeyboardInterrupt

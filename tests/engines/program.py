@@ -23,6 +23,8 @@ class Memory:
     entries_: list[store.FileEntry] = field(default_factory=list)
     content: dict[str, bytearray] = field(default_factory=dict)
     broken: str = ""
+    unfit: bool = False
+    """What the first sink is to build upon is damaged."""
     commits: int = 0
     aborted: bool = False
     step: int | None = None
@@ -54,6 +56,9 @@ class Memory:
     def commit(self, step: int | None = None) -> tuple[observed.Taken, store.Usage]:
         if self.broken:
             raise errors.Unavailable(self.broken)
+        if self.unfit:
+            self.unfit = False
+            raise engine.Unfit("a pack is missing")
         self.commits += 1
         size = sum(map(len, self.content.values()))
         taken = observed.Taken(

@@ -65,6 +65,15 @@ def test_a_store_that_fails_leaves_it_to_be_taken_again(case: Case) -> None:
     assert bytes(sink.content["state"]) == b"saved"
 
 
+def test_a_sink_that_cannot_build_upon_its_parent_is_followed_by_one_that_is_given_everything(case: Case) -> None:
+    case.save()
+    sink = program.Memory(unfit=True)
+    assert isinstance(case.made.take(case.site, sink.open, program.request(spec.Purpose.SAVED)), engine.Captured)
+    assert [path for path, _, _ in sink.extents_] == ["state", "state"]
+    assert sink.commits == 1
+    assert not case.made.saved(case.site)
+
+
 def test_an_image_is_laid_out_whole(case: Case) -> None:
     case.save()
     sink = program.Memory()

@@ -21,9 +21,9 @@ CONTENTS = (OLD, NEW)
 Scenario = Callable[[path.PathStore], object]
 
 
-def opened(disk: FakeDisk, *, sealed: bool = False, threads: int = 0) -> path.PathStore:
+def opened(disk: FakeDisk, *, sealed: bool = False, threads: int = 0, max_size: int | None = None) -> path.PathStore:
     named = {"signing": "seal", "encryption": "lock"} if sealed else {}
-    return path.PathStore(images.config(**named), KEYS, threads=threads, open_disk=lambda: disk)
+    return path.PathStore(images.config(max_size=max_size, **named), KEYS, threads=threads, open_disk=lambda: disk)
 
 
 def with_first_image() -> tuple[FakeDisk, observed.Taken]:

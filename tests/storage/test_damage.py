@@ -10,6 +10,7 @@ import pytest
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import spec
+from reconciler.storage import layout
 from reconciler.storage.disk.fake import FakeDisk, FakeFile
 from tests.storage import faults, images
 from tests.storage.images import RUN
@@ -85,6 +86,60 @@ def test_any_missing_file(tmp_path: Path) -> None:
         hurt.unlink(path)
         assert faults.opened(hurt).list(RUN) == ()
         _refuses(hurt, digest, tmp_path)
+
+
+def test_a_folder_in_the_place_of_any_file_is_damage_of_that_image_alone(tmp_path: Path) -> None:
+    disk, digest, paths = _image()
+    other = images.put(faults.opened(disk), faults.NEW, images.meta(at=2), digest)
+    elsewhere = images.put(faults.opened(disk), faults.OLD, images.meta(run=images.OTHER_RUN))
+    shared = [path for path in paths if not path.endswith(("-index", layout.MANIFEST))]
+    for path in paths:
+        hurt = disk.copy()
+        hurt.unlink(path)
+        hurt.folder(f"{path}/of somebody")
+        depot = faults.opened(hurt)
+        assert [taken.digest for taken in depot.list(RUN)] == ([] if path in shared else [other.digest])
+        assert [taken.digest for taken in depot.list(images.OTHER_RUN)] == [elsewhere.digest]
+        _refuses(hurt, digest, tmp_path)
+        [problem] = depot.verify(digest).problems
+        assert path in problem
+        assert depot.verify(elsewhere.digest).ok
+        depot.sweep(0)
+        assert (path in shared) is not depot.verify(other.digest).ok
+
+
+def test_a_file_in_the_place_of_the_folder_of_a_run_or_an_image_is_nobody_elses_damage() -> None:
+    disk, digest, [manifest, *_] = _image()
+    other = images.put(faults.opened(disk), faults.NEW, images.meta(at=2))
+    hurt = disk.copy()
+    hurt.unlink(manifest)
+    hurt.rmdir(manifest.rpartition("/")[0])
+    hurt.put(manifest.rpartition("/")[0], b"hello")
+    hurt.put("runs/0", b"hello")
+    depot = faults.opened(hurt)
+    assert [taken.digest for taken in depot.list(RUN)] == [other.digest]
+    assert depot.list("0") == ()
+    assert depot.verify(other.digest).ok
+    assert not depot.verify(digest).ok
+    hurt.put(f"{PACKS}/{'0' * 16}-00000", b"of a dead writer")
+    with pytest.raises(errors.Unavailable, match="something else lies in the place of runs/0"):
+        depot.sweep(0)
+    assert f"{'0' * 16}-00000" not in hurt.names(PACKS)
+    assert depot.health().ok
+    assert faults.opened(hurt, max_size=1 << 30).health().ok
+
+
+@pytest.mark.parametrize("content", [b"", b"0123abcd", b"\x97\x02 noise"], ids=["emptied", "half", "noise"])
+def test_a_damaged_name_of_a_ledger_is_waited_for_and_not_another_repositorys(content: bytes) -> None:
+    disk = FakeDisk()
+    depot = faults.opened(disk)
+    assert depot.claim(images.ALONE, "me", "0123abcd4567cdef")
+    disk.put(f"runs/{RUN}/attempts/ledger", content)
+    with pytest.raises(errors.Unavailable, match=r"attempts/ledger: .* altered or cut short") as caught:
+        depot.claim(images.ALONE, "me", "0123abcd4567cdef")
+    assert "Remove that file" in caught.value.remedy
+    disk.unlink(f"runs/{RUN}/attempts/ledger")
+    assert depot.claim(images.ALONE, "me", "0123abcd4567cdef")
 
 
 def test_files_swapped_between_two_checkpoints(tmp_path: Path) -> None:

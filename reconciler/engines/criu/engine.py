@@ -99,20 +99,25 @@ class CriuEngine:
         if isinstance(can, engine.Cannot):
             return engine.Failed(reason=f"{can.reason}. {can.remedy}".strip())
         try:
-            for last in (*(False,) * PATIENT, True):
-                try:
-                    taken, usage, frozen = self._once(site, open_sink, request, last)
-                    break
-                except Passing:
-                    if last:
-                        raise
+            try:
+                taken, usage, frozen = self._patiently(site, open_sink, request)
+            except engine.Unfit:
+                taken, usage, frozen = self._patiently(site, open_sink, request)
         except (errors.PerdureError, OSError) as error:
             return engine.Failed(reason=str(error))
         taken = dataclasses.replace(taken, seconds=self._clock.monotonic() - begun, frozen=frozen)
         return engine.Captured(taken=taken, usage=usage)
 
+    def _patiently(
+        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request
+    ) -> tuple[observed.Taken, store.Usage, float]:
+        for _ in range(PATIENT):
+            with contextlib.suppress(Passing):
+                return self._once(site, open_sink, request, last=False)
+        return self._once(site, open_sink, request, last=True)
+
     def _once(
-        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request, last: bool
+        self, site: engine.Site, open_sink: Callable[[int | None], store.Sink], request: spec.Request, *, last: bool
     ) -> tuple[observed.Taken, store.Usage, float]:
         state = _state(site)
         folder, trace = leftovers.begin(self._folder, _container(site), state)

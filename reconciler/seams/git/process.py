@@ -65,10 +65,11 @@ def run(
         end(process)
 
     timer = threading.Timer(timeout, expire)
-    timer.start()
+    timer.daemon = True  # a signal may come while it is being started: this process's own end is not to wait for it
     try:
         with process:  # leaving it waits for the process: what has to end it comes before
             try:
+                timer.start()
                 output, complaints = process.communicate(feed if isinstance(feed, bytes) else _pour(process, feed))
             except BaseException:
                 end(process)
@@ -78,7 +79,8 @@ def run(
                 raise
     finally:
         timer.cancel()
-        timer.join()
+        if timer.ident is not None:
+            timer.join()
     return Answer(output=output, complaints=complaints, code=process.returncode, late=late.is_set())
 
 

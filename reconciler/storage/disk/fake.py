@@ -263,7 +263,7 @@ class FakeDisk:
         self.alive()
         try:
             found = self._find(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         return (found.stamp,) if isinstance(found, memory.Folder) else ()
 

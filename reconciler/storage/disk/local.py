@@ -180,7 +180,7 @@ class LocalDisk:
         try:
             with self._above(path) as (above, name):
                 found = os.stat(name, dir_fd=above, follow_symlinks=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
@@ -235,7 +235,12 @@ class LocalDisk:
     def _above(self, path: str) -> Iterator[tuple[int, str]]:
         above, _, name = path.rpartition("/")
         with self._inside(above) as folder:
-            yield folder, name
+            try:
+                yield folder, name
+            except OSError as error:
+                if error.filename is not None:
+                    error.filename = path  # the system was told the last part of it alone
+                raise
 
     @contextlib.contextmanager
     def _inside(self, path: str) -> Iterator[int]:
@@ -244,8 +249,13 @@ class LocalDisk:
             raise OSError(errno.EBADF, "the disk is closed")
         current = os.dup(self._root)
         try:
-            for part in path.split("/") if path else ():
-                below = os.open(part, _FOLDER, dir_fd=current)
+            parts = path.split("/") if path else []
+            for number, part in enumerate(parts, 1):
+                try:
+                    below = os.open(part, _FOLDER, dir_fd=current)
+                except OSError as error:
+                    error.filename = "/".join(parts[:number])
+                    raise
                 os.close(current)
                 current = below
             yield current
