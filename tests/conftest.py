@@ -13,8 +13,9 @@ import pytest
 
 from tests import conditions, processes
 
-FOREIGN = ("GIT_", "XDG_", "PERDURE_", "SSH_", "GPG_")
-"""Variables of the surrounding shell that would reach the code under test."""
+FOREIGN = ("GIT_", "XDG_", "PERDURE_", "SSH_", "GPG_", "PYTHONUNBUFFERED")
+"""Variables of the surrounding shell that would reach the code under test.
+Without buffers a program that cannot write fails earlier than it does for users."""
 
 GRACE = 3.0
 """Seconds that a process which is ending has after its test."""

@@ -45,9 +45,6 @@ from typing import NamedTuple
 
 COMPLETE = "COMPLETE"
 
-_answered: set[str] = set()
-"""The request that was answered last; its file stays until the agent has seen the answer."""
-
 
 class Request(NamedTuple):
     """A checkpoint that is wanted now."""
@@ -56,6 +53,11 @@ class Request(NamedTuple):
     reason: str
     deadline: float
     """POSIX time in seconds by which it must be complete."""
+
+
+_answered: set[Request] = set()
+"""The request that was answered last; its file stays until the agent has seen the answer. With another deadline it is
+new: what was saved for it could not be stored, or the agent was killed meanwhile."""
 
 
 def restore_dir() -> Path | None:
@@ -74,7 +76,7 @@ def requested() -> Request | None:
         request = Request(str(value["id"]), str(value["reason"]), float(value["deadline"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return None if request.id in _answered else request
+    return None if request in _answered else request
 
 
 @contextlib.contextmanager
@@ -103,7 +105,7 @@ def checkpoint(step: int | None = None, patience: float = 600.0) -> Iterator[Pat
     os.replace(partial, folder / COMPLETE)
     if request is not None:
         _answered.clear()
-        _answered.add(request.id)
+        _answered.add(request)
 
 
 def progress(step: int, of: int | None = None) -> None:

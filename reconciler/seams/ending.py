@@ -68,6 +68,8 @@ def run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
         return end.code
     except KeyboardInterrupt:  # another one, while what the first has ended was cleared up
         return INTERRUPTED
+    finally:
+        _drain()
 
 
 def _run(program: click.Command, name: str, arguments: Sequence[str]) -> int:
@@ -111,10 +113,24 @@ def _defect(name: str, error: Exception, arguments: Sequence[str]) -> int:
 
 def silenced() -> int:
     """Let nothing be written any more: the interpreter would complain about the closed pipe on its way out."""
-    with open(os.devnull, "wb") as nothing:
-        for descriptor in (1, 2):
-            os.dup2(nothing.fileno(), descriptor)
+    _silence(1, 2)
     return CLOSED_PIPE
+
+
+def _drain() -> None:
+    """Leave nothing to be written on the way out: where that fails, the interpreter complains, and makes the exit code 120."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except OSError:  # it was told where it could be, or it was a note
+            _silence(descriptor)
+
+
+def _silence(*descriptors: int) -> None:
+    with open(os.devnull, "wb") as nothing:
+        for descriptor in descriptors:
+            os.dup2(nothing.fileno(), descriptor)
 
 
 def _system(error: OSError) -> str:

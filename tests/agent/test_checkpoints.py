@@ -342,6 +342,19 @@ def test_a_notice_saves_and_ends_what_can_be_saved_and_lets_the_rest_run(host: H
             host.ended(ref)
 
 
+def test_a_notice_is_served_as_soon_as_the_store_answers_again(host: Host) -> None:
+    with host.up() as agent:
+        ref = host.assign(host.attempt(TRAINS))
+        host.logged(ref, "from 0")
+        with host.without_store():
+            agent.notice(600.0, "reclaimed")
+            host.until(ref, lambda item: "notice checkpoint failed" in item.condition)  # the program has answered
+        assert host.ended(ref).stopped
+        item = host.item(ref)
+        assert item is not None
+    assert [taken.purpose for taken in item.checkpoints] == [Purpose.SAVED, Purpose.NOTICE]
+
+
 def test_a_drain_ends_what_is_saved_and_survives_a_restart(host: Host) -> None:
     with host.up() as agent:
         agent.drain(True)

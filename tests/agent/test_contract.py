@@ -36,8 +36,8 @@ def inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ask(folder: Path, name: str) -> None:
-    (folder / "request.json").write_text(json.dumps({"id": name, "reason": "timer", "deadline": 5.0}))
+def ask(folder: Path, name: str, deadline: float = 5.0) -> None:
+    (folder / "request.json").write_text(json.dumps({"id": name, "reason": "timer", "deadline": deadline}))
 
 
 def test_outside_nothing_happens(perdure: ModuleType) -> None:
@@ -81,6 +81,16 @@ def test_a_request_is_answered_once(perdure: ModuleType, inside: Path) -> None:
     (inside / "checkpoint" / "COMPLETE").unlink()
     ask(inside, "b")
     assert perdure.requested().id == "b"
+
+
+def test_a_request_whose_answer_was_lost_is_answered_again(perdure: ModuleType, inside: Path) -> None:
+    ask(inside, "a")
+    with perdure.checkpoint():
+        pass
+    (inside / "checkpoint" / "COMPLETE").unlink()  # by an agent that was killed, or whose store failed, before it was stored
+    assert perdure.requested() is None
+    ask(inside, "a", deadline=6.0)
+    assert perdure.requested() == ("a", "timer", 6.0)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 1}', "null"])

@@ -103,11 +103,9 @@ class Story:
                 self.assign(want=spec.Want.REMOVE)
         elif item.progress is not None and self.assignment.request is None:
             self.assign(request=spec.Request(id="once", purpose=spec.Purpose.DEMAND, deadline=30.0))
-        elif item.request is not None and item.request.done and item.request.digest:
+        elif item.request is not None and item.request.done:
+            assert item.request.digest, f"the program saves within a moment, and yet: {item.request.detail}"
             (self.stage / "go").touch()
-        elif item.request is not None and item.request.done and self.assignment.request is not None:
-            again = f"{self.assignment.request.id}-again"
-            self.assign(request=spec.Request(id=again, purpose=spec.Purpose.DEMAND, deadline=30.0))
         return False
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ class Session:
         self._printed = folder / "printed"
         with self._printed.open("wb") as out:
             self._shell = subprocess.Popen(
-                ["bash", "--norc", "--noprofile"],
+                [str(shutil.which("bash")), "--norc", "--noprofile"],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=out,

@@ -225,9 +225,9 @@ def test_a_push_killed_in_the_middle_is_a_conflict_and_the_next_read_tells(remot
     before = append(one, Change(records=(run(1),)))
     for hook, written in (("pre-receive", False), ("post-receive", True)):
         # $PPID is the receiving end; its parent's parent is the `git push` that waits for the answer.
-        climb = "p=$PPID; for i in 1 2 3; do g=$(ps -o ppid= -p $p | tr -d ' '); [ $g = 1 ] && break; "
-        kill = 'case "$(ps -o args= -p $g)" in *"git "*push*) kill -9 $g; break;; esac; p=$g; done'
-        repositories.hook(remote, hook, f"{climb}{kill}; sleep 0.3")
+        climb = "p=$PPID; for i in 1 2 3; do g=$(parent $p); [ $g = 1 ] && break; "
+        kill = 'case "$(words $g)" in *"git "*push*) kill -9 $g; break;; esac; p=$g; done'
+        repositories.hook(remote, hook, f"{repositories.PROCESSES}{climb}{kill}; sleep 0.3")
         found = one.append(before, Change(records=(run(2),), notes={"2" * 40: (line(2),)}))
         assert isinstance(found, Conflict), found
         assert "killed" in found.detail

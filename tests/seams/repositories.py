@@ -9,6 +9,12 @@ from pathlib import Path
 
 from reconciler.seams.git import address, environment, mirror
 
+PROCESSES = r"""
+parent() { if read -r it < "/proc/$1/stat"; then set -- ${it##*) }; echo "$2"; else ps -o ppid= -p "$1" | tr -d " "; fi; }
+words() { if [ -e "/proc/$1" ]; then tr '\0' ' ' < "/proc/$1/cmdline"; else ps -o args= -p "$1"; fi; }
+"""
+"""Functions for hooks: the parent of a process, and its command line. A small Linux has no `ps`."""
+
 
 def git(
     folder: Path, *arguments: str, feed: bytes = b"", check: bool = True, variables: Mapping[str, str] | None = None

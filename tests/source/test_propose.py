@@ -137,9 +137,8 @@ def test_a_lost_answer_is_looked_up(source: repository.RepositorySource, remote:
     before = base(source)
     marker = tmp_path / "killed"
     # The server has moved the branch; then the connection dies before the answer is through.
-    repositories.hook(
-        remote, "post-receive", f"[ -e {marker} ] || {{ touch {marker}; kill -9 $(ps -o ppid= -p $PPID) $PPID; }}"
-    )
+    kill = f"[ -e {marker} ] || {{ touch {marker}; kill -9 $(parent $PPID) $PPID; }}"
+    repositories.hook(remote, "post-receive", repositories.PROCESSES + kill)
     found = source.propose(EDIT, before)
     assert isinstance(found, Pushed)
     assert git(remote, "rev-parse", "main") == found.commit
