@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.bench import appends, commands, criu, crowds, figures, images, interposer, passes, reclaims, start, validation
 from tests.bench.options import Options
+from tests.lab import ability
 
 FOREIGN = ("GIT_", "PERDURE_")
 """Variables of the surrounding shell that would reach what is measured."""
@@ -44,6 +45,8 @@ class Benchmark:
     name: str
     requires: tuple[str, ...]
     measure: Callable[[Options], Iterator[figures.Figure]]
+    lab: bool = False
+    """It measures real engines in the lab."""
 
 
 BENCHMARKS = (
@@ -51,10 +54,10 @@ BENCHMARKS = (
     Benchmark(name="passes", requires=passes.REQUIRES, measure=passes.measure),
     Benchmark(name="append", requires=appends.REQUIRES, measure=appends.measure),
     Benchmark(name="store", requires=images.REQUIRES, measure=images.measure),
-    Benchmark(name="criu", requires=criu.REQUIRES, measure=criu.measure),
-    Benchmark(name="crowds", requires=crowds.REQUIRES, measure=crowds.measure),
-    Benchmark(name="reclaims", requires=reclaims.REQUIRES, measure=reclaims.measure),
-    Benchmark(name="interposer", requires=interposer.REQUIRES, measure=interposer.measure),
+    Benchmark(name="criu", requires=criu.REQUIRES, measure=criu.measure, lab=True),
+    Benchmark(name="crowds", requires=crowds.REQUIRES, measure=crowds.measure, lab=True),
+    Benchmark(name="reclaims", requires=reclaims.REQUIRES, measure=reclaims.measure, lab=True),
+    Benchmark(name="interposer", requires=interposer.REQUIRES, measure=interposer.measure, lab=True),
     Benchmark(name="help", requires=start.REQUIRES, measure=start.measure),
 )
 
@@ -74,10 +77,12 @@ def main(arguments: Sequence[str]) -> int:
     for each in [one for one in BENCHMARKS if not asked.names or one.name in asked.names]:
         try:
             commands.require(*each.requires)
+            if each.lab and (why := ability.reason()):
+                raise ability.LabUnable(why)
             for figure in _measured(each, asked):
                 found.append(figure)
                 print(f"\n{figures.table(figure)}", flush=True)
-        except (commands.Missing, AssertionError) as error:
+        except (commands.Missing, ability.LabUnable, AssertionError) as error:
             failed = True
             print(f"\n{each.name}: not measured: {error}", file=sys.stderr)
     if asked.json:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests import conditions
-from tests.bench import commands, figures, image_data
+from tests.bench import figures, image_data
 from tests.bench.options import Options
-from tests.lab import ability
 from tests.lab.criu_rig import PROGRAMS, Container, Rig
 from tests.lab.lab import Lab
 from tests.lab.recipe import BASE_IMAGE
@@ -27,8 +26,6 @@ PEER = "/srv/lab/peer"
 
 def measure(options: Options) -> Iterator[figures.Figure]:
     """First images of repeated pages, then images on top of one, then restores."""
-    if why := ability.reason():
-        raise commands.Missing(why)
     with Lab() as lab:
         rig = Rig(lab)
         one = _holding(rig, options, "repeated")

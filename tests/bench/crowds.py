@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests import conditions
-from tests.bench import commands, figures, image_data
+from tests.bench import figures, image_data
 from tests.bench.options import Options
-from tests.lab import ability, fleet
+from tests.lab import fleet
 from tests.lab.lab import Lab
 
 REQUIRES = ()
@@ -38,8 +38,6 @@ while True:
 
 def measure(options: Options) -> Iterator[figures.Figure]:
     """A crowd that the deadline holds, one that it does not, and a few large ones."""
-    if why := ability.reason():
-        raise commands.Missing(why)
     many = max(2, min(options.count // PER_COUNT, 200))
     few = max(2, min(many, FEW))
     with Lab() as lab:

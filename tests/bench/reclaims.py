@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests import conditions
-from tests.bench import commands, figures
+from tests.bench import figures
 from tests.bench.options import Options
-from tests.lab import ability, fleet
+from tests.lab import fleet
 from tests.lab.lab import Lab
 
 REQUIRES = ()
@@ -49,8 +49,6 @@ class _Step:
 
 def measure(options: Options) -> Iterator[figures.Figure]:
     """One trace."""
-    if why := ability.reason():
-        raise commands.Missing(why)
     scale = min(1.0, options.count / USUAL)
     noticed = NOTICED if scale == 1.0 else NOTICED[:2]
     chance = random.Random(options.seed)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench import commands, figures, image_data
+from tests.lab import ability, skipping
 
 TINY = ("--count", "20", "--size", "8M", "--rounds", "1")
 
@@ -19,6 +20,8 @@ TINY = ("--count", "20", "--size", "8M", "--rounds", "1")
 def test_a_benchmark_measures_something(each: bench.Benchmark, tmp_path: Path) -> None:
     if missing := [program for program in each.requires if shutil.which(program) is None]:
         pytest.skip(f"this machine has no {missing[0]}")
+    if each.lab and (why := ability.reason()):
+        skipping.unable(why)
     out = tmp_path / "figures.json"
     run: commands.Words = [commands.PYTHON, "-m", "tests.bench", each.name, *TINY, "--folder", tmp_path, "--json", out]
     said = commands.run(run, cwd=commands.ROOT).output

@@ -1,15 +1,13 @@
-"""Fixtures of the lab, and the marker of its tests. A lab that cannot run skips them, and fails them under CI=true."""
+"""Fixtures of the lab, and the marker of its tests."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from tests.lab import ability, cache, seed
+from tests.lab import ability, cache, seed, skipping
 from tests.lab.criu_rig import Rig
 from tests.lab.docker import Docker, ping
 from tests.lab.lab import Lab
@@ -29,17 +27,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def lab() -> Iterator[Lab]:
     """The lab of this session."""
     if why := ability.reason():
-        _unable(why)
+        skipping.unable(why)
     try:
         seed.ensure(cache.ensure(cache.tell))
         site = Lab()
     except ability.LabUnable as error:
-        _unable(str(error))
+        skipping.unable(str(error))
     with site:
         try:
             site.remove(site.node("probe"))  # a container may let root make a bridge, and then no mount
         except ability.LabUnable as error:
-            _unable(str(error))
+            skipping.unable(str(error))
         yield site
 
 
@@ -102,9 +100,3 @@ def _mend(docker: Docker) -> None:
     if not docker.daemon or not ping(docker.node):
         docker.stop(9)
         docker.start()
-
-
-def _unable(why: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI=true, so the lab must run: {why}", pytrace=False)
-    pytest.skip(why)

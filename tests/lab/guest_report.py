@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.lab import guest, guest_tree
+from tests.lab import ability, guest, guest_tree, skipping
 from tests.lab.guest import Guest
 from tests.lab.lab import CHECKOUT
 
@@ -35,7 +35,11 @@ def told(folder: Path, tests: str, *, before: str = "", after: str = "", init: s
     script = SCRIPT.format(
         checkout=shlex.quote(str(CHECKOUT)), python=shlex.quote(sys.executable), tests=tests, before=before, after=after
     )
-    outcome = Guest().run(guest_tree.LAID + script, files=guest_tree.lay(folder), init=init, timeout=3600)
+    try:
+        machine = Guest()
+    except ability.LabUnable as error:
+        skipping.unable(str(error))
+    outcome = machine.run(guest_tree.LAID + script, files=guest_tree.lay(folder), init=init, timeout=3600)
     assert outcome.status == 0, outcome.output
     return outcome.output
 

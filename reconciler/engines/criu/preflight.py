@@ -33,6 +33,8 @@ class Look:
     kernel: tuple[int, ...]
     volumes: tuple[str, ...] = ()
     """Names of those that its engine says are its own."""
+    asks_limits: bool = True
+    """This process has CAP_SYS_RESOURCE."""
 
     def descriptors(self) -> Iterator[str]:
         """Yield what every open descriptor of every process leads to."""
@@ -46,7 +48,8 @@ def take(state: State, criu: tuple[int, ...], own: tuple[str, ...] = ()) -> Look
     Raises `errors.Unavailable` when it is gone.
     """
     kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
-    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state), criu, kernel, own)
+    asks_limits = bool(_bits(os.getpid(), "CapEff") >> _SYS_RESOURCE & 1)
+    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state), criu, kernel, own, asks_limits)
 
 
 def _alive(look: Look) -> engine.Cannot | None:
@@ -142,7 +145,7 @@ def _sockets(look: Look) -> engine.Cannot | None:
 
 
 def _users(look: Look) -> engine.Cannot | None:
-    if _bits(os.getpid(), "CapEff") >> _SYS_RESOURCE & 1:
+    if look.asks_limits:
         return None
     for pid in look.processes:
         if any(_numbers(pid, name) - {0} for name in ("Uid", "Gid")):

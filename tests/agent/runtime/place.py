@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from agent import verdicts
-from agent.runtime import pack
+from agent.runtime import create, pack
 from tests.agent.runtime import fake_runc
+
+ROOT = os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == create.EVERYBODY
+"""Whether this is the root that containers of ours are made by, and not one that is another user outside."""
+SILENT = "the agent does not answer" if ROOT else "its engine maps users"
+"""What a marked container is told where no agent is, by whoever runs the tests: it is no container of others."""
 
 CONTAINER = "c0ffee"
 ATTEMPT = "abc-3"

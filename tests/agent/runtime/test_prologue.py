@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.agent.runtime.place import ATTEMPT, CONTAINER, Place
+from tests.agent.runtime.place import ATTEMPT, CONTAINER, SILENT, Place
 
 # A word of a command line: whatever is no NUL, with the shell's own characters likely.
 WORDS = st.text(st.one_of(st.sampled_from(" \"'$`\\*?;&|<>-=\n\tab"), st.characters(codec="utf-8", exclude_characters="\0")))
@@ -100,7 +100,7 @@ def test_the_bundle_is_found_however_it_is_given(place: Place, flags: list[str])
     place.config(f"PERDURE_ATTEMPT={ATTEMPT}")
     done = place.call("create", *(word.replace("BUNDLE", str(place.bundle)) for word in flags), CONTAINER)
     assert done.returncode == 1
-    assert "the agent does not answer" in place.told()
+    assert SILENT in place.told()
     assert place.calls() == []
 
 
@@ -118,7 +118,7 @@ def test_the_subcommand_is_found_as_the_real_runtime_finds_it(place: Place, argv
     place.config(f"PERDURE_ATTEMPT={ATTEMPT}")
     done = place.exactly(*(word.replace("ROOT", str(place.root)) for word in argv), "-b", str(place.bundle), CONTAINER)
     assert done.returncode == 1
-    assert "the agent does not answer" in done.stderr
+    assert SILENT in done.stderr
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/../../b", ""])
@@ -219,7 +219,7 @@ def test_any_shell_of_a_host_reads_it(place: Place, shell: str) -> None:
     assert place.call("create", *words, fails="create", status=7).returncode == 7
     place.config(f"PERDURE_ATTEMPT={ATTEMPT}")
     assert place.call("create", "--no-pivot", f"--bundle={place.bundle}", CONTAINER).returncode == 1
-    assert "does not answer" in place.told()
+    assert SILENT in place.told()
     place.home.mkdir(parents=True)
     (place.home / "restored").touch()
     assert place.call("start", CONTAINER).returncode == 0

@@ -17,7 +17,7 @@ from agent.runtime import capture, tree
 from agent.runtime.call import Refused
 
 NAMES = st.sampled_from(["a", "b", "c", "ä b", "x\ny"])
-FILE = {"kind": "file", "mode": 0o644, "uid": 0, "gid": 0, "mtime": 5}
+FILE = {"kind": "file", "mode": 0o644, "uid": os.geteuid(), "gid": os.getegid(), "mtime": 5}
 
 
 @pytest.fixture

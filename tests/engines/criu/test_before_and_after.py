@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -76,6 +77,19 @@ def test_a_state_that_is_none(tmp_path: Path, content: str) -> None:
 
 def test_a_container_of_ours_can_be_captured(tmp_path: Path) -> None:
     assert preflight.decide(look(tmp_path)) == engine.Can()
+
+
+@pytest.mark.parametrize(
+    ("users", "asks", "can"), [("0\t0\t0\t0", False, True), ("0\t7\t0\t0", False, False), ("7\t7\t7\t7", True, True)]
+)
+def test_limits_of_other_users_want_a_capability(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: str, asks: bool, can: bool
+) -> None:
+    monkeypatch.setattr(preflight, "_status", lambda pid, name: users)
+    found = preflight.decide(dataclasses.replace(look(tmp_path), asks_limits=asks))
+    assert isinstance(found, engine.Can) is can
+    if isinstance(found, engine.Cannot):
+        assert "CAP_SYS_RESOURCE" in found.reason
 
 
 CONFIG = STATE["config"]
