@@ -97,10 +97,12 @@ class Supervised:
                 os.kill(child.pid, signal.SIGKILL)
             child.wait()
         if started is not None:
-            conditions.eventually(self._none_left, message="the program's processes have ended")
+            conditions.eventually(lambda: self._none_left(started), message="the program's processes have ended")
 
-    def _none_left(self) -> bool:
+    def _none_left(self, started: Mapping[str, Any]) -> bool:
         left = list(processes.carrying(self.launch.marks, processes.table()))
+        if processes.alive(started["pid"], started["start"]):  # without marks until it has become the program
+            left.append(started["pid"])
         for pid in left:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
