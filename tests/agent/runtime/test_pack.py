@@ -26,7 +26,7 @@ def _interpreters() -> list[str]:
     found = [shutil.which(name) for name in names]
     home = Path(sys.base_prefix).parent
     beside = [str(path) for path in home.glob("3.*/bin/python3") if home.name == "versions"]
-    return [sys.executable, *(path for path in {*found, *beside} if path and _able(path))]
+    return [sys.executable, *(path for path in sorted({*filter(None, found), *beside}) if _able(path))]
 
 
 def _able(path: str) -> bool:
