@@ -18,7 +18,7 @@ from reconciler import data, errors, load
 from reconciler.cli import compose, options, output
 from reconciler.load import paths, schemas
 from reconciler.seams import durable
-from reconciler.seams.git import address
+from reconciler.seams.git import address, process
 
 if TYPE_CHECKING:
     import git
@@ -53,6 +53,7 @@ def init(flags: options.Flags, *, directory: Path, store: str | None, encrypted:
     In a folder that exists, what is there stays as it is; only what is missing is added, and git is told to fetch the notes.
     Where manifests are found, no sample is added.
     """
+    process.require()
     instance = compose.settings(flags).instance
     place = Path(os.path.abspath(directory.expanduser()))
     fresh = _checked(place)
@@ -127,7 +128,7 @@ def _make(store: Path) -> None:
 
 
 def _repository(place: Path, *, fresh: bool) -> git.Repo:
-    import git
+    import git  # it cannot be imported where git is missing
 
     try:
         return git.Repo.init(place, initial_branch="main") if fresh else git.Repo(place)

@@ -13,8 +13,6 @@ from pathlib import Path
 from urllib import error as urlerror
 from urllib import request
 
-import git
-
 from reconciler import errors
 from reconciler.cli import compose, findings, output, view
 from reconciler.contracts import store
@@ -88,6 +86,12 @@ def _push(about: findings.Surroundings) -> Iterator[findings.Finding]:
 
 def _notes(about: findings.Surroundings) -> Iterator[findings.Finding]:
     """Whether a person's own clone brings the notes; looked at without running git in it."""
+    try:
+        process.require()
+    except errors.PerdureError:
+        return  # `git` tells it
+    import git  # it cannot be imported where git is missing
+
     wanted = f"refs/notes/perdure/{about.settings.instance}"
     try:
         clone = git.Repo(Path.cwd(), search_parent_directories=True)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -190,6 +191,29 @@ def test_completion_knows_commands(capfd: pytest.CaptureFixture[str], monkeypatc
 
 def test_a_closed_standard_output_is_no_defect() -> None:
     assert os.system(f"{sys.executable} -m reconciler.cli version >&-") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [("init jobs --store kept", 2), ("doctor", 1), ("status", 2), ("diff", 2), ("suspend count", 2)]
+)
+def test_without_git_it_is_told_what_to_install(tmp_path: Path, words: str, code: int) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "empty").mkdir()
+    command = [sys.executable, "-m", "reconciler.cli", *words.split()]
+    environment = {**os.environ, "PATH": str(tmp_path / "empty")}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, "internal error" in done.stdout) == (code, False), done.stdout
+    assert "git: git cannot be run\n      Install git 2.32 or newer" in done.stdout.replace("\n  Install", "\n      Install")
+    assert {path.name for path in tmp_path.iterdir()} == {".git", "empty"}
 
 
 @pytest.mark.parametrize(("redirected", "said"), [(">/dev/full", b"the answer cannot be written: "), (">/dev/full 2>&1", b"")])
