@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.runtime import archive, call, cgroup, compare, question, seccomp, shape, system, tree, volumes
 from agent.runtime.call import Call, Config, Refused
@@ -78,7 +77,7 @@ def _create_attempt(made: Call, config: Config, attempts: set[str], notes: dict[
         _prepare(made, config, {"attempt": attempt}, wanted)
         if directory:
             compare.check(config, directory, own)
-            seccomp.lay(made, config, directory, run)
+            seccomp.lay(made, config, directory)
             volumes.lay(config, own, directory)
             restore(made, machine, config, directory)
             call.note(machine, made, f"restored attempt {attempt}")
@@ -206,12 +205,12 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
         if name in KEPT_FLAGS:
             words += [f"--{name}"] if value is None else [f"--{name}", value]
     try:
-        if run(made.other("restore", *words, made.container), os.path.dirname(criu)):
+        if system.run(made.other("restore", *words, made.container), os.path.dirname(criu)):
             raise Refused(f"it could not be restored: {reason(machine, made, work, 'restore.log')}")
         open(shape.criu_conf(made.home), "w").close()  # the next checkpoint would be refused with it
         shape.rename(config, dict(made.flags()).get("pid-file"))
     except Exception:
-        run(made.other("delete", "--force", made.container))
+        system.run(made.other("delete", "--force", made.container))
         raise
 
 
@@ -235,21 +234,6 @@ def reason(machine: Config, made: Call, work: str, name: str) -> str:
     wrong = [line.partition("Error")[2].partition("): ")[2] or line for line in lines if "Error (" in line]
     said = wrong[0] if wrong else "CRIU left no log, see the engine's"
     return f"CRIU says {said!r}. More in {machine['log']}"
-
-
-def run(argv: Sequence[str], first_in_path: str = "") -> int:
-    """Run the real runtime with our own descriptors, and return its status. It dies with us: whoever kills us means it."""
-    environment: dict[str, Any] = dict(os.environ)
-    if first_in_path:
-        environment["PATH"] = f"{first_in_path}:{environment.get('PATH', os.defpath)}"
-    child = os.fork()
-    if child == 0:
-        try:
-            system.call("prctl", system.PR_SET_PDEATHSIG, signal.SIGKILL)
-            os.execve(argv[0], list(argv), environment)
-        finally:
-            os._exit(127)
-    return os.waitpid(child, 0)[1]
 
 
 def sweep() -> None:

@@ -7,7 +7,7 @@ import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agent.runtime import archive, call, capture, create, tree
+from agent.runtime import archive, call, capture, create, system, tree
 from agent.runtime.call import Call, Refused
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def checkpoint(made: Call) -> None:
             os.mkdir(work, 0o700)
             os.mkdir(os.path.join(image, "criu"), 0o700)
             places = ["--image-path", os.path.join(image, "criu"), "--work-path", work]
-            if create.run(made.other("checkpoint", *words, *places, made.container), os.path.dirname(machine["criu"])):
+            if system.run(made.other("checkpoint", *words, *places, made.container), os.path.dirname(machine["criu"])):
                 raise Refused(f"no checkpoint was taken, and it runs on: {create.reason(machine, made, work, 'dump.log')}")
             if not os.path.exists(os.path.join(image, "criu", LAST)):
                 raise Refused("the real runtime tells of a checkpoint that is not there, and it runs on")
@@ -55,7 +55,7 @@ def checkpoint(made: Call) -> None:
                 capture.take(shm, image, "shm")
             call.write_json(call.read_json(made.home, "container.json"), image, "container.json")
         if "leave-running" not in flags:
-            create.run(made.other("kill", "--all", made.container, "KILL"))
+            system.run(made.other("kill", "--all", made.container, "KILL"))
     call.note(machine, made, f"wrote {where.image}")
 
 
@@ -82,7 +82,7 @@ def _paused(made: Call) -> Iterator[None]:
             os._exit(127)
     os.close(ours)
     try:
-        if create.run(made.other("pause", made.container)):
+        if system.run(made.other("pause", made.container)):
             raise Refused("it cannot be paused: no checkpoint was taken")
         yield
     finally:

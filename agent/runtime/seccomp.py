@@ -22,7 +22,7 @@ from agent.runtime import call, system
 from agent.runtime.call import Call, Config, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
 CACHE = "filters"
 """Folder in `call.RUN`: instructions by profile and runtime, and what a call leaves that is killed."""
@@ -48,11 +48,8 @@ NOTHING: Config = {
 """A container that waits before its first instruction; without `noNewPrivileges` it has its filter by then."""
 
 
-def lay(made: Call, config: Config, directory: str, run: Callable[[Sequence[str]], int]) -> None:
-    """Write `criu/seccomp.img` of a restore directory. `run` runs a command to its end and returns its status.
-
-    Raises `Refused` where this machine does not tell what the profile means.
-    """
+def lay(made: Call, config: Config, directory: str) -> None:
+    """Write `criu/seccomp.img` of a restore directory. Raises `Refused` where this machine cannot say what it holds."""
     profile = (config.get("linux") or {}).get("seccomp")
     if not profile:
         return
@@ -61,7 +58,7 @@ def lay(made: Call, config: Config, directory: str, run: Callable[[Sequence[str]
     except FileNotFoundError as error:
         text = "the agent is older than the interposer, and tells nothing of the checkpoint's seccomp filters"
         raise Refused(f"{text}. Run: systemctl restart perdure-agent") from error
-    instructions = _of_profile(made, profile, run)
+    instructions = _of_profile(made, profile)
     flags = LOG_FLAG if LOG in (profile.get("flags") or ()) else 0
     messages = [
         _message(base64.b64decode(one["filter"]), one["prev"], one["flags"] & LOG_FLAG)
@@ -76,7 +73,7 @@ def lay(made: Call, config: Config, directory: str, run: Callable[[Sequence[str]
         file.write(entry)
 
 
-def _of_profile(made: Call, profile: Config, run: Callable[[Sequence[str]], int]) -> bytes:
+def _of_profile(made: Call, profile: Config) -> bytes:
     status = os.stat(made.real)
     known = [profile, made.real, status.st_ino, status.st_size, status.st_mtime_ns]
     name = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
@@ -84,21 +81,19 @@ def _of_profile(made: Call, profile: Config, run: Callable[[Sequence[str]], int]
     path = os.path.join(folder, name)
     with suppress(FileNotFoundError), open(path, "rb") as file:
         return file.read()
-    for needed in (call.RUN, folder):
-        with suppress(FileExistsError):
-            os.mkdir(needed, 0o700)
-    instructions = _told(made, profile, os.path.join(folder, f"{name[:16]}.{os.getpid()}"), run)
-    new = f"{path}.{os.getpid()}"
-    with open(new, "wb") as made_now:
-        made_now.write(instructions)
-    os.rename(new, path)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    instructions = _told(made, profile, os.path.join(folder, f"{name[:16]}.{os.getpid()}"))
+    aside = f"{path}.{os.getpid()}"
+    with open(aside, "wb") as new:
+        new.write(instructions)
+    os.rename(aside, path)
     return instructions
 
 
-def _told(made: Call, profile: Config, place: str, run: Callable[[Sequence[str]], int]) -> bytes:
+def _told(made: Call, profile: Config, place: str) -> bytes:
     """Make the container in `place`, ask the kernel, and leave nothing of it."""
     for left in _left(os.path.dirname(place)):
-        _remove(made, left, run)
+        _remove(made, left)
     os.mkdir(place, 0o700)
     try:
         root = os.path.join(place, "root")
@@ -110,14 +105,14 @@ def _told(made: Call, profile: Config, place: str, run: Callable[[Sequence[str]]
         call.write_json(config, place, "config.json")
         pid = os.path.join(place, "pid")
         words = ["create", "--bundle", place, "--pid-file", pid, os.path.basename(place)]
-        if run([made.real, "--root", os.path.join(place, "state"), "--log", os.path.join(place, "log"), *words]):
+        if system.run([made.real, "--root", os.path.join(place, "state"), "--log", os.path.join(place, "log"), *words]):
             raise Refused(f"{made.real} cannot say what the seccomp profile means: {_last(os.path.join(place, 'log'))}")
         with open(pid) as file:
             return system.seccomp_filter(int(file.read()))
     except OSError as error:
         raise Refused(f"the kernel does not say what the seccomp profile means ({error.strerror})") from error
     finally:
-        _remove(made, place, run)
+        _remove(made, place)
 
 
 def _left(folder: str) -> Iterator[str]:
@@ -128,8 +123,8 @@ def _left(folder: str) -> Iterator[str]:
             yield os.path.join(folder, name)
 
 
-def _remove(made: Call, place: str, run: Callable[[Sequence[str]], int]) -> None:
-    run([made.real, "--root", os.path.join(place, "state"), "delete", "--force", os.path.basename(place)])
+def _remove(made: Call, place: str) -> None:
+    system.run([made.real, "--root", os.path.join(place, "state"), "delete", "--force", os.path.basename(place)])
     shutil.rmtree(place, ignore_errors=True)
 
 
@@ -152,6 +147,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
+    """As in `reconciler.engines.criu.messages`, which an interposer without Perdure's packages cannot import."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

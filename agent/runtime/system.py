@@ -1,14 +1,15 @@
-"""The few calls of the C library that Python 3.8 does not have, and the mounts that we see."""
+"""The few calls of the C library that Python 3.8 does not have, what else the kernel tells, and programs that die with us."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import re
+import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CLONE_NEWNET, CLONE_NEWUTS = 0x40000000, 0x04000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 2, 4, 8, 4096
@@ -28,6 +29,21 @@ def call(name: str, *arguments: Any) -> None:
     if getattr(_libc, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), name)
+
+
+def run(argv: Sequence[str], first_in_path: str = "") -> int:
+    """Run a program with our own descriptors, and return its status. It dies with us: whoever kills us means it."""
+    environment: dict[str, Any] = dict(os.environ)
+    if first_in_path:
+        environment["PATH"] = f"{first_in_path}:{environment.get('PATH', os.defpath)}"
+    child = os.fork()
+    if child == 0:
+        try:
+            call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.execve(argv[0], list(argv), environment)
+        finally:
+            os._exit(127)
+    return os.waitpid(child, 0)[1]
 
 
 def seccomp_filter(pid: int) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
 from tests.docs import pages, session
 
 TOOLS = ("git", "sh", "nice", "cat", "cp", "grep", "mkdir", "rm", "sed", "tail")
@@ -35,11 +36,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def tools(folder: Path) -> Path:
     """A PATH with nothing on it that a small machine lacks."""
-    made = folder / "tools"
-    made.mkdir()
-    for tool in TOOLS:
-        (made / tool).symlink_to(str(shutil.which(tool)))
-    return made
+    return programs.only(folder / "tools", TOOLS)
 
 
 def test_the_tutorial_runs_as_it_is_written(folder: Path, tools: Path) -> None:

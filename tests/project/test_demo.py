@@ -6,7 +6,6 @@ import importlib
 import itertools
 import os
 import runpy
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import conditions
+from tests import conditions, programs
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 400.0
@@ -39,9 +38,7 @@ def tools() -> Iterator[Path]:
     """A PATH with nothing on it that a small machine lacks."""
     with tempfile.TemporaryDirectory(prefix="perdure-tools-") as folder:
         os.chmod(folder, 0o755)
-        for tool in TOOLS:
-            Path(folder, tool).symlink_to(str(shutil.which(tool)))
-        yield Path(folder)
+        yield programs.only(Path(folder, "bin"), TOOLS)
 
 
 def begin(place: Path, tools: Path) -> subprocess.Popen[str]:

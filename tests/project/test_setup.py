@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,11 +27,7 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
     """A PATH with the shell's own tools and nothing else."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    for tool in ("sh", "dirname", "env"):
-        (folder / tool).symlink_to(str(shutil.which(tool)))
-    return folder
+    return programs.only(tmp_path / "tools", ("sh", "dirname", "env"))
 
 
 def provide(tools: Path, tool: str, script: str) -> None:

@@ -69,8 +69,9 @@ class Runtime:
 
 
 @pytest.fixture
-def runtime() -> Iterator[Runtime]:
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     made = Runtime()
+    monkeypatch.setattr(system, "run", made.run)
     yield made
     for process in made.waiting:
         process.communicate()
@@ -92,8 +93,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 CALL = call.Call("create", sys.executable, "/nowhere", "c0ffee", "/nowhere", "", 1, ("create",))
 
 
-def lay(folder: Path, runtime: Runtime, profile: object = PROFILE) -> bytes:
-    seccomp.lay(CALL, {"linux": {"seccomp": profile}}, str(folder), runtime.run)
+def lay(folder: Path, profile: object = PROFILE) -> bytes:
+    seccomp.lay(CALL, {"linux": {"seccomp": profile}}, str(folder))
     return (folder / "criu" / "seccomp.img").read_bytes()
 
 
@@ -106,42 +107,44 @@ def test_the_kernel_tells_a_filter_and_lets_the_program_go_on(runtime: Runtime, 
 
 
 def test_every_first_filter_is_the_manifests_and_later_ones_are_the_programs(folder: Path, runtime: Runtime) -> None:
-    assert lay(folder, runtime) == stream.seccomp((FILTER, None, 2), (OTHER, 0, 2), (FILTER, None, 2))
+    assert lay(folder) == stream.seccomp((FILTER, None, 2), (OTHER, 0, 2), (FILTER, None, 2))
     assert runtime.commands == ["create", "delete"]
-    assert lay(folder, runtime, {**PROFILE, "flags": []}) == stream.seccomp((FILTER, None, 0), (OTHER, 0, 2), (FILTER, None, 0))
+    assert lay(folder, {**PROFILE, "flags": []}) == stream.seccomp((FILTER, None, 0), (OTHER, 0, 2), (FILTER, None, 0))
 
 
 def test_a_runtime_is_asked_once_for_a_profile(folder: Path, runtime: Runtime, tmp_path: Path) -> None:
-    assert lay(folder, runtime) == lay(folder, runtime)
+    assert lay(folder) == lay(folder)
     assert runtime.commands == ["create", "delete"]
-    lay(folder, runtime, {"defaultAction": "SCMP_ACT_LOG"})
+    lay(folder, {"defaultAction": "SCMP_ACT_LOG"})
     assert runtime.commands == ["create", "delete"] * 2
     assert all(path.is_file() for path in (tmp_path / "run" / "filters").iterdir()), "nothing of the containers is left"
     assert (tmp_path / "run" / "filters").stat().st_mode & 0o777 == 0o700
 
 
 def test_without_a_profile_the_image_stays_as_it_is(folder: Path, runtime: Runtime) -> None:
-    assert lay(folder, runtime, None) == b"as the image has it"
+    assert lay(folder, None) == b"as the image has it"
     assert runtime.called == []
 
 
 def test_what_the_runtime_cannot_say_is_refused(folder: Path, runtime: Runtime) -> None:
     runtime.says = '{"msg":"unknown action SCMP_ACT_SING"}\n'
     with pytest.raises(Refused, match=r"cannot say what the seccomp profile means: .*SCMP_ACT_SING"):
-        lay(folder, runtime)
+        lay(folder)
     assert (folder / "criu" / "seccomp.img").read_bytes() == b"as the image has it"
 
 
-def test_an_agent_that_tells_nothing_is_an_older_one(folder: Path, runtime: Runtime) -> None:
+@pytest.mark.usefixtures("runtime")
+def test_an_agent_that_tells_nothing_is_an_older_one(folder: Path) -> None:
     (folder / "filters.json").unlink()
     with pytest.raises(Refused, match=r"the agent is older .* Run: systemctl restart perdure-agent"):
-        lay(folder, runtime)
+        lay(folder)
 
 
-def test_a_container_without_a_filter_is_no_answer(folder: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("runtime")
+def test_a_container_without_a_filter_is_no_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.agent.runtime.test_seccomp.WAITS", "print('filtered', flush=True); input()")
     with pytest.raises(Refused, match="the kernel does not say what the seccomp profile means"):
-        lay(folder, runtime)
+        lay(folder)
 
 
 def test_what_a_killed_call_has_left_is_removed(folder: Path, runtime: Runtime, tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_what_a_killed_call_has_left_is_removed(folder: Path, runtime: Runtime, 
     left, busy = (tmp_path / "run" / "filters" / f"{'a' * 16}.{pid}" for pid in (dead.pid, os.getppid()))
     for each in (left, busy):
         each.mkdir(parents=True)
-    lay(folder, runtime)
+    lay(folder)
     assert not left.exists()
     assert busy.exists()
     assert any(left.name in argv and "delete" in argv for argv in runtime.called)
