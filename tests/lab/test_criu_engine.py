@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from tests import conditions
 from tests.lab import criu_inside
 from tests.lab.criu_rig import Container, Rig
 
@@ -19,10 +20,17 @@ def unharmed(container: Container) -> None:
     node = container.rig.node
     freezer = f"/sys/fs/cgroup/freezer/criu/{container.name}"
     assert node.out("cat", f"{freezer}/freezer.state") == "THAWED"
-    tasks = node.out("sh", "-c", f"for t in $(cat {freezer}/tasks); do cat /proc/$t/stat; done")
-    states = {line.rpartition(")")[2].split()[0] for line in tasks.splitlines()}
-    assert states
-    assert not states & {"T", "t", "D", "Z"}
+
+    def states() -> set[str]:
+        tasks = node.out("sh", "-c", f"for t in $(cat {freezer}/tasks); do cat /proc/$t/stat; done")
+        return {line.rpartition(")")[2].split()[0] for line in tasks.splitlines()}
+
+    seen = states()
+    assert seen
+    assert not seen & {"T", "t", "Z"}
+    conditions.eventually(
+        lambda: "D" not in states(), message="a task that is frozen stays so, one that waits for a disk does not"
+    )
     net = f"/srv/lab/criu/{container.name}/home/net"
     for table in ("iptables", "ip6tables"):
         assert "CRIU" not in node.run(["nsenter", f"--net={net}", table, "-S"], check=False).stdout
