@@ -28,8 +28,8 @@ def check(story: scenes.Story, stage: console.Stage) -> bool:
             begun is not None and first_step == begun + 1 and second.get("host") != story.lost_host,
         ),
         (
-            f"the change and the suspension lost no step: {len(restored)} attempts continued from checkpoints",
-            len(restored) >= 3 and _lossless(attempts[1:], steps),
+            f"the {len(restored)} attempts after it each began at the step that follows their checkpoint",
+            len(restored) >= 3 and _continued(attempts[1:], steps),
         ),
         (f"train was suspended with a checkpoint at step {story.suspended_with}", story.suspended_with is not None),
         (
@@ -43,7 +43,7 @@ def check(story: scenes.Story, stage: console.Stage) -> bool:
     return all(held for _, held in claims)
 
 
-def _lossless(attempts: list[dict[str, object]], steps: dict[object, object]) -> bool:
+def _continued(attempts: list[dict[str, object]], steps: dict[object, object]) -> bool:
     """Whether each attempt began at the step after the checkpoint it continued from."""
     return all(
         isinstance(begun := steps.get(each["restoredFrom"]), int) and each["firstStep"] == begun + 1 for each in attempts
