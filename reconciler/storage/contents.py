@@ -64,9 +64,12 @@ class Contents:
         if progress is not None:
             progress(whole, whole)
 
-    def check_lent(self, own: Container[str]) -> None:
-        """Compare what lies in other packs than `own`, which were read back when they were written, with its digests."""
-        for _ in _side_by_side(self._reader.check, self._lent(own)):
+    def check_lent(self, own: Container[str], most: int | None = None) -> None:
+        """Compare what lies in other packs than `own`, which were read back when they were written, with its digests.
+
+        With `most` only as many stored bytes as that are read.
+        """
+        for _ in _side_by_side(self._reader.check, self._lent(own, most)):
             """Compared on the way."""
 
     def close(self) -> None:
@@ -82,12 +85,16 @@ class Contents:
                 return
             yield span
 
-    def _lent(self, own: Container[str]) -> Iterator[Frame]:
+    def _lent(self, own: Container[str], most: int | None) -> Iterator[Frame]:
         known: set[tuple[str, int]] = set()
+        read = 0
         for frame in self.index.frames():
             name = (frame.pack, frame.offset)
             if frame.pack not in own and name not in known:
                 known.add(name)
+                read += frame.stored
+                if most is not None and read > most:
+                    return
                 yield frame
 
     def _check_file(self, path: str) -> int:

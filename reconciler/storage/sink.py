@@ -35,6 +35,9 @@ from reconciler.storage import (
 from reconciler.storage.disk import File
 from reconciler.storage.index import Ticket
 
+LENT = 128 * 2**20
+"""Most stored bytes of a parent that are read again for a checkpoint after which the source goes on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
@@ -202,17 +205,17 @@ class PathSink:
         )
 
     def _verify(self, body: manifest.Body) -> None:
-        """Check what the parent lends: all its bytes where the source ends after this, else that they are there.
+        """Check what the parent lends: all its bytes where the source ends after this, else as many as `LENT`.
 
         What was written for this image was read back when its packs were sealed.
         """
         place = self._order.place
         if lacking := contents.lacking(place, body, {}):
             raise errors.Damaged(f"{lacking}, which the parent lends", remedy="Take the checkpoint again without a parent.")
-        if body.meta.purpose in spec.ENDING:
+        if body.depth > 0:
             whole = contents.Contents(place, body)
             try:
-                whole.check_lent(self._series.sealed)
+                whole.check_lent(self._series.sealed, None if body.meta.purpose in spec.ENDING else LENT)
             finally:
                 whole.close()
 

@@ -10,7 +10,7 @@ import pytest
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import spec
-from reconciler.storage import layout
+from reconciler.storage import layout, sink
 from reconciler.storage.disk.fake import FakeDisk, FakeFile
 from tests.storage import faults, images
 from tests.storage.images import RUN
@@ -184,15 +184,20 @@ def _writes() -> int:
 
 
 @pytest.mark.parametrize("purpose", [spec.Purpose.TIMER, spec.Purpose.SUSPEND])
-def test_a_damaged_parent_is_noticed_before_the_source_ends(purpose: spec.Purpose) -> None:
+@pytest.mark.parametrize("lent", [sink.LENT, 0])
+def test_a_damaged_parent_is_noticed_before_it_is_built_upon(
+    purpose: spec.Purpose, lent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "LENT", lent)
     disk, digest, paths = _image()
     pack = next(path for path in paths if path.endswith("-00000"))
     disk.corrupt(pack, 1000)
     about = images.meta(at=2, purpose=purpose)
-    if purpose in spec.ENDING:
+    if lent or purpose in spec.ENDING:
         with pytest.raises(errors.Damaged):
             images.put(faults.opened(disk), faults.NEW, about, digest)
-    else:  # only the source that lives on may rely on what was checked when the parent was written
+        assert [taken.digest for taken in faults.opened(disk).list(RUN)] == [digest]
+    else:  # only of much may the source that lives on rely on what was checked when the parent was written
         assert not faults.opened(disk).verify(images.put(faults.opened(disk), faults.NEW, about, digest).digest).ok
     assert faults.opened(disk).verify(images.put(faults.opened(disk), faults.NEW, about).digest).ok
 
