@@ -59,6 +59,18 @@ def writers(disk: Disk, run: str) -> Writers:
     return Writers(frozenset(living), frozenset(dead))
 
 
+def bury(disk: Disk, run: str, token: str) -> None:
+    """Remove the name of a dead writer, under its lock: one that had only begun when it was looked at may hold it by now."""
+    path = f"{layout.writing(run)}/{token}"
+    with contextlib.suppress(FileNotFoundError):
+        file = disk.open(path, write=True)
+        try:
+            if file.lock(exclusive=True):
+                disk.unlink(path)
+        finally:
+            file.close()
+
+
 def held(disk: Disk, path: str) -> bool:
     """Return whether somebody who lives has locked a file. Raises `FileNotFoundError`."""
     file = disk.open(path, write=True)

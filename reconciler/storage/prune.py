@@ -87,7 +87,7 @@ def collect(disk: Disk, run: str) -> leases.Writers:
         if known is not None and name not in needed and known[1] not in writers.living:
             files.discard(disk, f"{layout.packs(run)}/{name}")
     for token in writers.dead:
-        files.discard(disk, f"{layout.writing(run)}/{token}")
+        leases.bury(disk, run, token)
     return writers
 
 

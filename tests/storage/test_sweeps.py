@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from reconciler import errors
 from reconciler.contracts import store
 from reconciler.core import observed, spec
-from reconciler.storage import path
+from reconciler.storage import layout, leases, path, prune
+from reconciler.storage.disk import Disk
 from reconciler.storage.disk.fake import FakeDisk
 from tests.storage import faults, images
 from tests.storage.images import RUN
@@ -159,6 +162,29 @@ def test_only_the_runs_that_are_named() -> None:
     assert disk.names(f"runs/{RUN}/packs") == before
     faults.opened(disk).sweep(0, [RUN])
     assert len(disk.names(f"runs/{RUN}/packs")) < len(before)
+
+
+def test_a_writer_that_locks_its_name_after_it_was_looked_at_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its name a second sweep would take its packs for nobody's."""
+    disk, looked = FakeDisk(), leases.writers
+    place = f"{layout.writing(RUN)}/{'ab' * 8}"
+    disk.folder(layout.writing(RUN))
+    late = disk.create(place)
+
+    def then_locked(disk: Disk, run: str) -> leases.Writers:
+        found = looked(disk, run)
+        assert found.dead
+        assert late.lock(exclusive=True)
+        assert late.linked()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "writers", then_locked)
+        prune.collect(disk, RUN)
+    assert late.linked()
+    late.close()
+    prune.collect(disk, RUN)
+    assert not disk.names(layout.writing(RUN))
 
 
 def test_sweeps_without_end_beside_writers_on_a_real_disk(tmp_path: Path) -> None:
