@@ -73,13 +73,41 @@ _TOKEN = re.compile(
 )
 
 
+_STAR = "[^/]*"
+_FOLDERS = "(?:[^/]*/)*"
+
+
 def _regex(text: str) -> str:
-    return "".join(_part(found) for found in _TOKEN.finditer(text))
+    blocks, runs = [""], [""]  # what stands between two "**/", and in a part of the path between two stars
+    for found in _TOKEN.finditer(text):
+        if found.lastgroup == "star":
+            runs.append("")
+        elif found.lastgroup == "up":
+            blocks.append("")
+        elif found[0] == "/":
+            blocks[-1] += _joined(runs, _STAR) + "/"
+            runs = [""]
+        else:
+            runs[-1] += _part(found)
+    blocks[-1] += _joined(runs, _STAR)
+    return _joined(blocks, _FOLDERS)
+
+
+def _joined(parts: list[str], gap: str) -> str:
+    """Return parts with gaps between them, all but the last as short as they can be, and never longer.
+
+    What stands between two gaps is of one length, so that a later place is no better; to try every place of every gap would
+    take longer than anybody waits.
+    """
+    first, *others = parts
+    if not others:
+        return first
+    return first + "".join(f"(?>{gap}?{part})" for part in others[:-1]) + gap + others[-1]
 
 
 def _part(found: re.Match[str]) -> str:
     kind = found.lastgroup or "other"
-    fixed = {"up": "(?:.*/)?", "rest": ".+", "star": "[^/]*", "one": "[^/]"}.get(kind)
+    fixed = {"rest": ".+", "one": "[^/]"}.get(kind)
     if fixed is not None:
         return fixed
     return _set(found[kind]) if kind == "set" else re.escape(found[kind])
