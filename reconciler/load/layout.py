@@ -112,7 +112,7 @@ def _chosen(entry: Entry, paths: tuple[str, ...], hidden: Ignore) -> bool:
         return False
     if paths and not any(path == one or path.startswith(f"{one}/") or one.startswith(f"{path}/") for one in paths):
         return False
-    return not hidden.hides(path)
+    return not (hidden.hides_folder(path) if entry.mode == _SUBMODULE else hidden.hides(path))
 
 
 def _is_manifest(entry: Entry) -> bool:

@@ -21,7 +21,7 @@ from reconciler.load.ignore import Ignore
 _MARKERS = (layout.FILE, ".git")
 """What the root of a repository contains."""
 
-_FILE, _LINK = "100644", "120000"
+_FILE, _LINK, _SUBMODULE = "100644", "120000", "160000"
 
 
 class PathTree:
@@ -74,7 +74,7 @@ class PathTree:
                     name = f"{folder}/{child.name}" if folder else child.name
                     if child.is_dir(follow_symlinks=False):
                         if child.name != ".git" and (not self._hidden.hides_folder(name) or self._is_asked(name)):
-                            self._walk(name, found)
+                            self._enter(name, found)
                     elif self._hidden.hides(name) and not self._is_asked(name):
                         continue
                     elif child.is_symlink() or child.is_file():
@@ -82,6 +82,13 @@ class PathTree:
                         found.append(Entry(path=name, mode=mode, oid=name, size=child.stat(follow_symlinks=False).st_size))
         except OSError as error:
             raise _unreadable(str(self.root / folder), error) from error
+
+    def _enter(self, folder: str, found: list[Entry]) -> None:
+        """Walk on, but not into a repository of its own: Git makes a submodule of it, and without Git it does not count."""
+        if not os.path.lexists(self.root / folder / ".git"):
+            self._walk(folder, found)
+        elif (self.root / ".git").exists():
+            found.append(Entry(path=folder, mode=_SUBMODULE, oid=folder, size=None))
 
     def _is_asked(self, name: str) -> bool:
         """Whether a path, something above it (but not the root) or something below it was asked for."""

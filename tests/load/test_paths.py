@@ -93,3 +93,15 @@ def test_what_git_ignores_is_read_only_when_asked_for(tmp_path: Path) -> None:
     assert len(problems(tmp_path / "a.tmp.yaml")) == 1
     assert len(problems(tmp_path / ".venv")) == 1
     assert len(problems(tmp_path / ".venv" / "x" / "bad.yaml")) == 1
+
+
+def test_a_repository_inside_is_what_git_would_make_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = {"vendor/.git": "gitdir: elsewhere\n", "vendor/jobs/b.yaml": "spec: [", "vendor/jobs/train.yaml": fixtures.job()}
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, "jobs/a.yaml": fixtures.job(), "perdure.yaml": "", **inside})
+    monkeypatch.chdir(tmp_path)
+    assert problems(Path()) == [], "without Git it does not count"
+    (tmp_path / ".git").mkdir()
+    assert problems(Path()) == ["vendor:1:1: a submodule is not read (commit its files, or name it in .perdureignore)"]
+    for line in ("vendor/", "vendor", "/vendor"):
+        write(tmp_path, {".perdureignore": f"{line}\n"})
+        assert problems(Path()) == []
