@@ -6,6 +6,7 @@ whose history was not rewritten, and the ledger's own. Whatever happens to the s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -26,6 +27,9 @@ REASONS = {
 """Row of `reasons.TABLE` by fault; every other one means that the source could not be reached."""
 
 BRANCHES = "refs/heads/"
+
+_ABBREVIATED = re.compile(r"[0-9a-f]{4,39}")
+"""What may be meant for a commit: a server is asked for one by its whole id only."""
 
 ACCEPTS_REWRITE = "perdure-allow-rewrite"
 """Trailer by which a commit accepts that history was rewritten below it."""
@@ -170,7 +174,10 @@ class RepositorySource:
             return self._stale("BranchMissing", gone)
         default = head.removeprefix("refs/heads/")
         known = default if head in branches else next(iter(sorted(branches))).removeprefix("refs/heads/")
-        detail = f"{where} has no branch or tag “{self._ref}”; it has “{known}”. Push it again, or set source.ref."
+        remedy = "Push it again, or set source.ref."
+        if _ABBREVIATED.fullmatch(self._ref):
+            remedy = "A commit is named by all 40 digits of its id."
+        detail = f"{where} has no branch or tag “{self._ref}”; it has “{known}”. {remedy}"
         return self._stale("BranchMissing", detail)
 
     def _remembered(self) -> Revision | None:

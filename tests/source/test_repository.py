@@ -154,6 +154,8 @@ def test_a_commit_that_is_not_there_is_missing(remote: Path, person: Person, tmp
     person.push()
     found = stale(source(remote, tmp_path, "1" * 40))
     assert found.reason == "BranchMissing"
+    short = stale(source(remote, tmp_path, "1" * 8, "short"))
+    assert short.detail.endswith("A commit is named by all 40 digits of its id.")
 
 
 def test_a_server_that_allows_no_fetch_by_id_is_fetched_whole(remote: Path, person: Person, tmp_path: Path) -> None:
