@@ -32,11 +32,14 @@ class Ignore:
 
     def hides_folder(self, path: str) -> bool:
         """Return whether nothing below the folder at `path` is read."""
-        known = self._folders.get(path)
-        if known is None:
-            known = self.hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=True)
-            self._folders[path] = known
-        return known
+        unknown: list[str] = []
+        while path not in self._folders:
+            unknown.append(path)
+            path = path.rpartition("/")[0]
+        hidden = self._folders[path]
+        for folder in reversed(unknown):
+            hidden = self._folders[folder] = hidden or self._matches(folder, folder=True)
+        return hidden
 
     def _matches(self, path: str, *, folder: bool) -> bool:
         for row in reversed(self._rows):  # the last row that matches decides

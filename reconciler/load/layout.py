@@ -94,7 +94,7 @@ def select(tree: Tree) -> Selection:
     wrong = {problem.file for problem in refused}
     return Selection(
         entries=tuple(
-            entry for entry in chosen if entry.mode not in _NOT_FILES and (not wrong or _printable(entry.path) not in wrong)
+            entry for entry in chosen if entry.mode not in _NOT_FILES and (not wrong or printable(entry.path) not in wrong)
         ),
         unread=refused,
         problems=(*problems, *wrong_paths, *_absent(named, entries)),
@@ -220,8 +220,9 @@ def _absent(named: Mapping[str, tuple[int, int]], entries: Iterable[Entry]) -> I
 
 
 def _problem(path: str, message: str, fix: str) -> model.Problem:
-    return documents.problem(_printable(path), Finding(line=1, column=1, message=message, fix=fix))
+    return documents.problem(printable(path), Finding(line=1, column=1, message=message, fix=fix))
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
+    """Return a path as problems have it: characters that are no text, or are not shown, as escapes."""
     return path if path.isprintable() else ascii(path)[1:-1]

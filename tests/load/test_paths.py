@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -105,3 +108,29 @@ def test_a_repository_inside_is_what_git_would_make_of_it(tmp_path: Path, monkey
     for line in ("vendor/", "vendor", "/vendor"):
         write(tmp_path, {".perdureignore": f"{line}\n"})
         assert problems(Path()) == []
+
+
+@pytest.mark.parametrize("name", [b"a\xff.yaml", b"a\nb.yaml", b"-a.yaml"])
+def test_a_file_whose_name_misleads_is_refused_also_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, "perdure.yaml": "", "jobs/ok.yaml": fixtures.job()})
+    file = tmp_path / "jobs" / os.fsdecode(name)
+    file.write_text(fixtures.job("other"))
+    monkeypatch.chdir(tmp_path)
+    [told] = problems(file.relative_to(tmp_path))
+    assert "the file's name" in told
+    assert problems(Path("jobs")) == [told]
+    assert problems(Path("jobs/ok.yaml")) == []
+
+
+def test_folders_may_lie_as_deep_as_the_system_lets_them(tmp_path: Path) -> None:
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, "perdure.yaml": "", ".gitignore": "*.tmp\n", ".perdureignore": "*.tmp\n"})
+    with contextlib.chdir(tmp_path):
+        for _ in range(1500):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("a.yaml").write_text("apiVersion: perdure.dev/v1alpha1\n")
+    [told] = problems(tmp_path)
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # deeper than Python's own `rmtree` goes
+    assert told.endswith("d/a.yaml:1:1: kind is missing (one of: Job, Checkpoint, Store, Target, Pool)")
