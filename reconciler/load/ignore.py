@@ -116,8 +116,12 @@ def _part(found: re.Match[str]) -> str:
     return _set(found[kind]) if kind == "set" else re.escape(found[kind])
 
 
+_RANGE = re.compile(r"(.)-(.)|.", re.DOTALL)
+
+
 def _set(text: str) -> str:
     inner = text[1:-1]
     negated = inner[:1] in ("!", "^")
-    inner = (inner[1:] if negated else inner).replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
-    return f"(?!/)[{'^' if negated else ''}{inner}]"
+    members = _RANGE.finditer(inner[1:] if negated else inner)
+    written = (f"{re.escape(one[1])}-{re.escape(one[2])}" if one[1] else re.escape(one[0]) for one in members)
+    return f"(?!/)[{'^' if negated else ''}{''.join(written)}]"
