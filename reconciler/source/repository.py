@@ -68,6 +68,8 @@ class RepositorySource:
             found = self._mirror.healed(self._newest)
         except faults.Failed as failure:
             return self._stale(REASONS.get(failure.kind, "SourceUnreachable"), failure.detail)
+        except errors.Refused as refusal:
+            return self._stale("BranchMissing", refusal.line)
         except (errors.PerdureError, OSError) as error:
             return self._stale("SourceUnreachable", str(error))
         if isinstance(found, Revision):
@@ -190,7 +192,12 @@ class RepositorySource:
             return None
 
     def _described(self, name: str) -> Revision:
+        """Return what a commit says. Raises `errors.Refused` for anything else that a tag or an id may name."""
         said = self._mirror.git("log", "-1", "--encoding=UTF-8", f"--format={_FIELDS}", "--end-of-options", name, "--")
+        if not said:
+            raise errors.Refused(
+                f"“{self._ref}” in {self._mirror.where} is no commit", remedy="Name a branch, or a tag of a commit."
+            )
         oid, author, subject, trailers = said.decode(errors="replace").rstrip("\n").split("\0")
         pairs = (line.partition(":") for line in trailers.splitlines() if ":" in line)
         return Revision(
