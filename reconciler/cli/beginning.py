@@ -18,7 +18,7 @@ from reconciler import data, errors, load
 from reconciler.cli import compose, options, output
 from reconciler.load import paths, schemas
 from reconciler.seams import durable
-from reconciler.seams.git import address, process
+from reconciler.seams.git import address, person, process
 
 if TYPE_CHECKING:
     import git
@@ -54,6 +54,8 @@ def init(flags: options.Flags, *, directory: Path, store: str | None, encrypted:
     Where manifests are found, no sample is added.
     """
     process.require()
+    for name in person.STEERING:
+        os.environ.pop(name, None)
     instance = compose.settings(flags).instance
     place = Path(os.path.abspath(directory.expanduser()))
     fresh = _checked(place)

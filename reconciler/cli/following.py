@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from reconciler import errors
 from reconciler.cli import looking, output, view
 
 EVERY = 1.0
@@ -17,7 +18,7 @@ REMOTE = 5.0
 def views(looker: looking.Looker, *, once: bool = False, until: float | None = None) -> Iterator[view.View]:
     """Yield what is seen now, and again until nobody asks any more; `until` is a monotonic time after which it ends.
 
-    The first look raises what goes wrong; later ones say it once and go on.
+    The first look raises what goes wrong; a later one says it once and goes on where trying again may help.
     """
     yield looker.look()
     said = ""
@@ -27,8 +28,18 @@ def views(looker: looking.Looker, *, once: bool = False, until: float | None = N
             return
         pause = EVERY if looker.local else REMOTE
         time.sleep(pause if left is None else min(pause, left))
+        seen, notice = _again(looker)
+        if notice and notice != said:
+            output.note(notice)
+        said = notice
+        if seen is not None:
+            yield seen
+
+
+def _again(looker: looking.Looker) -> tuple[view.View | None, str]:
+    """Return what is seen and what limits it; nothing where the server does not answer now."""
+    try:
         seen = looker.look()
-        if seen.notice and seen.notice != said:
-            output.note(seen.notice)
-        said = seen.notice
-        yield seen
+    except errors.Unavailable as error:
+        return None, error.line
+    return seen, seen.notice

@@ -111,14 +111,15 @@ def _moment(text: str | None) -> str | None:
     if not text:
         return text
     try:
-        when = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        given = datetime.datetime.fromisoformat(text)
+        when = given.astimezone(datetime.UTC) if given.tzinfo is not None else None
+    except (ValueError, OverflowError):
         when = None
-    if when is None or when.tzinfo is None:
+    if when is None:
         raise errors.UsageError(f"{text!r} is not a moment", where="--until", remedy="Write it like 2026-12-01T08:00:00Z.")
     if when <= datetime.datetime.now(datetime.UTC):
         raise errors.UsageError(f"{text} is over", where="--until", remedy="Name a moment to come.")
-    return when.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @_command("stop", "perdure stop train           `perdure run train` continues it later")

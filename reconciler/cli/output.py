@@ -107,10 +107,13 @@ def moment(seconds: float | None) -> str | None:
 
 
 def clock(seconds: float | None) -> str:
-    """Return a POSIX time as people here read it: local date and time; empty for None."""
+    """Return a POSIX time as people here read it: local date and time, UTC where the calendar ends before; empty for None."""
     if seconds is None:
         return ""
-    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError):
+        return moment(seconds) or ""
 
 
 def size(count: int | None) -> str:

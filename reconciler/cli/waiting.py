@@ -86,5 +86,5 @@ def hopeless(each: standing.Standing, goal: str, since: float) -> str:
 
 def _told(flags: options.Flags, job: str, goal: str, found: list[standing.Standing], *, text: str, code: int = 0) -> int:
     document = {"job": job, "for": goal, "reached": code == 0, "text": text, "jobs": [standing.machine(each) for each in found]}
-    output.show(flags.output, document, lambda: text)
+    output.show(flags.output, document, lambda: output.clean(text))
     return code

@@ -84,6 +84,12 @@ def label(act: action.Action) -> str:
 
 
 def _block(act: action.Action) -> Iterator[str]:
+    """Yield the lines about an action, without control characters: what people wrote must not look like lines of ours."""
+    for line in _lines(act):
+        yield "".join(letter if letter.isprintable() else " " for letter in line)
+
+
+def _lines(act: action.Action) -> Iterator[str]:
     attempt = f", attempt {act.attempt}" if act.attempt else ""
     place = f" on {act.host or act.target}" if act.attempt and (act.host or act.target) else ""
     yield f"{action.SYMBOLS[act.effect]:>3} {act.verb.value} {label(act)}{attempt}{place} ({act.reason})"

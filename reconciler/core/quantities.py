@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 DURATION = re.compile(r"(?=[0-9])(?=.*[1-9])([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?")
@@ -78,8 +78,8 @@ def size(value: str | float) -> int:
 
 
 def moment(text: str) -> float:
-    """Return the POSIX time of an RFC 3339 text. Raises ValueError for a day that no calendar has."""
-    return datetime.fromisoformat(text.upper()).timestamp()
+    """Return the POSIX time of an RFC 3339 text. Raises ValueError, or OverflowError, for one that no calendar has."""
+    return datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp()
 
 
 def proper_duration(value: object) -> str:

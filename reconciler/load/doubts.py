@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.load import checker, places, scalars, schemas, sentences, wording
+from reconciler.load import places, scalars, schemas, sentences, wording
 from reconciler.load.finding import Finding
 from reconciler.load.nodes import Event, Mapping, Reading
 from reconciler.load.places import Path
@@ -46,20 +46,20 @@ def find(name: str, reading: Reading) -> Iterator[tuple[Violation, Finding]]:
     paths = _containers(reading.root)
     for container, key, event, doubt in reading.doubts:
         path = paths.get(id(container))
-        if path is None:
-            continue
+        if path is None or (isinstance(container, Mapping) and event not in container.marks.get(str(key), ())):
+            continue  # of a key that stands there a second time, which is told, the last one counts
         mark = event.start_mark
         is_key = _is_key(container, key, event)
         if is_key:
-            fields = (schemas.at(root, path) or {}).get("properties", {})
-            if key in fields:
-                continue
+            mapping = schemas.at(root, path) or {}
+            if key in mapping.get("properties", {}) or mapping.get("additionalProperties") is False:
+                continue  # the schema's own verdict on an unknown field tells what is known
             message = f"the key {wording.show(doubt.text)[1:-1]} is {doubt.reading} for some readers of YAML"
             fix = f"write {wording.show(doubt.text)}"
         else:
             word = wording.show(doubt.text)[1:-1]
             message = f"{places.dotted((*path, key))}: {word} is {doubt.reading} for some readers of YAML and text for others"
-            fix = f"write {_proper(schemas.at(root, (*path, key)), doubt)}"
+            fix = _proper(schemas.at(root, (*path, key)), doubt)
         finding = Finding(line=mark.line + 1, column=mark.column + 1, message=message, fix=fix)
         yield Violation(path=(*path, key), at_key=is_key, message=message, fix=fix), finding
 
@@ -70,15 +70,12 @@ def _is_key(container: Any, key: str | int, event: Event) -> bool:
 
 def _proper(schema: Schema | None, doubt: scalars.Doubt) -> str:
     """What to write instead of an unquoted word, as far as the field's schema tells."""
-    wanted, quoted = (schema or {}).get("type"), f'"{doubt.text[: wording.LONGEST]}"'
-    if schema is None or doubt.plain in ("true", "false"):
-        return doubt.plain if wanted == "boolean" else quoted
-    if wanted in ("integer", "number", "boolean"):
-        limits = _limits(schema)
-        return doubt.plain or f"{sentences.NOUNS[wanted]}{f' of {limits}' if limits else ''}"
-    if "pattern" in schema and not checker.ecma(schema["pattern"]).search(doubt.text):
-        return str(schema["title"])
-    return quoted
+    if schema is None or "string" in schema["type"]:
+        return sentences.as_text(doubt.text, schema or {}) or f"write {(schema or {})['title']}"
+    wanted, limits = schema["type"], _limits(schema)
+    if doubt.plain and (wanted == "boolean" if doubt.plain in ("true", "false") else wanted in ("integer", "number")):
+        return f"write {doubt.plain}"
+    return f"write {sentences.NOUNS[wanted]}{f' of {limits}' if limits else ''}"
 
 
 def _limits(schema: Schema) -> str:

@@ -32,11 +32,14 @@ class Ignore:
 
     def hides_folder(self, path: str) -> bool:
         """Return whether nothing below the folder at `path` is read."""
-        known = self._folders.get(path)
-        if known is None:
-            known = self.hides_folder(path.rpartition("/")[0]) or self._matches(path, folder=True)
-            self._folders[path] = known
-        return known
+        unknown: list[str] = []
+        while path not in self._folders:
+            unknown.append(path)
+            path = path.rpartition("/")[0]
+        hidden = self._folders[path]
+        for folder in reversed(unknown):
+            hidden = self._folders[folder] = hidden or self._matches(folder, folder=True)
+        return hidden
 
     def _matches(self, path: str, *, folder: bool) -> bool:
         for row in reversed(self._rows):  # the last row that matches decides
@@ -73,20 +76,52 @@ _TOKEN = re.compile(
 )
 
 
+_STAR = "[^/]*"
+_FOLDERS = "(?:[^/]*/)*"
+
+
 def _regex(text: str) -> str:
-    return "".join(_part(found) for found in _TOKEN.finditer(text))
+    blocks, runs = [""], [""]  # what stands between two "**/", and in a part of the path between two stars
+    for found in _TOKEN.finditer(text):
+        if found.lastgroup == "star":
+            runs.append("")
+        elif found.lastgroup == "up":
+            blocks.append("")
+        elif found[0] == "/":
+            blocks[-1] += _joined(runs, _STAR) + "/"
+            runs = [""]
+        else:
+            runs[-1] += _part(found)
+    blocks[-1] += _joined(runs, _STAR)
+    return _joined(blocks, _FOLDERS)
+
+
+def _joined(parts: list[str], gap: str) -> str:
+    """Return parts with gaps between them, all but the last as short as they can be, and never longer.
+
+    What stands between two gaps is of one length, so that a later place is no better; to try every place of every gap would
+    take longer than anybody waits.
+    """
+    first, *others = parts
+    if not others:
+        return first
+    return first + "".join(f"(?>{gap}?{part})" for part in others[:-1]) + gap + others[-1]
 
 
 def _part(found: re.Match[str]) -> str:
     kind = found.lastgroup or "other"
-    fixed = {"up": "(?:.*/)?", "rest": ".+", "star": "[^/]*", "one": "[^/]"}.get(kind)
+    fixed = {"rest": ".+", "one": "[^/]"}.get(kind)
     if fixed is not None:
         return fixed
     return _set(found[kind]) if kind == "set" else re.escape(found[kind])
 
 
+_RANGE = re.compile(r"(.)-(.)|.", re.DOTALL)
+
+
 def _set(text: str) -> str:
     inner = text[1:-1]
     negated = inner[:1] in ("!", "^")
-    inner = (inner[1:] if negated else inner).replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
-    return f"(?!/)[{'^' if negated else ''}{inner}]"
+    members = _RANGE.finditer(inner[1:] if negated else inner)
+    written = (f"{re.escape(one[1])}-{re.escape(one[2])}" if one[1] else re.escape(one[0]) for one in members)
+    return f"(?!/)[{'^' if negated else ''}{''.join(written)}]"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.contracts.source import Entry, Tree
 from reconciler.core import model
-from reconciler.load import documents, ignore, nodes, places, schemas, suggest, text, violations
+from reconciler.load import documents, ignore, nodes, places, schemas, suggest, text, violations, wording
 from reconciler.load.finding import Finding
 from reconciler.load.ignore import Ignore
 from reconciler.load.violation import Violation
@@ -84,7 +85,8 @@ def select(tree: Tree) -> Selection:
     ]
     readable = {path: entry for path, entry in special.items() if path not in links}
     contents = tree.read([entry.oid for entry in readable.values()]) if readable else {}
-    paths, wrong_paths = _paths(contents.get(readable[FILE].oid)) if FILE in readable else ((), ())
+    named, wrong_paths = _paths(contents.get(readable[FILE].oid)) if FILE in readable else ({}, ())
+    paths = () if "." in named else tuple(named)
     hidden = Ignore(contents.get(readable[ignore.FILE].oid, b"").decode(errors="replace") if ignore.FILE in readable else "")
     chosen = [entry for entry in entries if _chosen(entry, paths, hidden)]
     folders = _folders_with_manifests(entries) if links else frozenset()
@@ -92,10 +94,10 @@ def select(tree: Tree) -> Selection:
     wrong = {problem.file for problem in refused}
     return Selection(
         entries=tuple(
-            entry for entry in chosen if entry.mode not in _NOT_FILES and (not wrong or _printable(entry.path) not in wrong)
+            entry for entry in chosen if entry.mode not in _NOT_FILES and (not wrong or printable(entry.path) not in wrong)
         ),
         unread=refused,
-        problems=(*problems, *wrong_paths, *_absent(paths, entries)),
+        problems=(*problems, *wrong_paths, *_absent(named, entries)),
         links=links,
     )
 
@@ -110,7 +112,7 @@ def _chosen(entry: Entry, paths: tuple[str, ...], hidden: Ignore) -> bool:
         return False
     if paths and not any(path == one or path.startswith(f"{one}/") or one.startswith(f"{path}/") for one in paths):
         return False
-    return not hidden.hides(path)
+    return not (hidden.hides_folder(path) if entry.mode == _SUBMODULE else hidden.hides(path))
 
 
 def _is_manifest(entry: Entry) -> bool:
@@ -158,28 +160,31 @@ def _folders_with_manifests(entries: Iterable[Entry]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _paths(data: bytes | None) -> tuple[tuple[str, ...], tuple[model.Problem, ...]]:
-    """Return what `perdure.yaml` says, as far as that can be used, and what is wrong with it."""
+def _paths(data: bytes | None) -> tuple[dict[str, tuple[int, int]], tuple[model.Problem, ...]]:
+    """Return the paths that `perdure.yaml` names and where, as far as that can be used, and what is wrong with it."""
     if data is None:
-        return (), (_problem(FILE, "the file is too large to be read", "it needs a few lines only"),)
+        return {}, (_problem(FILE, "the file is too large to be read", "it needs a few lines only"),)
     try:
         pieces = text.split(text.decode(data))
     except text.UnreadableError as error:
-        return (), (documents.problem(FILE, error.finding),)
+        return {}, (documents.problem(FILE, error.finding),)
     if len(pieces) > 1:
-        return (), (_problem(FILE, "more than one document", "keep one"),)
+        finding = Finding(line=pieces[1].line + 1, column=1, message="more than one document", fix="keep one")
+        return {}, (documents.problem(FILE, finding),)
     if not pieces:
-        return (), ()
-    reading = nodes.read(pieces[0].text)
+        return {}, ()
+    if text.too_large(pieces[0]):
+        return {}, (_problem(FILE, "the document is larger than 1 MiB", "it needs a few lines only"),)
+    reading, before = nodes.read(pieces[0].text), pieces[0].line
     findings = list(reading.findings)
     if reading.complete and not violations.accepted(schemas.LAYOUT, reading):
         findings += [_elsewhere(violation, finding) for violation, finding in violations.find(schemas.LAYOUT, reading)]
-    problems = tuple(documents.problem(FILE, one, pieces[0].line) for one in sorted(set(findings)))
+    problems = tuple(documents.problem(FILE, one, before) for one in sorted(set(findings)))
     named = places.value(reading.root, ("paths",)) if reading.complete else None
     if problems and not _usable(named):
-        return (), problems
-    paths = tuple(path.removeprefix("./").rstrip("/") for path in named or ())
-    return () if "." in paths else paths, problems
+        return {}, problems
+    found = {posixpath.normpath(path): places.place(reading, ("paths", index)) for index, path in enumerate(named or ())}
+    return {path: (line + before, column) for path, (line, column) in found.items()}, problems
 
 
 def _elsewhere(violation: Violation, finding: Finding) -> Finding:
@@ -196,28 +201,28 @@ def _usable(named: object) -> bool:
     return isinstance(named, list) and all(isinstance(path, str) and not {"", ".."} & set(path.split("/")) for path in named)
 
 
-def _absent(paths: Iterable[str], entries: Iterable[Entry]) -> Iterable[model.Problem]:
+def _absent(named: Mapping[str, tuple[int, int]], entries: Iterable[Entry]) -> Iterable[model.Problem]:
     """A path that leads nowhere: a folder that was renamed must not look like one that was emptied."""
-    wanted = set(paths)
-    if not wanted:
+    if not named:
         return
-    present: set[str] = set()
+    present = {"."}
     for entry in entries:
         path = entry.path
         while path and path not in present:
             present.add(path)
             path = path.rpartition("/")[0]
-    for path in sorted(wanted - present):
+    for path in sorted(named.keys() - present):
         near = suggest.closest(path, present)
         fix = f"did you mean {near}?" if near else "correct it, or remove it"
-        yield documents.problem(
-            FILE, Finding(line=1, column=1, message=f"paths: there is no {path} in the repository", fix=fix)
-        )
+        line, column = named[path]
+        message = f"paths: there is no {wording.show(path)} in the repository"
+        yield documents.problem(FILE, Finding(line=line, column=column, message=message, fix=fix))
 
 
 def _problem(path: str, message: str, fix: str) -> model.Problem:
-    return documents.problem(_printable(path), Finding(line=1, column=1, message=message, fix=fix))
+    return documents.problem(printable(path), Finding(line=1, column=1, message=message, fix=fix))
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
+    """Return a path as problems have it: characters that are no text, or are not shown, as escapes."""
     return path if path.isprintable() else ascii(path)[1:-1]

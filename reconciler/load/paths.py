@@ -21,7 +21,7 @@ from reconciler.load.ignore import Ignore
 _MARKERS = (layout.FILE, ".git")
 """What the root of a repository contains."""
 
-_FILE, _LINK = "100644", "120000"
+_FILE, _LINK, _SUBMODULE = "100644", "120000", "160000"
 
 
 class PathTree:
@@ -39,7 +39,7 @@ class PathTree:
         """Return every file in path order; of a folder that belongs to no repository, only what was asked for."""
         found: list[Entry] = []
         if self._whole:
-            self._walk("", found)
+            self._walk(found)
         else:
             for path in self._asked:
                 mode = _LINK if path.is_symlink() else _FILE
@@ -61,27 +61,39 @@ class PathTree:
     def shown(self, problems: Iterable[model.Problem]) -> list[model.Problem]:
         """Return the problems of what was asked for, with paths that lead there from the current folder."""
         here = Path.cwd()
+        asked = [layout.printable("" if place == self.root else str(place.relative_to(self.root))) for place in self._asked]
         return [
-            replace(problem, file=_from_here(place, here))
+            replace(problem, file=_from_here(self.root / problem.file, here))
             for problem in problems
-            if any((place := self.root / problem.file) == one or one in place.parents for one in self._asked)
+            if any(name in ("", problem.file) or problem.file.startswith(f"{name}/") for name in asked)
         ]
 
-    def _walk(self, folder: str, found: list[Entry]) -> None:
-        try:
-            with os.scandir(self.root / folder) as children:
-                for child in children:
-                    name = f"{folder}/{child.name}" if folder else child.name
-                    if child.is_dir(follow_symlinks=False):
-                        if child.name != ".git" and (not self._hidden.hides_folder(name) or self._is_asked(name)):
-                            self._walk(name, found)
-                    elif self._hidden.hides(name) and not self._is_asked(name):
-                        continue
-                    elif child.is_symlink() or child.is_file():
-                        mode = _LINK if child.is_symlink() else _FILE
-                        found.append(Entry(path=name, mode=mode, oid=name, size=child.stat(follow_symlinks=False).st_size))
-        except OSError as error:
-            raise _unreadable(str(self.root / folder), error) from error
+    def _walk(self, found: list[Entry]) -> None:
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self.root / folder) as children:
+                    for child in children:
+                        name = f"{folder}/{child.name}" if folder else child.name
+                        if child.is_dir(follow_symlinks=False):
+                            if child.name != ".git" and (not self._hidden.hides_folder(name) or self._is_asked(name)):
+                                self._enter(name, folders, found)
+                        elif self._hidden.hides(name) and not self._is_asked(name):
+                            continue
+                        elif child.is_symlink() or child.is_file():
+                            mode = _LINK if child.is_symlink() else _FILE
+                            size = child.stat(follow_symlinks=False).st_size
+                            found.append(Entry(path=name, mode=mode, oid=name, size=size))
+            except OSError as error:
+                raise _unreadable(str(self.root / folder), error) from error
+
+    def _enter(self, folder: str, folders: list[str], found: list[Entry]) -> None:
+        """Walk on, but not into a repository of its own: Git makes a submodule of it, and without Git it does not count."""
+        if not os.path.lexists(self.root / folder / ".git"):
+            folders.append(folder)
+        elif (self.root / ".git").exists():
+            found.append(Entry(path=folder, mode=_SUBMODULE, oid=folder, size=None))
 
     def _is_asked(self, name: str) -> bool:
         """Whether a path, something above it (but not the root) or something below it was asked for."""

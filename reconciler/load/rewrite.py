@@ -17,6 +17,7 @@ from yaml import events
 
 from reconciler import errors
 from reconciler.load import nodes, scalars
+from reconciler.load import text as pieces
 
 Path = tuple[str, ...]
 Value = str | int | Mapping[str, str] | Sequence[str]
@@ -95,33 +96,42 @@ def document_at(text: str, line: int) -> int:
 
 
 def _documents(text: str) -> list[_Node]:
-    """Return the root of each document. No recursion: events are read into a stack."""
-    offsets = [0, *(match.end() for match in _LINE.finditer(text))]
+    """Return the root of each document, as the loader splits them. One that is no YAML, another program's, has no entries."""
+    return [_root(piece) for piece in pieces.split(text)]
+
+
+def _root(piece: pieces.Piece) -> _Node:
+    """Return the root of one document. No recursion: events are read into a stack."""
+    offsets = [piece.start, *(piece.start + match.end() for match in _LINE.finditer(piece.text))]
+    end = piece.start + len(piece.text)
 
     def at(mark: Any) -> int:
-        return offsets[mark.line] + mark.column if mark.line < len(offsets) else len(text)
+        return offsets[mark.line] + mark.column if mark.line < len(offsets) else end
 
-    roots: list[_Node] = []
+    root = opaque = _Node(event=None, start=piece.start, end=end, last=end)
     stack: list[tuple[_Node, int | None, str]] = []
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        if isinstance(event, (events.MappingEndEvent, events.SequenceEndEvent)):
-            node, _, _ = stack.pop()
-            if node.flow:
-                node.end = node.last = at(event.end_mark)
-            _grow(stack, node.last)
-            continue
-        if not isinstance(event, events.NodeEvent):
-            continue
-        node = _Node(event=event, start=at(event.start_mark), end=at(event.end_mark), last=at(event.end_mark))
-        if not stack:
-            roots.append(node)
-        else:
-            _attach(stack, node, event)
-        if isinstance(event, events.CollectionStartEvent):
-            stack.append((node, None, ""))
-        else:
-            _grow(stack, node.last)
-    return roots
+    try:
+        for event in yaml.parse(piece.text, Loader=yaml.CSafeLoader):
+            if isinstance(event, (events.MappingEndEvent, events.SequenceEndEvent)):
+                node, _, _ = stack.pop()
+                if node.flow:
+                    node.end = node.last = at(event.end_mark)
+                _grow(stack, node.last)
+                continue
+            if not isinstance(event, events.NodeEvent):
+                continue
+            node = _Node(event=event, start=at(event.start_mark), end=at(event.end_mark), last=at(event.end_mark))
+            if not stack:
+                root = node
+            else:
+                _attach(stack, node, event)
+            if isinstance(event, events.CollectionStartEvent):
+                stack.append((node, None, ""))
+            else:
+                _grow(stack, node.last)
+    except yaml.YAMLError:
+        return opaque
+    return root
 
 
 def _attach(stack: list[tuple[_Node, int | None, str]], node: _Node, event: Any) -> None:

@@ -36,20 +36,25 @@ def _truth(text: str) -> str:
     return "true" if text.lower() in ("y", "yes", "on") else "false"
 
 
+def _signed(text: str, number: int) -> str:
+    return str(-number if text.startswith("-") else number)
+
+
 def _octal(text: str) -> str:
-    digits = text.lstrip("+-").lower().removeprefix("0o").replace("_", "")
-    return str(int(digits, 8)) if digits and not set(digits) & set("89") else str(int(digits or "0"))
+    digits = text.lstrip("+-").removeprefix("0o").replace("_", "")
+    return _signed(text, int(digits, 10 if set(digits) & set("89") else 8))
 
 
 def _sexagesimal(text: str) -> str:
     total = 0
     for part in text.lstrip("+-").replace("_", "").split(".")[0].split(":"):
         total = total * 60 + int(part)
-    return str(total)
+    return _signed(text, total)
 
 
 def _integer(text: str) -> str:
-    return str(int(text.replace("_", ""), 0))
+    digits = text.replace("_", "")
+    return str(int(digits, 0)) if digits.lstrip("+-")[2:] else ""  # to YAML 1.1, `0x_` is a number too
 
 
 def _float(text: str) -> str:
@@ -69,14 +74,14 @@ TABLE = (
     ),
     _Row(pattern=re.compile(r"[-+]?0[\d_]{1,15}|0o[0-7]{1,15}"), reading="an octal number", plain=_octal),
     _Row(pattern=re.compile(r"[-+]?0[xX][\da-fA-F_]{1,16}|[-+]?0b[01_]{1,64}"), reading="a number", plain=_integer),
-    _Row(pattern=re.compile(r"[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?"), reading="a number with separators", plain=_float),
+    _Row(pattern=re.compile(r"[-+]?\d+_[\d_]*(\.[\d_]*)?"), reading="a number with separators", plain=_float),
     _Row(pattern=re.compile(r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.[\d_]+)[eE][-+]?\d+"), reading="a number", plain=_none),
     _Row(pattern=re.compile(r"\+\d+(\.\d*)?|[-+]?\.\d+|[-+]?\d+\."), reading="a number", plain=_float),
     _Row(pattern=re.compile(r"[-+]?\.(?i:inf|nan)"), reading="a number that is not finite", plain=_none),
     _Row(pattern=re.compile(r"-?\d{16,}(\.\d*)?|-?\d+\.\d{16,}"), reading="a number beyond what is exact", plain=_none),
-    _Row(pattern=re.compile(r"-?0+\d+\.\d*"), reading="a number", plain=_none),
+    _Row(pattern=re.compile(r"-?0\d+\.\d*"), reading="a number", plain=_none),
 )
-"""First match wins."""
+"""First match wins. No pattern can read a part in two ways: its time would grow with the square of a word's length."""
 
 _WORDS: dict[str, Value] = {
     "": None,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from reconciler.core import quantities
-from reconciler.load import checker, places, suggest, wording
+from reconciler.load import checker, places, scalars, suggest, wording
 from reconciler.load.nodes import Reading
 from reconciler.load.places import Path
 from reconciler.load.schemas import Schema
@@ -86,16 +86,24 @@ def _wrong_type(path: Path, error: Any, word: str) -> Violation:
 
 def _proper_form(value: Any, wanted: Sequence[str], schema: Schema, word: str) -> str:
     if "string" in wanted and isinstance(value, int | float):
-        return _proper_text(value, schema) or f"write {wording.show(word or str(value))}"
+        return _proper_text(value, schema) or as_text(word or str(value), schema)
     if "array" in wanted and not isinstance(value, dict | list):
         items = ", ".join(word.split()) if len(word) < wording.LONGEST else ""
         return f"write it as a list: [{items or wording.show(value)}]"
     if isinstance(value, str):
         if "boolean" in wanted and value.lower() in ("true", "false"):
             return f"write {value.lower()} without quotes"
-        if ("integer" in wanted or "number" in wanted) and value.lstrip("-").isdecimal():
-            return f"write {value[: wording.LONGEST]} without quotes"
+        if ("integer" in wanted or "number" in wanted) and type(scalars.resolve(value)) is int:
+            return f"write {value} without quotes"
     return ""
+
+
+def as_text(word: str, schema: Schema) -> str:
+    """What to write where a field wants text and `word` is none unless it is quoted; "" where that would be wrong as well."""
+    if "enum" in schema:
+        return suggest.fix(word, schema["enum"])
+    fits = "pattern" not in schema or checker.ecma(schema["pattern"]).search(word)
+    return f"write {wording.show(word)}" if fits else ""
 
 
 def _what(value: Any, word: str) -> str:
@@ -142,7 +150,7 @@ def _proper_name(error: Any) -> str:
     text, title = error.instance, error.schema.get("title", "")
     proper = re.sub(r"[_ .]+", "-", text.lower()).strip("-")
     if "lower-case" in title and checker.ecma(error.validator_value).search(proper):
-        return f"write {proper[: wording.LONGEST]}"
+        return f"write {proper[: wording.LONGEST] if scalars.resolve(proper) == proper else wording.show(proper)}"
     foreign = next((char for char in text if not char.isascii()), "")
     return f"{wording.show(foreign)} is the character U+{ord(foreign):04X}" if foreign else ""
 

@@ -42,10 +42,11 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """The text of one document and the number of lines before it."""
+    """The text of one document, and the numbers of lines and of characters before it."""
 
     text: str
     line: int
+    start: int
 
 
 def decode(data: bytes) -> str:
@@ -81,14 +82,14 @@ def decode(data: bytes) -> str:
 def split(text: str) -> list[Piece]:
     """Return the documents of a file; parts that hold only comments and directives are left out."""
     if "\n---" not in text and "\n..." not in text and not text.startswith(("---", "...", "#", "%")) and text.strip():
-        return [Piece(text=text, line=0)]
+        return [Piece(text=text, line=0, start=0)]
     pieces: list[Piece] = []
     start = line = 0
     for found in _BOUNDARY.finditer(text):
         at = found.start()
-        line = _add(pieces, text[start:at], line)
+        line = _add(pieces, text[start:at], line, start)
         start = at if found[0] == "---" else found.end()
-    _add(pieces, text[start:], line)
+    _add(pieces, text[start:], line, start)
     return pieces
 
 
@@ -98,9 +99,9 @@ def too_large(piece: Piece) -> bool:
     return size > DOCUMENT_BYTES or (size * 4 > DOCUMENT_BYTES and len(piece.text.encode()) > DOCUMENT_BYTES)
 
 
-def _add(pieces: list[Piece], text: str, line: int) -> int:
+def _add(pieces: list[Piece], text: str, line: int, start: int) -> int:
     if text and not _NO_CONTENT.match(text):
-        pieces.append(Piece(text=text, line=line))
+        pieces.append(Piece(text=text, line=line, start=start))
     return line + text.count("\n")
 
 

@@ -6,6 +6,7 @@ whose history was not rewritten, and the ledger's own. Whatever happens to the s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -26,6 +27,9 @@ REASONS = {
 """Row of `reasons.TABLE` by fault; every other one means that the source could not be reached."""
 
 BRANCHES = "refs/heads/"
+
+_ABBREVIATED = re.compile(r"[0-9a-f]{4,39}")
+"""What may be meant for a commit: a server is asked for one by its whole id only."""
 
 ACCEPTS_REWRITE = "perdure-allow-rewrite"
 """Trailer by which a commit accepts that history was rewritten below it."""
@@ -64,6 +68,8 @@ class RepositorySource:
             found = self._mirror.healed(self._newest)
         except faults.Failed as failure:
             return self._stale(REASONS.get(failure.kind, "SourceUnreachable"), failure.detail)
+        except errors.Refused as refusal:
+            return self._stale("BranchMissing", refusal.line)
         except (errors.PerdureError, OSError) as error:
             return self._stale("SourceUnreachable", str(error))
         if isinstance(found, Revision):
@@ -170,7 +176,10 @@ class RepositorySource:
             return self._stale("BranchMissing", gone)
         default = head.removeprefix("refs/heads/")
         known = default if head in branches else next(iter(sorted(branches))).removeprefix("refs/heads/")
-        detail = f"{where} has no branch or tag “{self._ref}”; it has “{known}”. Push it again, or set source.ref."
+        remedy = "Push it again, or set source.ref."
+        if _ABBREVIATED.fullmatch(self._ref):
+            remedy = "A commit is named by all 40 digits of its id."
+        detail = f"{where} has no branch or tag “{self._ref}”; it has “{known}”. {remedy}"
         return self._stale("BranchMissing", detail)
 
     def _remembered(self) -> Revision | None:
@@ -183,7 +192,12 @@ class RepositorySource:
             return None
 
     def _described(self, name: str) -> Revision:
+        """Return what a commit says. Raises `errors.Refused` for anything else that a tag or an id may name."""
         said = self._mirror.git("log", "-1", "--encoding=UTF-8", f"--format={_FIELDS}", "--end-of-options", name, "--")
+        if not said:
+            raise errors.Refused(
+                f"“{self._ref}” in {self._mirror.where} is no commit", remedy="Name a branch, or a tag of a commit."
+            )
         oid, author, subject, trailers = said.decode(errors="replace").rstrip("\n").split("\0")
         pairs = (line.partition(":") for line in trailers.splitlines() if ":" in line)
         return Revision(

@@ -68,6 +68,19 @@ def test_a_new_repository_is_valid_and_nothing_is_committed(tmp_path: Path, capf
     assert f"  cd {shlex.quote(str(tmp_path / 'my jobs'))}\n" in out
 
 
+def test_a_hook_of_another_repository_makes_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git sets these variables for hooks, and follows them whatever folder it is started in."""
+    git(tmp_path, "init", "--quiet", "other")
+    before = files(tmp_path / "other" / ".git")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
+    init(capfd, tmp_path / "jobs")
+    assert git(tmp_path / "jobs", "config", "--local", "notes.displayRef") == "refs/notes/perdure/default\n"
+    assert files(tmp_path / "other" / ".git") == before
+
+
 def test_the_sample_runs_to_its_end_as_the_last_words_say(site: Site) -> None:
     place = site.root / "jobs"
     told = site.run("init", str(place), "--store", str(site.root / "checkpoints")).stdout

@@ -245,6 +245,7 @@ def test_a_revision_that_is_refused_as_a_whole_is_mended_first(site: Site) -> No
         (["stop", "cuont"], "Did you mean count?"),
         (["stop", "count[1]"], "leave out […]"),
         (["suspend", "count", "--until", "tomorrow"], "'tomorrow' is not a moment"),
+        (["suspend", "count", "--until", "9999-12-31T23:59:59-01:00"], "'9999-12-31T23:59:59-01:00' is not a moment"),
         (["suspend", "count", "--until", "2020-01-01T00:00:00Z"], "2020-01-01T00:00:00Z is over"),
         (["restore", "count", "--from", "feed"], "no checkpoint of this job begins so"),
         (["restore", "count", "--from", ""], "no checkpoint of this job begins so"),

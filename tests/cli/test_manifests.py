@@ -97,7 +97,7 @@ def test_a_folder_without_any_manifest_is_valid(capfd: pytest.CaptureFixture[str
     [
         ("paths: jobs\n", "perdure.yaml:1:8: paths: expected a list"),
         ("pathz: [jobs]\n", 'perdure.yaml:1:1: there is no field "pathz" here (did you mean paths?)'),
-        ("paths: [nowhere]\n", "perdure.yaml:1:1: paths: there is no nowhere in the repository"),
+        ("paths: [nowhere]\n", 'perdure.yaml:1:9: paths: there is no "nowhere" in the repository'),
         ("source: {repository: x}\n", "perdure.yaml:1:1: there is no field"),
         ("paths: [\n", "perdure.yaml:"),
     ],

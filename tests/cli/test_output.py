@@ -7,11 +7,13 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from reconciler.cli import main, output
+from reconciler.core import quantities
 from tests.cli.site import Site
 from tests.conditions import eventually
 
@@ -47,6 +49,18 @@ def test_sizes(count: int | None, text: str) -> None:
 def test_moments_are_rfc_3339_in_utc() -> None:
     assert output.moment(1795392128.9) == "2026-11-23T00:02:08Z"
     assert output.moment(None) is None
+
+
+def test_a_moment_after_the_end_of_the_calendar_here_is_told_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """9999 is what people write for "never"."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    try:
+        time.tzset()
+        assert output.clock(quantities.moment("9999-12-31T23:59:59Z")) == "9999-12-31T23:59:59Z"
+        assert output.clock(0.0) == "1970-01-01 09:00:00"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 OWN_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"

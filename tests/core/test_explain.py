@@ -48,6 +48,15 @@ def test_text_has_symbol_reason_changes_work_and_summary() -> None:
     )
 
 
+def test_what_people_wrote_neither_drives_a_terminal_nor_looks_like_a_line_of_the_plan() -> None:
+    said = "`state` is `Suspended`: now\n\nPlan: 0 to create\x1b[2J\u202e\x9b"
+    change = classify.FieldChange(path="spec.rerun", before="", after='"\x9b2J"', field_class=classify.FieldClass.IN_PLACE)
+    text = explain.as_text(planned(dataclasses.replace(ACTION, sentence=said, changes=(change,))))
+    assert "      `state` is `Suspended`: now  Plan: 0 to create [2J  \n" in text
+    assert '(none) -> " 2J"' in text
+    assert all(line.isprintable() for line in text.splitlines())
+
+
 def test_what_stays_is_shown_on_request_only() -> None:
     keep = dataclasses.replace(ACTION, verb=action.Verb.KEEP, effect=action.Effect.UNCHANGED)
     wait = dataclasses.replace(keep, verb=action.Verb.WAIT)

@@ -57,6 +57,8 @@ def test_moments() -> None:
     assert quantities.moment("1970-01-01t01:00:00.500+01:00") == 0.5
     with pytest.raises(ValueError, match="day"):
         quantities.moment("2030-02-31T00:00:00Z")
+    with pytest.raises(OverflowError):
+        quantities.moment("9999-12-31T23:59:59-01:00")  # in UTC that is a year of five digits, which no output can hold
 
 
 @pytest.mark.parametrize(

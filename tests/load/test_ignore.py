@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ LINES = [
     "**",
     "a**.yaml",
     "dir/**/keep.yaml",
+    "*a*b*",
+    "d*e*p/*e*.y*l",
+    "**/d*r/**/k*p*.yaml",
+    "o*r/**/d*r/**",
+    "x*[0-9]*.yaml",
+    "*.*.*",
+    "x[]&&~~||^[-].yaml",
+    "x[!--a].yaml",
+    "x[+--].yaml",
 ]
 
 
@@ -72,6 +82,21 @@ def test_the_verdict_is_that_of_git(lines: str, tmp_path: Path) -> None:
     seen = set(subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0"))
     ours = Ignore(lines + "\n")
     assert {path for path in PATHS if not ours.hides(path)} == {path for path in PATHS if path in seen}
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("*a" * 60 + "b", "a" * 250),
+        ("**/a*a*/" * 30 + "b", "aa/" * 80 + "a"),
+        ("a/**/" * 30 + "b", "a/" * 100 + "a"),
+        ("*/" * 90 + "b", "a/" * 100 + "a"),
+    ],
+)
+def test_no_line_takes_longer_than_anybody_waits(line: str, path: str) -> None:
+    before = time.process_time()
+    assert not Ignore(line).hides(path)
+    assert time.process_time() - before < 1
 
 
 def test_without_lines_nothing_is_hidden() -> None:

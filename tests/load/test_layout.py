@@ -29,9 +29,10 @@ def test_any_folder_and_both_suffixes_are_read() -> None:
 
 
 def test_paths_narrow_what_is_read() -> None:
-    files = {"perdure.yaml": "paths: [jobs/, ./infra.yaml]\n", "jobs/a.yaml": fixtures.job("a"), "other.yaml": ": :"}
+    files = {"perdure.yaml": "paths: [jobs//., ././infra.yaml]\n", "jobs/a.yaml": fixtures.job("a"), "other.yaml": ": :"}
     assert names(files) == ["a"]
     assert names({"perdure.yaml": "# nothing\n", "jobs/a.yaml": fixtures.job("a")}) == ["a"]
+    assert names({"perdure.yaml": "paths: [./]\n", "jobs/a.yaml": fixtures.job("a")}) == ["a"]
 
 
 def test_ignored_files_are_not_read() -> None:
@@ -52,8 +53,10 @@ def test_ignored_files_are_not_read() -> None:
             "(only paths may stand here: the reconciler is configured by the file that --config names)",
         ),
         ("paths: [a\n", "perdure.yaml:1:8: a list in brackets that is never closed"),
-        ("paths: [jbos]\n", "perdure.yaml:1:1: paths: there is no jbos in the repository (did you mean jobs?)"),
-        ("paths: [jobs]\n---\npaths: [x]\n", "perdure.yaml:1:1: more than one document"),
+        ("paths: [jbos]\n", 'perdure.yaml:1:9: paths: there is no "jbos" in the repository (did you mean jobs?)'),
+        ("# all\n---\npaths: # these\n- jobs\n- x\n", 'perdure.yaml:5:3: paths: there is no "x" in the repository'),
+        ("paths: [jobs]\n---\npaths: [x]\n", "perdure.yaml:2:1: more than one document"),
+        (f"paths: [jobs] # {'x' * (1 << 20)}\n", "perdure.yaml:1:1: the document is larger than 1 MiB"),
         ("\0", "perdure.yaml:1:1: the text contains a NUL character"),
     ],
 )

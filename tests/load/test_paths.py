@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -93,3 +96,41 @@ def test_what_git_ignores_is_read_only_when_asked_for(tmp_path: Path) -> None:
     assert len(problems(tmp_path / "a.tmp.yaml")) == 1
     assert len(problems(tmp_path / ".venv")) == 1
     assert len(problems(tmp_path / ".venv" / "x" / "bad.yaml")) == 1
+
+
+def test_a_repository_inside_is_what_git_would_make_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = {"vendor/.git": "gitdir: elsewhere\n", "vendor/jobs/b.yaml": "spec: [", "vendor/jobs/train.yaml": fixtures.job()}
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, "jobs/a.yaml": fixtures.job(), "perdure.yaml": "", **inside})
+    monkeypatch.chdir(tmp_path)
+    assert problems(Path()) == [], "without Git it does not count"
+    (tmp_path / ".git").mkdir()
+    assert problems(Path()) == ["vendor:1:1: a submodule is not read (commit its files, or name it in .perdureignore)"]
+    for line in ("vendor/", "vendor", "/vendor"):
+        write(tmp_path, {".perdureignore": f"{line}\n"})
+        assert problems(Path()) == []
+
+
+@pytest.mark.parametrize("name", [b"a\xff.yaml", b"a\nb.yaml", b"-a.yaml"])
+def test_a_file_whose_name_misleads_is_refused_also_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, "perdure.yaml": "", "jobs/ok.yaml": fixtures.job()})
+    file = tmp_path / "jobs" / os.fsdecode(name)
+    file.write_text(fixtures.job("other"))
+    monkeypatch.chdir(tmp_path)
+    [told] = problems(file.relative_to(tmp_path))
+    assert "the file's name" in told
+    assert problems(Path("jobs")) == [told]
+    assert problems(Path("jobs/ok.yaml")) == []
+
+
+def test_folders_may_lie_as_deep_as_the_system_lets_them(tmp_path: Path) -> None:
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, "perdure.yaml": "", ".gitignore": "*.tmp\n", ".perdureignore": "*.tmp\n"})
+    with contextlib.chdir(tmp_path):
+        for _ in range(1500):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("a.yaml").write_text("apiVersion: perdure.dev/v1alpha1\n")
+    [told] = problems(tmp_path)
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # deeper than Python's own `rmtree` goes
+    assert told.endswith("d/a.yaml:1:1: kind is missing (one of: Job, Checkpoint, Store, Target, Pool)")

@@ -135,6 +135,26 @@ def test_what_other_programs_write_into_the_file_is_no_obstacle() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        "apiVersion: v1\nbad: [}\n",
+        "apiVersion: v1\nat: {{ .Values.x }}\n",
+        "%YAML 1.1\n---\na: b\n",
+        "%TAG ! x:\n",
+        "# only this\n",
+        "",
+    ],
+)
+def test_a_document_of_another_program_that_is_no_yaml_is_no_obstacle(other: str) -> None:
+    before, after = f"{other}---\n", f"---\n{other}...\n"
+    job = "kind: Job\nspec: {target: x}\n"
+    text = before + job + after
+    number = rewrite.document_at(text, before.count("\n") + 1)
+    assert rewrite.set_field(text, number, ("spec", "target"), "z") == before + job.replace("x", "z") + after
+    assert rewrite.remove_field(text, number, ("spec", "target")) == before + "kind: Job\n" + after
+
+
 def test_a_shape_that_cannot_be_edited_is_refused_with_what_to_write() -> None:
     text = "kind: Job\nspec: &a {target: x}\nother: *a\n"
     with pytest.raises(errors.Refused, match="by hand"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
+import hypothesis
 import pytest
 import yaml
+from hypothesis import strategies
 
 from reconciler.load import scalars
 from reconciler.load.scalars import Doubt
@@ -52,7 +56,13 @@ def test_words_with_one_meaning(text: str, value: object) -> None:
         ("0755", "493"),
         ("089", "89"),
         ("0o17", "15"),
+        ("-1:30", "-90"),
+        ("-010", "-8"),
+        ("0_", "0"),
         ("0x1F", "31"),
+        ("-0b1_0", "-2"),
+        ("0x_", ""),
+        ("-0b__", ""),
         ("1_000", "1000"),
         ("2024-01-01", ""),
         ("2024-01-01T10:00:00Z", ""),
@@ -88,6 +98,20 @@ def test_a_word_that_the_common_reader_takes_for_something_else_is_never_text_he
     theirs = yaml.load(word, Loader=yaml.SafeLoader) if word not in ("=", "<<") else word
     ours = scalars.resolve(word)
     assert isinstance(ours, Doubt) or (ours == theirs and type(ours) is type(theirs)) or (word in ("1e1",))
+
+
+@hypothesis.given(strategies.text("0189+-._:exobXEfayn \u0663", max_size=12))
+@hypothesis.settings(max_examples=2000, deadline=None)
+def test_every_word_has_a_meaning_or_a_doubt(word: str) -> None:
+    scalars.resolve(word)
+
+
+@pytest.mark.parametrize("filler", ["_", "1", "0", "1_", "1:", ".", " "])
+@pytest.mark.parametrize("start", ["1", "0", "1.", "2024-01-01 ", "-0"])
+def test_a_long_word_costs_what_its_length_does(start: str, filler: str) -> None:
+    before = time.process_time()
+    scalars.resolve(start + filler * 40_000 + "x")
+    assert time.process_time() - before < 1
 
 
 def test_the_memory_for_meanings_is_bounded() -> None:

@@ -53,7 +53,7 @@ def test_nothing_is_no_document(nothing: str) -> None:
 
 
 def test_a_document_may_have_one_mebibyte() -> None:
-    small = text.Piece(text="a" * text.DOCUMENT_BYTES, line=0)
+    small = text.Piece(text="a" * text.DOCUMENT_BYTES, line=0, start=0)
     assert not text.too_large(small)
-    assert text.too_large(text.Piece(text="a" * (text.DOCUMENT_BYTES + 1), line=0))
-    assert text.too_large(text.Piece(text="ä" * (text.DOCUMENT_BYTES // 2 + 1), line=0))
+    assert text.too_large(text.Piece(text="a" * (text.DOCUMENT_BYTES + 1), line=0, start=0))
+    assert text.too_large(text.Piece(text="ä" * (text.DOCUMENT_BYTES // 2 + 1), line=0, start=0))

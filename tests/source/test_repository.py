@@ -149,11 +149,29 @@ def test_a_tag_and_a_commit_can_be_read(remote: Path, person: Person, tmp_path: 
     assert read(by_id).id == first, "a commit that is here needs no server"
 
 
+def test_what_is_no_commit_is_no_revision(remote: Path, person: Person, tmp_path: Path) -> None:
+    good = person.commit({"a": b"1"})
+    tree, blob = (person.git("rev-parse", name).strip() for name in ("HEAD^{tree}", "HEAD:a"))
+    person.git("tag", "moves")
+    person.push("HEAD:refs/heads/main", "refs/tags/moves")
+    one = source(remote, tmp_path, "moves")
+    assert read(one).id == good
+    for number, named in enumerate((tree, blob)):
+        person.push(f"+{named}:refs/tags/moves")
+        found = stale(one)
+        assert (found.reason, found.last and found.last.id) == ("BranchMissing", good)
+        assert "“moves” in" in found.detail
+        assert "is no commit" in found.detail
+        assert stale(source(remote, tmp_path, named, f"id-{number}")).last is None
+
+
 def test_a_commit_that_is_not_there_is_missing(remote: Path, person: Person, tmp_path: Path) -> None:
     person.commit({"a": b"1"})
     person.push()
     found = stale(source(remote, tmp_path, "1" * 40))
     assert found.reason == "BranchMissing"
+    short = stale(source(remote, tmp_path, "1" * 8, "short"))
+    assert short.detail.endswith("A commit is named by all 40 digits of its id.")
 
 
 def test_a_server_that_allows_no_fetch_by_id_is_fetched_whole(remote: Path, person: Person, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import subprocess
 
 from reconciler.seams.git import process
 
-_STEERING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE")
+STEERING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE")
+"""Variables that git sets for what it starts, hooks above all: they lead git there, whatever folder is meant."""
 
 
 def author() -> tuple[str, str] | None:
@@ -17,7 +18,7 @@ def author() -> tuple[str, str] | None:
     The person's own configuration is read, as it is nowhere else, and from the root folder, so that no repository's is.
     """
     process.require()
-    environment = {name: value for name, value in os.environ.items() if name not in _STEERING}
+    environment = {name: value for name, value in os.environ.items() if name not in STEERING}
     said = subprocess.run(
         ["git", "var", "GIT_AUTHOR_IDENT"], cwd="/", env=environment, capture_output=True, text=True, check=False, timeout=30
     ).stdout
