@@ -277,8 +277,9 @@ MOUNTS = {
         tmpfs(root)
         taken = images.put(depot, {"a": b"1"})
         mount("-o", "remount,ro", root)
-        assert "may not be used" in unavailable(lambda: depot.writer(images.meta()))
+        assert "Mount it for writing" in unavailable(lambda: depot.writer(images.meta()))
         assert "may not be used" in depot.health().detail
+        assert "Mount it for writing" in depot.health().remedy
         assert images.content_of(depot, taken.digest) == {"a": b"1"}
         """,
 }
