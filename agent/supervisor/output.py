@@ -17,7 +17,7 @@ def segments(folder: str) -> list[tuple[int, str]]:
     return sorted(
         (int(name[: -len(SUFFIX)]), os.path.join(folder, name))
         for name in names
-        if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit()
+        if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdecimal()
     )
 
 
