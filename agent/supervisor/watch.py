@@ -322,7 +322,8 @@ class Supervisor:
             self._unwritten = False
         except OSError as error:
             if not self._unwritten:
-                print(f"the result cannot be written yet: {error}", file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError):  # the disk that is full is the one that our own words go to
+                    os.write(2, f"the result cannot be written yet: {error}\n".encode())
             self._unwritten = os.path.exists(self._folder)  # without it there is nobody to tell
 
     def _drain(self, limit: int | None) -> None:
