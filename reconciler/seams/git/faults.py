@@ -123,7 +123,7 @@ TABLE = (
     ),
     Fault(
         kind=Kind.FULL,
-        pattern=r"No space left on device|Disk quota exceeded",
+        pattern=r"No space left on device|Disk quota exceeded|Out of diskspace",
         message="there is no space left on a disk",
         remedy="Free some space and try again.",
     ),
