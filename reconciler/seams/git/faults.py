@@ -128,6 +128,12 @@ TABLE = (
         remedy="Free some space and try again.",
     ),
     Fault(
+        kind=Kind.OTHER,
+        pattern=r"Read-only file system",
+        message="a file system is mounted read-only",
+        remedy="Mount it for writing; where the kernel has taken that back, its log (dmesg) says why.",
+    ),
+    Fault(
         kind=Kind.UNREACHABLE,
         pattern=r"non-properly terminated|recv error|SSL_(read|write)|SSL_ERROR_SYSCALL",
         message="the connection to the server broke off",
