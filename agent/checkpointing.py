@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from agent import account as accounts
 from agent import journal, places, process, setup
 from reconciler import errors
 from reconciler.contracts import engine, store
@@ -141,7 +142,6 @@ class Checkpointing:
 
     def _process(self, entry: journal.Entry, given_up: Callable[[], bool]) -> engine.Site:
         place: places.Attempt = self._setup.places.attempt(entry.ref)
-        account = self._setup.account
         return engine.Site(
             ref=entry.ref,
             checkpoints=place.checkpoint,
@@ -152,10 +152,21 @@ class Checkpointing:
             send_signal=lambda name: process.tell(place.supervisor, {"signal": name}),
             hold=lambda still: _hold(place, still=still),
             aside=place.aside,
-            owner=account.pair if account else None,
+            owner=_owner(place, self._setup.account),
             alive=lambda: process.look(place.supervisor).presence is not process.Presence.ENDED,
             given_up=given_up,
         )
+
+
+def _owner(place: places.Attempt, account: accounts.Account | None) -> tuple[int, int] | None:
+    """Return whom the program's folder belongs to: another user than now where the agent was told another one since."""
+    if account is None:
+        return None
+    with contextlib.suppress(OSError):
+        status = place.checkpoint.lstat()
+        if status.st_uid != 0:
+            return status.st_uid, status.st_gid
+    return account.pair
 
 
 HOLD = 120.0

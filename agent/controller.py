@@ -203,9 +203,9 @@ class HostController:
         if before in (process.Presence.LIVE, process.Presence.ENDED) or (child is not None and child.poll() is None):
             return
         runs = before is process.Presence.ORPHANED
-        secrets: dict[str, str] = {}
+        secrets = dict.fromkeys(entry.spec.workload.secrets, "")
         with contextlib.suppress(errors.Refused) if runs else contextlib.nullcontext():
-            # Who adopts needs them too: to keep them out of the output.
+            # Who adopts needs them too, to keep them out of the output; those that are gone it needs by name.
             secrets = secretfiles.read(self._setup.secrets, entry.spec.tenant, entry.spec.workload.secrets)
         if before is process.Presence.ABSENT or (runs and not process.equipped(place.supervisor)):
             groups = self._setup.groups.create(str(entry.ref), entry.spec.resources) if self._setup.groups else {}

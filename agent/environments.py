@@ -73,6 +73,8 @@ class Environments:
 
     def _digest(self, requirements: Path, work: Path, python: str) -> str:
         digest = hashlib.sha256(python.encode())
+        if self._account is not None:  # whose group alone can read it
+            digest.update(f" of group {self._account.gid}".encode())
         for content in _contents(requirements, work, set()):
             digest.update(len(content).to_bytes(8, "big") + content)
         return digest.hexdigest()[:32]

@@ -154,7 +154,7 @@ class Journal:
 
     def _read_entry(self, name: str) -> None:
         run, _, number = name.rpartition("-")
-        if not run or not number.isdigit():
+        if not run or not number.isdecimal():
             return
         ref = spec.AttemptRef(run=run, attempt=int(number))
         place = self._places.attempt(ref)

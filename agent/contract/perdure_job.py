@@ -109,10 +109,13 @@ def checkpoint(step: int | None = None, patience: float = 600.0) -> Iterator[Pat
 
 
 def progress(step: int, of: int | None = None) -> None:
-    """Say how far the work has come: `step` of `of`. This is where "steps lost" in the reports comes from."""
+    """Say how far the work has come: `step` of `of`. This is where "steps lost" in the reports comes from.
+
+    A full disk is no reason to end the work: what could not be said is left out.
+    """
     name = os.environ.get("PERDURE_PROGRESS_FILE")
     if name:
-        with open(name, "a", encoding="utf-8") as file:
+        with contextlib.suppress(OSError), open(name, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step} if of is None else {"step": step, "of": of}) + "\n")
 
 

@@ -17,7 +17,7 @@ def segments(folder: str) -> list[tuple[int, str]]:
     return sorted(
         (int(name[: -len(SUFFIX)]), os.path.join(folder, name))
         for name in names
-        if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit()
+        if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdecimal()
     )
 
 
@@ -32,7 +32,7 @@ class Output:
         self._lost = 0
         known = segments(folder)
         self._start = known[-1][0] if known else 0
-        self._file = self._open()
+        self._file = self._open(self._start)
         self._size = os.fstat(self._file).st_size
 
     def append(self, data: bytes) -> None:
@@ -62,14 +62,14 @@ class Output:
         return True
 
     def _rotate(self) -> None:
+        start = self._start + self._size
+        following = self._open(start)  # first: while it cannot be made, this one stays, and it is tried again
         os.close(self._file)
-        self._start += self._size
-        self._size = 0
-        self._file = self._open()
+        self._file, self._start, self._size = following, start, 0
         for _, path in segments(self._folder)[: -self._keep]:
             with contextlib.suppress(FileNotFoundError):  # shipped, and removed by the agent
                 os.unlink(path)
 
-    def _open(self) -> int:
-        path = os.path.join(self._folder, f"{self._start:020d}{SUFFIX}")
+    def _open(self, start: int) -> int:
+        path = os.path.join(self._folder, f"{start:020d}{SUFFIX}")
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)

@@ -90,13 +90,16 @@ def descendants(root: int, known: dict[int, Process]) -> set[int]:
 def carrying(entries: Iterable[str], known: dict[int, Process]) -> Iterator[int]:
     """Yield the pids of processes that were started with all these entries (NAME=VALUE) in their environment."""
     wanted = {entry.encode() for entry in entries}
-    for pid in known:
-        try:
-            with open(f"{PROC}/{pid}/environ", "rb") as file:
-                if wanted <= set(file.read().split(b"\0")):
-                    yield pid
-        except OSError:
-            continue
+    yield from (pid for pid in known if wanted <= environment(pid))
+
+
+def environment(pid: int) -> set[bytes]:
+    """Return the entries (NAME=VALUE) that a process was started with; none where they cannot be read."""
+    try:
+        with open(f"{PROC}/{pid}/environ", "rb") as file:
+            return set(file.read().split(b"\0"))
+    except OSError:
+        return set()
 
 
 def resident(pids: Iterable[int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Collection
 from typing import Any
 
 from agent.supervisor import confinement, processes, program
@@ -45,6 +46,12 @@ class Tree:
         ours = set(processes.carrying(self._launch.marks, known)) | self._groups.pids()
         leaders = [known[pid] for pid in ours if pid in known and known[pid].session == pid and not known[pid].dead]
         return min(leaders, key=lambda one: one.start, default=None)
+
+    def given(self, names: Collection[str]) -> set[str]:
+        """Return the values of variables of these names that living processes of the tree were started with."""
+        entries = (entry for process in self.members(thorough=True) for entry in processes.environment(process.pid))
+        pairs = (entry.decode(errors="replace").partition("=") for entry in entries)
+        return {value for name, _, value in pairs if name in names}
 
     def members(self, *, thorough: bool = False) -> list[processes.Process]:
         """Return the living processes of the tree. `thorough` also reads environments, which finds what detached itself."""

@@ -79,7 +79,7 @@ class Supervisor:
         if started is None and (noted or again):
             started = self._found()
         if started is not None:
-            self._adopt(started)
+            self._adopt(started, secrets or {})
         elif noted:
             self._conclude(verdict.unknown("the record of its start cannot be read, and nothing of it runs"))
         elif not self._begin(secrets):
@@ -156,13 +156,14 @@ class Supervisor:
             files.write(self._folder, files.STARTED, started)
         return started
 
-    def _adopt(self, started: dict[str, Any]) -> None:
-        """Take over from a supervisor that was killed."""
+    def _adopt(self, started: dict[str, Any], secrets: dict[str, str]) -> None:
+        """Take over from a supervisor that was killed. What its program was given for `secrets` may be others by now."""
         self._started = started
         self._ending = files.read(self._folder, files.ENDING)
         if self._ending is not None:
             self._kill_at = time.monotonic() + self._grace
         alive = self._tree.adopt(started)
+        self._mask = mask.Mask([*secrets.values(), *self._tree.given(secrets)])
         if self._result is not None:
             self._kill_at = self._kill_at or time.monotonic() + min(self._grace, LEFTOVER_GRACE)
         elif alive:
@@ -321,7 +322,8 @@ class Supervisor:
             self._unwritten = False
         except OSError as error:
             if not self._unwritten:
-                print(f"the result cannot be written yet: {error}", file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError):  # the disk that is full is the one that our own words go to
+                    os.write(2, f"the result cannot be written yet: {error}\n".encode())
             self._unwritten = os.path.exists(self._folder)  # without it there is nobody to tell
 
     def _drain(self, limit: int | None) -> None:

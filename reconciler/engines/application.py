@@ -29,6 +29,8 @@ COMPLETE = "COMPLETE"
 """The file that says: everything beside me is whole."""
 CURRENT = "current"
 """Folder below `Site.aside` into which the program's files are moved."""
+STEPS = 2**53
+"""Beyond what counts as a step, as in the progress file: programs that read JSON differ about larger numbers."""
 POLL = 0.05
 """Seconds between looks for COMPLETE."""
 
@@ -153,12 +155,13 @@ class ApplicationEngine:
 
 
 def _step(complete: Path) -> int | None:
-    """Return the step that the program wrote into COMPLETE ({"step": 12}), None when it wrote none."""
+    """Return the step that the program wrote into COMPLETE ({"step": 12}), None when it wrote none that can be a count."""
     try:
         value = json.loads(folder.read_small(complete))["step"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < STEPS
+    return value if count else None
 
 
 def _write_request(site: engine.Site, request: spec.Request, deadline: float) -> None:

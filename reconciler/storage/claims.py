@@ -96,6 +96,6 @@ def check(disk: Disk, ref: spec.AttemptRef) -> None:
 
 def _numbers(disk: Disk, run: str) -> list[int]:
     try:
-        return [int(name) for name in disk.names(layout.attempts(run)) if name.isdigit()]
+        return [int(name) for name in disk.names(layout.attempts(run)) if name.isdecimal()]
     except FileNotFoundError:
         return []

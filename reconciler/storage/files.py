@@ -15,6 +15,12 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FOREIGN = errors.IN_ITS_PLACE | {errno.EINVAL}
 """The same, and what reading a link that is none comes to."""
 
+SHARED = (
+    "Share its folder DIR by a group of all accounts that use it: "
+    "chgrp -R GROUP DIR; chmod -R g+rwX DIR; find DIR -type d -exec chmod g+s {} +"
+)
+READ_ONLY = "Mount it for writing; where the kernel has taken that back, its log (dmesg) says why."
+
 TRIES = 5
 """Times that something is done again which a sweep has undone between two of its operations."""
 
@@ -32,10 +38,7 @@ def explained(where: str) -> Iterator[None]:
         if error.errno == errno.ENOENT:
             raise errors.Damaged(f"a file of the store is missing: {error.filename}", where=where) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            remedy = (
-                "Share its folder DIR by a group of all accounts that use it: "
-                "chgrp -R GROUP DIR; chmod -R g+rwX DIR; find DIR -type d -exec chmod g+s {} +"
-            )
+            remedy = READ_ONLY if error.errno == errno.EROFS else SHARED
             raise errors.Unavailable(f"the store may not be used: {reason}", where=where, remedy=remedy) from error
         if error.errno == errno.ESTALE:
             raise errors.Unavailable(

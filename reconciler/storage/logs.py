@@ -80,7 +80,7 @@ def _path(folder: str, start: int) -> str:
 
 def _segments(disk: Disk, folder: str) -> list[int]:
     try:
-        return [int(name) for name in disk.names(folder) if name.isdigit()]
+        return [int(name) for name in disk.names(folder) if name.isdecimal()]
     except FileNotFoundError:
         return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,18 @@ def test_on_demand_the_program_saves_and_goes_on(host: Host) -> None:
         host.until(ref, lambda item: item.progress is not None and item.progress.step > (taken.step or 0))
         host.change(ref, want=spec.Want.STOP)
         host.ended(ref)
+    assert host.store.verify(report.digest).ok
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_program_of_the_user_who_ran_jobs_before_is_saved_too(host: Host) -> None:
+    with host.up(user="nobody"):
+        ref = host.assign(host.attempt(TRAINS))
+        host.logged(ref, "from 0")
+    with host.up(user="daemon"):
+        host.change(ref, request=ask(Purpose.SUSPEND, then_stop=True))
+        report = served(host, ref)
+        assert (report.detail, host.ended(ref).stopped) == ("", True)
     assert host.store.verify(report.digest).ok
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from agent import account, cgroups, places, process, secretfiles, service
-from agent.supervisor import program
+from agent.supervisor import files, processes, program
 from reconciler import errors
 from reconciler.core import model, observed, spec
 from reconciler.seams import clock
+from tests import conditions
 from tests.agent.host import Host
 
 Kind = observed.ExitKind
@@ -214,6 +216,30 @@ def test_a_secret_is_an_environment_variable_and_nowhere_else(host: Host) -> Non
         places = [path for root in (host.data, host.jobs, host.folder / "store") for path in root.rglob("*") if path.is_file()]
         assert [path for path in places if b"s3cr3t" in path.read_bytes()] == []
         assert "s3cr3t" not in repr(host.state)
+        host.change(ref, want=spec.Want.STOP)
+        host.ended(ref)
+
+
+@pytest.mark.parametrize("now", ["an-0ther-value", None])
+def test_what_a_program_was_given_stays_out_of_its_output_whatever_became_of_it_when_a_supervisor_takes_over(
+    host: Host, now: str | None
+) -> None:
+    given, gate = secret(host, "TOKEN", "s3cr3t-value"), host.jobs / "go"
+    program = "import os, time\nprint('begun', flush=True)\n" + (
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.02)\nprint('it is', os.environ['TOKEN'], flush=True)\n"
+    )
+    with host.up():
+        ref = host.assign(host.attempt(program + SLEEPS, workload={"secrets": ("TOKEN",)}))
+        host.logged(ref, "begun")
+        given.unlink() if now is None else given.write_text(now)
+        started = files.read(str(host.supervisor(ref)), files.STARTED)
+        main = processes.look(started["pid"]) if started else None
+        assert main is not None
+        os.kill(main.parent, signal.SIGKILL)
+        conditions.eventually(lambda: process.look(host.supervisor(ref)).presence is not process.Presence.LIVE)
+        conditions.eventually(lambda: process.look(host.supervisor(ref)).presence is process.Presence.LIVE)
+        gate.touch()
+        host.logged(ref, "it is ***\n")
         host.change(ref, want=spec.Want.STOP)
         host.ended(ref)
 

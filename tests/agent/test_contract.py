@@ -125,6 +125,12 @@ def test_progress_is_json_lines(perdure: ModuleType, inside: Path) -> None:
     assert lines == [{"step": 1}, {"step": 2, "of": 9}]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_does_not_end_the_work(perdure: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERDURE_PROGRESS_FILE", "/dev/full")
+    perdure.progress(1, of=2)
+
+
 def test_it_is_one_file_on_the_standard_library() -> None:
     code = f"import sys; sys.path.insert(0, {str(SOURCE.parent)!r}); import perdure_job"
     assert subprocess.run([sys.executable, "-I", "-S", "-c", code], check=False).returncode == 0

@@ -131,3 +131,15 @@ def test_missing_requirements_are_refused(counted: Counted, tmp_path: Path) -> N
     with pytest.raises(Exception, match="cannot be read") as caught:
         counted.get(tmp_path / "work/none.txt", tmp_path / "work")
     assert refusal.exit_of(caught.value) is not None  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_another_user_who_runs_jobs_from_now_on_can_use_them_too(host: Host) -> None:
+    tree = "e" * 40
+    files = {"main.py": "import tiny_thing; print(tiny_thing.word)", "requirements.txt": f"{wheel(host.jobs / 'wheels')}\n"}
+    host.add_tree(tree, files)
+    code = model.Code(path="job", entrypoint="main.py", requirements="requirements.txt", tree=tree)
+    for number, user in ((1, "nobody"), (2, "daemon")):
+        with host.up(user=user):
+            found = host.ended(host.assign(host.attempt([], number=number, workload={"code": code})))
+        assert (found.code, found.detail) == (0, "")

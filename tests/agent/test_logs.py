@@ -122,3 +122,21 @@ def test_output_survives_a_full_disk(place: places.Attempt, monkeypatch: pytest.
     out.append(b"after\n")
     found = b"".join(Path(path).read_bytes() for _, path in output.segments(str(place.logs)))
     assert found == b"before\n\n[perdure: 5 bytes of output lost: the disk was full]\nafter\n"
+
+
+def no_inode(path: str, *_: object) -> int:
+    raise OSError(28, "no inode is left", path)
+
+
+def test_output_goes_on_once_the_segment_that_could_not_be_begun_can_be(
+    place: places.Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, full = written(place, segment=100), b"x" * 99 + b"\n"
+    out.append(full)
+    with monkeypatch.context() as inodes:
+        inodes.setattr("os.open", no_inode)
+        out.append(b"lost\n")
+        out.append(b"too\n")
+    out.append(b"after\n")
+    found = b"".join(Path(path).read_bytes() for _, path in output.segments(str(place.logs)))
+    assert found == full + b"\n[perdure: 9 bytes of output lost: the disk was full]\nafter\n"

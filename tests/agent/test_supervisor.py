@@ -341,6 +341,19 @@ def test_a_result_that_cannot_be_written_is_kept_until_it_can(start: Start) -> N
     assert one.exit().code == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_result_is_kept_also_where_nothing_can_be_said_about_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(files, "TRACE", "/dev/full")  # as its own file is on a full disk
+        one = start(WAITS_FOR_GO)
+    one.said("ready")
+    (one.folder / files.RESULT).mkdir()
+    (one.work / "go").touch()
+    conditions.eventually(lambda: list(one.folder.glob(f"{files.RESULT}.partial-*")))
+    (one.folder / files.RESULT).rmdir()
+    assert one.exit().code == 0
+
+
 def test_shutdown_of_the_machine_stops_the_program(start: Start) -> None:
     one = start("import time; time.sleep(3600)")
     one.live()

@@ -231,7 +231,9 @@ def test_holes_are_not_sent(site: engine.Site) -> None:
     assert all(offset % store.UNIT == 0 for _, offset, _ in sink.extents_)
 
 
-@pytest.mark.parametrize("complete", ["", "{", '{"step": "x"}', '{"step": true}', "[1]", "\x00" * 9000])
+@pytest.mark.parametrize(
+    "complete", ["", "{", '{"step": "x"}', '{"step": true}', "[1]", "\x00" * 9000, '{"step": -1}', f'{{"step": {2**53}}}']
+)
 def test_complete_may_hold_anything(site: engine.Site, complete: str) -> None:
     program.save(site.checkpoints, {"a": "1"}, complete)
     found, sink = take(site)

@@ -37,6 +37,8 @@ SAID = [
     ("fatal: couldn't find remote ref refs/heads/main", Kind.MISSING),
     ("fatal: remote error: upload-pack: not our ref 1234", Kind.MISSING),
     ("error: file write error: No space left on device", Kind.FULL),
+    ("remote: fatal: Unable to create temporary file '/srv/jobs.git/shallow_XXXXXX': Read-only file system", Kind.OTHER),
+    ("fatal: sha1 file '/data/repo.git/objects/pack/tmp_pack_x' write error. Out of diskspace", Kind.FULL),
     ("fatal: unable to access 'https://host/': server certificate verification failed", Kind.CERTIFICATE),
     ("fatal: unable to access 'https://host/': Problem with the SSL CA cert (path? access rights?)", Kind.CERTIFICATE),
     ("GnuTLS recv error (-110): The TLS connection was non-properly terminated.", Kind.UNREACHABLE),

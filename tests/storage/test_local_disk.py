@@ -153,6 +153,16 @@ def test_something_else_in_the_store_is_named_and_the_store_not_called_no_folder
     assert caught.value.remedy
 
 
+def test_a_name_that_only_looks_like_a_number_is_nobodys(tmp_path: Path) -> None:
+    depot, ref = _open(tmp_path / "store"), images.ALONE
+    depot.claim(ref, "me")
+    depot.append_log(ref, 0, b"text")
+    for folder in ("attempts", f"logs/{ref.attempt}"):
+        (tmp_path / "store" / "runs" / ref.run / folder / "\u00b2").touch()
+    assert depot.claim(ref, "me")
+    assert depot.append_log(ref, 4, b"more") == 8
+
+
 def test_a_root_that_was_replaced_is_noticed(tmp_path: Path) -> None:
     root = tmp_path / "store"
     depot = _open(root)
@@ -277,8 +287,9 @@ MOUNTS = {
         tmpfs(root)
         taken = images.put(depot, {"a": b"1"})
         mount("-o", "remount,ro", root)
-        assert "may not be used" in unavailable(lambda: depot.writer(images.meta()))
+        assert "Mount it for writing" in unavailable(lambda: depot.writer(images.meta()))
         assert "may not be used" in depot.health().detail
+        assert "Mount it for writing" in depot.health().remedy
         assert images.content_of(depot, taken.digest) == {"a": b"1"}
         """,
 }

@@ -123,9 +123,15 @@ TABLE = (
     ),
     Fault(
         kind=Kind.FULL,
-        pattern=r"No space left on device|Disk quota exceeded",
+        pattern=r"No space left on device|Disk quota exceeded|Out of diskspace",
         message="there is no space left on a disk",
         remedy="Free some space and try again.",
+    ),
+    Fault(
+        kind=Kind.OTHER,
+        pattern=r"Read-only file system",
+        message="a file system is mounted read-only",
+        remedy="Mount it for writing; where the kernel has taken that back, its log (dmesg) says why.",
     ),
     Fault(
         kind=Kind.UNREACHABLE,
