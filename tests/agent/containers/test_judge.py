@@ -73,6 +73,27 @@ def test_the_judge_never_inspects(rig: Rig) -> None:
     assert rig.docker.calls["inspect"] == before
 
 
+@pytest.mark.parametrize(
+    ("own", "number", "saves"),
+    [
+        ("SIGRTMIN+3", 37, True),
+        ("rtmax-2", 62, True),
+        ("37", 37, True),
+        ("SIGUSR1", 10, True),
+        ("SIGUSR1", 37, False),
+        ("", 37, False),
+        ("no signal", 37, False),
+    ],
+)
+def test_the_images_own_stop_signal_may_be_a_real_time_one(rig: Rig, own: str, number: int, saves: bool) -> None:
+    """systemd's is SIGRTMIN+3, a number for which Python has no name."""
+    one = rig.running()
+    rig.control.books.set(REF, stop_signal=own)
+    rig.judge.kill(dataclasses.replace(rigs.asked(one.id), signal=number))
+    rig.look(3)
+    assert bool(rig.item().checkpoints) is saves
+
+
 def test_why_there_is_no_checkpoint_before_its_engine_ends_it_is_told(rig: Rig) -> None:
     one = rig.running()
     rig.criu.broken = "store main (/srv): the store is full\n  Free space."
