@@ -64,9 +64,8 @@ class Judge:
                 raise errors.Refused(f"attempt {asked.attempt} was granted already, and is begun once")
             if what.created_by is spec.Creator.AGENT and record.container != asked.container:
                 raise errors.Refused(f"attempt {asked.attempt} is another container's")
-            return dataclasses.replace(
-                record, granted=True, begun=True, container=asked.container, bundle=asked.bundle, volumes=own
-            )
+            granted = dataclasses.replace(record, granted=True, begun=True, container=asked.container, volumes=own)
+            return dataclasses.replace(granted, bundle=asked.bundle, root=asked.root)
 
         self._control.moves(entry.ref)
         record = self._control.books.change(entry.ref, grant)

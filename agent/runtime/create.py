@@ -136,7 +136,8 @@ def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -
     known = {name: value for name, value in notes.items() if name.startswith("io.kubernetes.")}
     where, seconds = machine["socket"], machine["deadline"]
     try:
-        answer = question.ask(machine, made, attempt, seconds, bundle=os.path.abspath(made.bundle), annotations=known)
+        place = {"bundle": os.path.abspath(made.bundle), "root": os.path.abspath(made.root)}
+        answer = question.ask(machine, made, attempt, seconds, **place, annotations=known)
     except OSError as error:
         detail = SILENT.get(type(error).__name__) or error.strerror or str(error)
         raise Refused(
