@@ -27,7 +27,7 @@ def test_what_waits_for_a_container_on_a_machine_that_has_left_the_swarm_has_not
         site.a.report(item(run(), ready=True), facts=LEFT)
         seen = site.view().items[run().spec.ref]
         assert seen.state is State.PREPARING
-        assert seen.condition == "host a is not a node of the Swarm now"
+        assert (seen.condition, seen.ready) == ("host a is not a node of the Swarm now", False)
         site.clock.pass_(10.0)
     site.a.report(item(run(), ready=True), facts=LEFT)
     exit = site.view().items[run().spec.ref].exit

@@ -145,7 +145,7 @@ def _joined(item: observed.Item, own: Own | None, *, ends: bool, left: bool) -> 
         never = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=detail)
         return dataclasses.replace(item, state=observed.ItemState.ENDED, ready=False, exit=never)
     if left:
-        return _with(item, f"host {item.host} is not a node of the Swarm now")
+        return dataclasses.replace(_with(item, f"host {item.host} is not a node of the Swarm now"), ready=False)
     if own is None:
         return item
     return dataclasses.replace(_with(item, f"Swarm: {own.said}"), ready=False)
