@@ -4,7 +4,7 @@ One connection, one question, one answer, each a line of JSON. `agent/runtime/pe
 stands alone, so the words are written down here and tested against it.
 
     question  {"v": 1, "verb": "create", "container": ID, "namespace": NS, "attempt": "<run>-<n>", "bundle": PATH,
-               "annotations": {…}}
+               "root": PATH, "annotations": {…}}
               {"v": 1, "verb": "kill", …, "signal": 15}
               {"v": 1, "verb": "started" | "deleted" | "failed", …, "reason": TEXT}
     answer    {"verdict": "create"} | {"verdict": "refuse", "reason": TEXT}
@@ -54,6 +54,8 @@ class Asked:
     attempt: str
     """As in the container's PERDURE_ATTEMPT: a claim to check, never a proof."""
     bundle: str = ""
+    root: str = ""
+    """Where its engine has the real runtime keep what it knows of containers."""
     signal: int = 0
     reason: str = ""
     """Why a container that was granted did not come to be (verb `failed`)."""
@@ -250,7 +252,7 @@ def _worded(verdict: Create | Restore | Refuse) -> dict[str, Any]:
 
 
 VERBS = ("create", "kill", "started", "deleted", "failed")
-_TEXTS = ("container", "namespace", "attempt", "bundle", "reason")
+_TEXTS = ("container", "namespace", "attempt", "bundle", "root", "reason")
 _NEEDED = ("container", "namespace", "attempt")
 
 

@@ -45,6 +45,8 @@ class Record:
     """Why a granted `create` has led to no container."""
     bundle: str = ""
     """Where its engine keeps its bundle."""
+    root: str = ""
+    """Where its engine has the real runtime keep what it knows of containers; empty: not known, as of earlier versions."""
     volumes: tuple[str, ...] = ()
     """Names of the volumes that its engine has made for it alone."""
     stop_signal: str = ""

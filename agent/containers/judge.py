@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import signal
 from collections.abc import Mapping
 
@@ -21,6 +22,7 @@ SERVICE = "com.docker.swarm.service.name"
 """Label by which a Swarm says which service a container belongs to."""
 ENDING = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT})
 """Signals by which an engine ends a container, besides the image's own stop signal."""
+_SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)([+-][0-9]+)?")
 
 
 class Judge:
@@ -62,9 +64,8 @@ class Judge:
                 raise errors.Refused(f"attempt {asked.attempt} was granted already, and is begun once")
             if what.created_by is spec.Creator.AGENT and record.container != asked.container:
                 raise errors.Refused(f"attempt {asked.attempt} is another container's")
-            return dataclasses.replace(
-                record, granted=True, begun=True, container=asked.container, bundle=asked.bundle, volumes=own
-            )
+            granted = dataclasses.replace(record, granted=True, begun=True, container=asked.container, volumes=own)
+            return dataclasses.replace(granted, bundle=asked.bundle, root=asked.root)
 
         self._control.moves(entry.ref)
         record = self._control.books.change(entry.ref, grant)
@@ -140,7 +141,12 @@ class Judge:
 
 def _ends(number: int, own: str) -> bool:
     """Whether a signal is meant to end a container; `own` is its image's stop signal, as a name or a number."""
-    if number in ENDING:
-        return True
-    name = own.upper().removeprefix("SIG")
-    return number > 0 and (own == str(number) or name == signal.Signals(number).name.removeprefix("SIG"))
+    return number in ENDING or (number > 0 and number == _number(own))
+
+
+def _number(own: str) -> int:
+    """Return what a signal is that an image names: 10, USR1, SIGUSR1, SIGRTMIN+3 (which Python has no name for); 0 for none."""
+    if own.isdecimal():
+        return int(own)
+    match = _SIGNAL.fullmatch(own.upper())
+    return int(getattr(signal, f"SIG{match[1]}", 0)) + int(match[2] or 0) if match else 0

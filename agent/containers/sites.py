@@ -12,7 +12,7 @@ from reconciler.contracts import engine
 from reconciler.core import model, spec
 
 RUNC = Path("/run/docker/runtime-runc/moby")
-"""Where dockerd has runc keep its state, whatever the runtime is called (daemon/runtime_unix.go)."""
+"""Where dockerd without an `exec-root` has runc keep its state, whatever the runtime is called (daemon/runtime_unix.go)."""
 BUNDLES = (
     Path("/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby"),
     Path("/run/containerd/io.containerd.runtime.v2.task/moby"),
@@ -61,7 +61,10 @@ class Sites:
     def removed(self, entry: journal.Entry) -> bool:
         """Whether its runtime has removed the container. Nothing is asked of the engine."""
         found = self._identity(entry)
-        return bool(found) and not (RUNC / found).exists()
+        return bool(found) and not (self._root(entry) / found).exists()
+
+    def _root(self, entry: journal.Entry) -> Path:
+        return Path(self._books.get(entry.ref).root or RUNC)
 
     def _identity(self, entry: journal.Entry) -> str:
         return self._books.get(entry.ref).container
@@ -74,7 +77,7 @@ class Sites:
         volumes = self._books.get(entry.ref).volumes
         return engine.Container(
             id=found,
-            state_file=RUNC / found / "state.json",
+            state_file=self._root(entry) / found / "state.json",
             bundle=next((each for each in known if each.is_dir()), known[0]),
             volumes=volumes,
         )

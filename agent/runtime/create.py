@@ -37,6 +37,10 @@ KEPT_FLAGS = ("b", "bundle", "console-socket", "pid-file", "no-pivot")
 RESTORE = ("--detach", "--tcp-established", "--ext-unix-sk", "--file-locks")
 TAIL = 40
 """Lines of CRIU's log that go into ours."""
+HARMLESS = "Can't setup RLIMIT_NOFILE for self"
+"""An error that CRIU goes on after."""
+OUTPUT = "output"
+"""File beside CRIU's log with what the real runtime has printed, where no engine is to hear it."""
 
 
 def create(made: Call) -> None:
@@ -132,7 +136,8 @@ def _verdict(made: Call, machine: Config, attempt: str, notes: dict[str, str]) -
     known = {name: value for name, value in notes.items() if name.startswith("io.kubernetes.")}
     where, seconds = machine["socket"], machine["deadline"]
     try:
-        answer = question.ask(machine, made, attempt, seconds, bundle=os.path.abspath(made.bundle), annotations=known)
+        place = {"bundle": os.path.abspath(made.bundle), "root": os.path.abspath(made.root)}
+        answer = question.ask(machine, made, attempt, seconds, **place, annotations=known)
     except OSError as error:
         detail = SILENT.get(type(error).__name__) or error.strerror or str(error)
         raise Refused(
@@ -174,7 +179,8 @@ def _prepare(made: Call, config: Config, state: Config, wanted: Sequence[str]) -
             os.mkdir(folder, 0o700)
     os.mkdir(made.home, 0o700)
     _lock(made.home)  # until we end or become the real runtime
-    call.write_json({"v": 1, "root": made.root, "rootfs": _rootfs(made, config), **state}, made.home, "state.json")
+    known = {"root": made.root, "rootfs": _rootfs(made, config), "shm": shape.memory(config, made.home)}
+    call.write_json({"v": 1, **known, **state}, made.home, "state.json")
     shape.give(config, made.home, wanted)
     call.write_json(config, made.bundle, "config.json")
 
@@ -194,8 +200,8 @@ def restore(made: Call, machine: Config, config: Config, directory: str) -> None
     if not os.access(criu, os.X_OK):
         raise Refused(f"criu is missing at {criu}. Run: perdure-agent install")
     tree.lay(directory, "layer", _rootfs(made, config))
-    if os.path.isdir(os.path.join(made.home, "shm")):  # otherwise it is the host's, or another container's
-        tree.lay(directory, "shm", os.path.join(made.home, "shm"))
+    if shm := shape.memory(config, made.home):
+        tree.lay(directory, "shm", shm)
     work = os.path.join(made.home, "work")
     os.mkdir(work, 0o700)
     with open(shape.criu_conf(made.home), "w") as file:
@@ -232,6 +238,9 @@ def reason(machine: Config, made: Call, work: str, name: str) -> str:
         lines = file.read().splitlines()
     call.note(machine, made, "CRIU's last lines:\n" + "\n".join(lines[-TAIL:]))
     wrong = [line.partition("Error")[2].partition("): ")[2] or line for line in lines if "Error (" in line]
+    wrong = [line for line in wrong if HARMLESS not in line]
+    with suppress(OSError), open(os.path.join(work, OUTPUT), errors="replace") as file:
+        wrong += file.read().splitlines()[-1:]
     said = wrong[0] if wrong else "CRIU left no log, see the engine's"
     return f"CRIU says {said!r}. More in {machine['log']}"
 

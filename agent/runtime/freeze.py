@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from agent.runtime import archive, call, capture, create, system, tree
+from agent.runtime import archive, call, capture, cgroup, create, system, tree
 from agent.runtime.call import Call, Refused
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def checkpoint(made: Call) -> None:
         "--leave-running",
         *(f"--{name}" if value is None else f"--{name}={value}" for name, value in flags.items() if name in KEPT),
     ]
+    _must_not_be_stopped(made)
     with _paused(made):
         with archive.aside(where) as image:
             work = os.path.join(made.home, "work")
@@ -45,18 +47,43 @@ def checkpoint(made: Call) -> None:
             os.mkdir(work, 0o700)
             os.mkdir(os.path.join(image, "criu"), 0o700)
             places = ["--image-path", os.path.join(image, "criu"), "--work-path", work]
-            if system.run(made.other("checkpoint", *words, *places, made.container), os.path.dirname(machine["criu"])):
+            argv = made.other("checkpoint", *words, *places, made.container)
+            # An engine shows the first line that it hears, which is to be ours.
+            with open(os.path.join(work, create.OUTPUT), "w") as out:
+                failed = system.run(argv, os.path.dirname(machine["criu"]), out.fileno())
+            if failed:
                 raise Refused(f"no checkpoint was taken, and it runs on: {create.reason(machine, made, work, 'dump.log')}")
             if not os.path.exists(os.path.join(image, "criu", LAST)):
                 raise Refused("the real runtime tells of a checkpoint that is not there, and it runs on")
             capture.take(capture.upper(state["rootfs"]), image, "layer")
-            shm = os.path.join(made.home, "shm")
-            if os.path.isdir(shm):
+            if shm := state.get("shm", os.path.join(made.home, "shm")):  # none in what an earlier version has made
                 capture.take(shm, image, "shm")
             call.write_json(call.read_json(made.home, "container.json"), image, "container.json")
         if "leave-running" not in flags:
             system.run(made.other("kill", "--all", made.container, "KILL"))
     call.note(machine, made, f"wrote {where.image}")
+
+
+def _must_not_be_stopped(made: Call) -> None:
+    """With control groups of version 1 CRIU waits for a stopped process in a frozen group, and nothing wakes it but SIGKILL.
+
+    The state of one that its engine holds still says that only; what it waits in says more.
+    """
+    if cgroup.is_unified():
+        return
+    with os.popen(shlex.join(made.other("ps", "--format", "json", made.container)) + " 2>/dev/null") as said:
+        found = said.read()
+    for pid in json.loads(found or "[]") or ():
+        with suppress(OSError):
+            with open(f"/proc/{pid}/stat", errors="replace") as file:
+                status = file.read().rpartition(")")[2].split()[0]
+            with open(f"/proc/{pid}/wchan") as file:
+                waits_in = file.read()
+            if status == "T" or (status == "D" and waits_in == "do_signal_stop"):
+                raise Refused(
+                    f"process {pid} of the container was stopped by a signal (SIGSTOP), and CRIU would wait for it. Let it go "
+                    f"on (kill -CONT {pid}), or end it: no checkpoint was taken"
+                )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ A restore directory (only root can enter it; the agent fills it from a verified 
       seccomp          SHA-256, in hex, of config.json's `linux.seccomp` as JSON with sorted keys and no blanks; "" for none
       network          whether its network namespace was its own, given to CRIU as extRootNetNS (false: the host's)
       devices          optional: paths of config.json's `linux.devices`, sorted
+      links            optional: {DESTINATION: PATH} of those mounts that are elsewhere by links in the image (/var/run)
       volumes          optional: destinations, among the mounts, of what its engine had made for it alone, sorted
 
     credentials.json   {"v": 1, "tasks": [TASK…]}, one for every thread of every process

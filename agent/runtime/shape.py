@@ -67,6 +67,16 @@ def give(config: Config, home: str, wanted: Sequence[str] = ()) -> None:
     config["annotations"] = {**(config.get("annotations") or {}), "org.criu.config": criu_conf(home)}
 
 
+def memory(config: Config, home: str) -> str:
+    """Return the folder that a container has at /dev/shm; empty where others have it too: the host's, another container's, a
+    volume. An engine that makes one for a container alone (`docker run --ipc shareable`, Podman) names it after it."""
+    at = [mount for mount in config.get("mounts") or () if os.path.normpath(mount["destination"]) == "/dev/shm"]
+    if not at or not _is_bind(at[-1]):
+        return os.path.join(home, "shm")
+    source = str(at[-1].get("source") or "")
+    return source if os.path.basename(home) in source.split("/") else ""
+
+
 def count(config: Config, rootfs: str) -> None:
     """Give a program that begins a file to count its steps in, and say so in its environment.
 

@@ -31,8 +31,9 @@ def call(name: str, *arguments: Any) -> None:
         raise OSError(number, os.strerror(number), name)
 
 
-def run(argv: Sequence[str], first_in_path: str = "") -> int:
-    """Run a program with our own descriptors, and return its status. It dies with us: whoever kills us means it."""
+def run(argv: Sequence[str], first_in_path: str = "", output: int | None = None) -> int:
+    """Run a program with our own descriptors, but for what it prints where `output` is one, and return its status. It dies
+    with us: whoever kills us means it."""
     environment: dict[str, Any] = dict(os.environ)
     if first_in_path:
         environment["PATH"] = f"{first_in_path}:{environment.get('PATH', os.defpath)}"
@@ -40,6 +41,9 @@ def run(argv: Sequence[str], first_in_path: str = "") -> int:
     if child == 0:
         try:
             call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+            if output is not None:
+                os.dup2(output, 1)
+                os.dup2(output, 2)
             os.execve(argv[0], list(argv), environment)
         finally:
             os._exit(127)

@@ -31,6 +31,14 @@ def test_a_container_that_somebody_has_paused(rig: Rig, stop: bool) -> None:
         one.goes_on()
 
 
+def test_a_volume_at_a_place_that_is_a_link_in_the_image(rig: Rig) -> None:
+    """In Debian's images /var/run leads to /run, and there the mount is."""
+    (rig.lab.shared / "linked").mkdir(exist_ok=True)
+    volume = {"destination": "/var/run/x", "type": "bind", "source": "/srv/lab/linked", "options": ["rbind"]}
+    one = live(rig, "kept = open('/run/x/kept', 'w')\n", mounts=[volume])
+    one.moved().moved().goes_on()
+
+
 def test_an_open_file_of_a_volume_that_has_another_length_since(rig: Rig) -> None:
     """What the program had in mind of it is not true any more: it is not restored, and the reason names the file."""
     folder = rig.lab.shared / "catalogue"

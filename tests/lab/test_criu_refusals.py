@@ -38,6 +38,14 @@ def test_io_uring(rig: Rig) -> None:
     refused(live(rig, ring), "io_uring")
 
 
+def test_a_process_that_a_signal_has_stopped(rig: Rig) -> None:
+    """CRIU would wait for it without end, and the container stand still with it."""
+    child = "import os, signal\nchild = os.fork() or signal.pause()\n"
+    stopped = "os.kill(child, signal.SIGSTOP)\nos.waitpid(child, os.WUNTRACED)\n"
+    one = live(rig, child + stopped)
+    refused(one, "was stopped by a signal (SIGSTOP)")
+
+
 def test_a_container_of_another_shape(rig: Rig) -> None:
     one = live(rig)
     state = rig.node.path(f"/run/runc/{one.name}/state.json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from tests import conditions
 from tests.agent.runtime.place import Answers
 from tests.lab import interposer
 from tests.lab.docker import Docker, ping
-from tests.lab.lab import Lab
+from tests.lab.lab import CHECKOUT, Lab
 from tests.lab.recipe import BASE_IMAGE, TINY_IMAGE
 
 COUNTER = """
@@ -163,6 +165,22 @@ def test_a_command_in_a_container_of_ours_asks_nobody(docker: Docker, answers: A
     docker.cli("run", "--detach", "--name", "one", "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "sleep", "1000")
     assert docker.cli("exec", "--env", "PERDURE_ATTEMPT=abc-1", "one", "echo", "inside") == "inside"
     assert answers.verbs == ["create", "started"]
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_command_with_a_terminal_does_not_stand_in_the_way_of_a_checkpoint(docker: Docker) -> None:
+    """It is no part of what is captured."""
+    docker.cli("run", "--detach", "--name", "one", "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "sleep", "1000")
+    docker.node.daemon(["docker", "exec", "--tty", "one", "sleep", "1000"], log="/var/log/exec")
+
+    def terminals() -> list[str]:
+        pids = docker.cli("top", "one", "-o", "pid").split()[1:]
+        return [str(docker.node.path(f"/proc/{pid}/fd/0").readlink()) for pid in pids]
+
+    conditions.eventually(lambda: any(each.startswith("/dev/pts/") for each in terminals()))
+    asked = json.dumps({"name": "one", "docker": docker.inspect("one")["Id"]})
+    look = [sys.executable, "-m", "tests.lab.criu_inside", "preflight", asked]
+    assert docker.node.run(look, cwd=str(CHECKOUT)).stdout == "{}\n"
 
 
 def test_an_ordinary_container_goes_on_where_another_was_checkpointed(docker: Docker, answers: Answers) -> None:

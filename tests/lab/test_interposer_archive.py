@@ -61,10 +61,18 @@ BY_CONTAINERD = ["ctr", "--address", "/run/docker/containerd/containerd.sock", "
 
 
 @pytest.mark.parametrize(
-    "trigger", [BY_DOCKER, [*BY_CONTAINERD, "--exit", "--image-path", "/tmp/unused", "ID"]], ids=["docker", "ctr"]
+    ("trigger", "flags"),
+    [
+        (BY_DOCKER, []),
+        (BY_DOCKER, ["--ipc", "shareable"]),
+        ([*BY_CONTAINERD, "--exit", "--image-path", "/tmp/unused", "ID"], []),
+    ],
+    ids=["docker", "with a /dev/shm that dockerd has made", "ctr"],
 )
-def test_a_container_that_was_checkpointed_goes_on_at_its_next_start(docker: Docker, trigger: list[str]) -> None:
-    _count(docker, "--env", "ARCH_ENABLE=1", "--env", BASIC)
+def test_a_container_that_was_checkpointed_goes_on_at_its_next_start(
+    docker: Docker, trigger: list[str], flags: list[str]
+) -> None:
+    _count(docker, *flags, "--env", "ARCH_ENABLE=1", "--env", BASIC)
     identity = docker.inspect("counter")["Id"]
     docker.node.run([identity if word == "ID" else word for word in trigger])
     conditions.eventually(lambda: not docker.inspect("counter")["State"]["Running"])
@@ -118,6 +126,21 @@ def test_a_checkpoint_that_fails_leaves_the_container_running_and_no_image(docke
     before = len(_numbers(docker))
     conditions.eventually(lambda: len(_numbers(docker)) > before + 3)
     assert list(docker.node.path(f"{ROOT}/jobs/moby").iterdir()) == []
+
+
+def test_why_there_is_no_checkpoint_is_what_docker_shows(docker: Docker) -> None:
+    """In our words: a stopped process, for which CRIU would wait without end, and a device that only CRIU finds."""
+    program = "import os, signal, time\nchild = os.fork() or signal.pause()\nos.kill(child, signal.SIGSTOP)\nprint(child)\n"
+    queue = "import ctypes\nctypes.CDLL(None).mq_open(b'/q', 0o102, 0o600, None)\n"
+    flags = ["--env", "ARCH_ENABLE=1", "--env", BASIC]
+    for text, said in ((program, "was stopped by a signal (SIGSTOP)"), (queue, "perdure: no checkpoint was taken")):
+        script = f"{text}\nprint('ready', flush=True)\nimport time; time.sleep(1000)"
+        docker.cli("run", "--detach", "--name", "counter", *flags, BASE_IMAGE, "python3", "-u", "-c", script)
+        conditions.eventually(lambda: "ready" in docker.cli("logs", "counter"))
+        done = docker.node.run(["docker", "checkpoint", "create", "counter", "by-hand"], check=False, timeout=60)
+        assert said in done.stderr
+        assert docker.inspect("counter")["State"]["Running"]
+        docker.cli("rm", "--force", "counter")
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -180,7 +203,7 @@ def test_podman_with_runc(lab: Lab) -> None:
     marked = node.run([*run, "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "true"], check=False)
     assert marked.returncode == 126
     assert "the agent does not answer" in marked.stderr
-    count = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.02; done"
+    count = "echo kept > /dev/shm/kept; i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.02; done"
     flags = ["--env", "ARCH_ENABLE=1", "--env", BASIC, "--name", "counter", "--detach"]
     node.run([*run, *flags, TINY_IMAGE, "sh", "-c", count])
     look = [*podman, "exec", "counter", "cat", "/dev/shm/count"]
@@ -190,6 +213,7 @@ def test_podman_with_runc(lab: Lab) -> None:
     node.run([*podman, "stop", "--time", "0", "counter"], check=False)
     node.run([*podman, "start", "counter"])
     assert int(node.out(*look)) > 20
+    assert node.out(*look[:-1], "/dev/shm/kept") == "kept"
     node.run([*podman, "rm", "--force", "--time", "0", "counter"])
     lab.remove(node)
 

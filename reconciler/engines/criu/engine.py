@@ -312,7 +312,7 @@ def _roots(state: State, own: Mapping[str, str]) -> Iterator[tuple[str, str, str
     if upper is not None:
         yield tree.LAYER, str(upper), ""
     for number, destination in enumerate(own):
-        yield volumes.name(number), own[destination], destination
+        yield volumes.name(number), own[destination], state.place(destination)
     shm = state.binds.get("/dev/shm", "")
     if shm not in ("", "/dev/shm"):  # that is the host's own, which others write to
         yield tree.SHM, shm, "/dev/shm"

@@ -23,7 +23,7 @@ NETWORK = "extRootNetNS"
 def arguments(state: State) -> list[str]:
     """Return CRIU's `--external` options. Raises `errors.Unavailable` when the container is gone, OSError."""
     found: list[str] = []
-    for destination in [*state.binds, *cgroup_mounts(state.pid)]:
+    for destination in [*map(state.place, state.binds), *cgroup_mounts(state.pid)]:
         found += ["--external", f"mnt[{destination}]:{destination}"]
     for path in state.masked:
         place = Path(f"/proc/{state.pid}/root{path}")
@@ -60,4 +60,6 @@ def record(state: State, config: dict[str, Any], volumes: Iterable[str] = ()) ->
         "network": state.own_network,
         "devices": sorted(device["path"] for device in (config.get("linux") or {}).get("devices") or ()),
     }
+    if links := state.links():
+        value["links"] = links
     return json.dumps(value, separators=(",", ":")).encode()

@@ -26,6 +26,9 @@ from reconciler.engines.criu.receiver import Taker
 _BEAT = 0.1
 """Seconds between two looks at whether the dump should be given up."""
 
+_SEIZING = 20.0
+"""Seconds after which processes are not only slow to stand still: CRIU, whose own limit is shorter, hangs in the kernel."""
+
 _DUMP, _FROZEN_TIME = 1, 2
 """Fields of CRIU's `images/stats.proto`."""
 
@@ -131,6 +134,9 @@ class Freeze:
     def _look(self) -> None:
         while not self._over.wait(_BEAT):
             self._reason = self._given_up()
+            if not self._reason and self.standing() > _SEIZING and leftovers.frozen(self._order.freezer):
+                self._reason = "the processes did not stand still in time"
+                self._process.kill()  # no socket tells it anything where it is, and nothing of it is in any process yet
             if self._reason:
                 self._close()
                 return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SHOWN = 5
-_PASSING = re.compile(r"In-flight connection \(l\)|Timeout reached\. Try to interrupt")
+_PASSING = re.compile(r"In-flight connection \(l\)|on an in-flight socket|Timeout reached\. Try to interrupt")
 _HARMLESS = re.compile(r"RLIMIT_NOFILE for self|Dumping FAILED")
 """Errors that CRIU goes on after, or that only repeat."""
 _TAIL = 256 * 1024
@@ -39,6 +39,10 @@ MEANINGS: tuple[Row, ...] = (
         pattern=r"Can't dump half of stream unix connection",
         meaning="a unix socket is connected to a process outside of the container",
     ),
+    Row(
+        pattern=r"Non-empty write queue on an in-flight socket",
+        meaning="a unix socket has a connection with data that its listener has not accepted yet",
+    ),
     Row(pattern=r"[Uu]nix socket .* without peer|External socket is used", meaning="a unix socket leads out of the container"),
     Row(
         pattern=r"mnt: Mount (\d+) \S+ \(\w+ \w+:\w+\)? is unreachable|Mount (\S+) is unreachable",
@@ -53,6 +57,24 @@ MEANINGS: tuple[Row, ...] = (
     Row(
         pattern=r"Can't dump file \d+ of that type \[\d+\] \(?(?:chr|unknown)? ?(\d+:\d+)",
         meaning=r"the program has the device \1 open, which CRIU cannot capture",
+    ),
+    Row(
+        pattern=r"Can't dump file \d+ of that type \[\d+\] \(anon anon_inode:\[?([\w-]+)",
+        meaning=r"the program has a descriptor of kind \1 open, which CRIU cannot capture",
+    ),
+    Row(
+        pattern=r"Unknown socket collected \(family (\d+)\)",
+        meaning=r"the program has a socket of family \1 open, which CRIU cannot capture",
+    ),
+    Row(pattern=r"secretmem", meaning="the program has secret memory (memfd_secret), which nobody else can read"),
+    Row(
+        pattern=r"Can't dump nested (\w+) namespace for (\d+)",
+        meaning=r"process \2 has made a \1 namespace of its own, which CRIU cannot capture",
+    ),
+    Row(pattern=r"mqueue isn't empty", meaning="the container has a POSIX message queue, which CRIU cannot capture"),
+    Row(
+        pattern=r"Zombies with threads are not supported|Zombie thread not supported",
+        meaning="the first thread of a process has ended and others go on, which CRIU cannot capture",
     ),
     Row(
         pattern=r"Failed to dump .* inotify|fsnotify: .*(?:Can't|No|unable)",

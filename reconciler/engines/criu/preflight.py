@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,25 @@ _SYS_RESOURCE = 24
 
 GPU = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
 
+UNCAPTURABLE = (
+    (
+        "[io_uring]",
+        "the program uses io_uring, which CRIU cannot capture",
+        "Switch it off in the program (Node.js: UV_USE_IO_URING=0; Redis, PostgreSQL 18: io_method=worker).",
+    ),
+    (
+        "[userfaultfd]",
+        "the program uses userfaultfd, which CRIU cannot capture",
+        "Switch off what handles its page faults (post-copy migration, lazy loading of snapshots).",
+    ),
+)
+"""What a descriptor leads to, the reason, and what to do."""
+
+NAMESPACES = {"mnt": "mount", "user": "user", "pid": "process", "uts": "host name", "ipc": "shared memory", "time": "time"}
+"""Which CRIU keeps of a container's first process only, or a restore would refuse (`mounted`)."""
+
+_THREAD = re.compile(r"/proc/[0-9]+/task/[0-9]+/")
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -29,12 +49,15 @@ class Look:
     state: State
     mounts: tuple[runtime_state.Mount, ...]
     processes: tuple[int, ...]
+    """Those that are captured."""
     criu: tuple[int, ...]
     kernel: tuple[int, ...]
     volumes: tuple[str, ...] = ()
     """Names of those that its engine says are its own."""
     asks_limits: bool = True
     """This process has CAP_SYS_RESOURCE."""
+    commands: tuple[int, ...] = ()
+    """Processes that stand still with them: what somebody runs in the container (`docker exec`) ends where that does."""
 
     def descriptors(self) -> Iterator[str]:
         """Yield what every open descriptor of every process leads to."""
@@ -49,7 +72,10 @@ def take(state: State, criu: tuple[int, ...], own: tuple[str, ...] = ()) -> Look
     """
     kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
     asks_limits = bool(_bits(os.getpid(), "CapEff") >> _SYS_RESOURCE & 1)
-    return Look(state, runtime_state.mounts(state.pid), runtime_state.processes(state), criu, kernel, own, asks_limits)
+    everyone = runtime_state.processes(state)
+    inside = runtime_state.descending(state.pid, everyone)
+    commands = tuple(pid for pid in everyone if pid not in inside)
+    return Look(state, runtime_state.mounts(state.pid), inside, criu, kernel, own, asks_limits, commands)
 
 
 def _alive(look: Look) -> engine.Cannot | None:
@@ -88,7 +114,7 @@ def _layer(look: Look) -> engine.Cannot | None:
 
 
 def _mounts(look: Look) -> engine.Cannot | None:
-    outside = {*look.state.binds, *externals.cgroup_mounts(look.state.pid), *look.state.masked}
+    outside = {*map(look.state.place, look.state.binds), *externals.cgroup_mounts(look.state.pid), *look.state.masked}
     for mount in look.mounts:
         if mount.destination in outside or mount.destination == "/":
             continue
@@ -111,12 +137,81 @@ def _terminal(look: Look) -> engine.Cannot | None:
     return None
 
 
-def _io_uring(look: Look) -> engine.Cannot | None:
-    if any("[io_uring]" in target for target in look.descriptors()):
-        return engine.Cannot(
-            reason="the program uses io_uring, which CRIU cannot capture",
-            remedy="Switch it off in the program (Node.js: UV_USE_IO_URING=0; Redis, PostgreSQL 18: io_method=worker).",
-        )
+def _uncapturable(look: Look) -> engine.Cannot | None:
+    for target in look.descriptors():
+        for kind, reason, remedy in UNCAPTURABLE:
+            if kind in target:
+                return engine.Cannot(reason=reason, remedy=remedy)
+        if _THREAD.match(target) and not os.path.exists(f"/proc/{look.state.pid}/root{target}"):
+            return engine.Cannot(
+                reason=f"the program has {target} open, of a thread that has ended, which CRIU cannot restore",
+                remedy="Let the program close it.",
+            )
+    return None
+
+
+def _queues(look: Look) -> engine.Cannot | None:
+    for mount in look.mounts:
+        if mount.kind == "mqueue" and (names := _names(Path(f"/proc/{look.state.pid}/root{mount.destination}"))):
+            return engine.Cannot(
+                reason=f"the container has a POSIX message queue ({mount.destination}/{names[0]}), which CRIU cannot capture",
+                remedy="Let the program remove it (mq_unlink), or use System V message queues.",
+            )
+    return None
+
+
+def _stopped(look: Look) -> engine.Cannot | None:
+    if "freezer" not in look.state.cgroups:
+        return None  # with cgroup version 2 CRIU can stop what stands
+    for pid in (*look.processes, *look.commands):
+        if runtime_state.stopped(pid):
+            return engine.Cannot(
+                reason=f"process {pid} of the container was stopped by a signal (SIGSTOP), and with cgroup version 1 CRIU "
+                "waits for it without end",
+                remedy=f"Let it go on (kill -CONT {pid}), or end it.",
+            )
+    return None
+
+
+def _traced(look: Look) -> engine.Cannot | None:
+    for pid in (*look.processes, *look.commands):
+        if (tracer := _status(pid, "TracerPid")) not in ("", "0"):
+            return engine.Cannot(
+                reason=f"process {pid} of the container is traced by process {tracer}, and only one can do that at a time",
+                remedy="End the debugger, strace or profiler.",
+            )
+    return None
+
+
+def _programs(look: Look) -> engine.Cannot | None:
+    for pid in look.processes:
+        if (program := _target(Path(f"/proc/{pid}/exe"))).startswith("/memfd:"):
+            return engine.Cannot(
+                reason=f"process {pid} of the container runs a program from memory ({program}), which CRIU cannot restore",
+                remedy="Start the program from a file.",
+            )
+    return None
+
+
+def _namespaces(look: Look) -> engine.Cannot | None:
+    for kind, name in NAMESPACES.items():
+        of_init = _target(Path(f"/proc/{look.state.pid}/ns/{kind}"))
+        for pid in look.processes:
+            if _target(Path(f"/proc/{pid}/ns/{kind}")) not in ("", of_init):
+                return engine.Cannot(
+                    reason=f"process {pid} of the container has made a {name} namespace of its own, which cannot be captured",
+                    remedy="Switch off what isolates it within the container (unshare, bubblewrap, a sandbox).",
+                )
+    return None
+
+
+def _leaders(look: Look) -> engine.Cannot | None:
+    for pid in look.processes:
+        if _status(pid, "State").startswith("Z") and _status(pid, "Threads") not in ("", "0", "1"):
+            return engine.Cannot(
+                reason=f"the first thread of process {pid} has ended and others go on, which CRIU cannot capture",
+                remedy="Let the program's first thread wait for the others.",
+            )
     return None
 
 
@@ -191,8 +286,14 @@ RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
     _layer,
     _mounts,
     _terminal,
-    _io_uring,
+    _uncapturable,
     _gpu,
+    _queues,
+    _stopped,
+    _traced,
+    _namespaces,
+    _leaders,
+    _programs,
     _sockets,
     _users,
     _strange_volumes,
@@ -271,13 +372,25 @@ def _resident(pid: int) -> int:
     return sum(int((_status(pid, name) or "0").split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
 
 
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def _links(folder: Path) -> Iterator[str]:
     try:
         names = os.listdir(folder)
     except OSError:
         return
     for name in names:
-        try:
-            yield os.readlink(folder / name)
-        except OSError:
-            continue
+        if target := _target(folder / name):
+            yield target
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""

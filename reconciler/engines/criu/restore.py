@@ -110,12 +110,13 @@ def _examine(directory: Path, names: Iterable[str], small: Iterable[str]) -> Non
         record = json.loads(_content(directory / CONTAINER))
         own_network, declared = bool(record["network"]), {str(path) for path in record["mounts"]}
         own = [str(path) for path in record.get("volumes", ())]
+        links = {str(path): str(place) for path, place in record.get("links", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.Damaged(f"{CONTAINER} is not what it should be") from error
     volumes.check(own, declared, names)
     for name in small:
         if name.startswith(mounted.PREFIX):
-            mounted.check(_content(directory / CRIU / name), name, declared)
+            mounted.check(_content(directory / CRIU / name), name, {links.get(path, path) for path in declared})
     path = directory / CRIU / elsewhere.FILES
     if path.exists():  # in a network of its own only what does not leave it keeps its address
         path.write_bytes(elsewhere.adapted(_content(path), (lambda address: False) if own_network else elsewhere.exists_here))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 from reconciler import errors
 
 CGROUP_V1, CGROUP_V2 = "cgroup", "cgroup2"
+
+_MOST_LINKS = 40
+"""On the way to one file (path_resolution(7))."""
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -67,6 +71,34 @@ class State:
     def alive(self) -> bool:
         """Whether that same process runs."""
         return started(self.pid) == self.started
+
+    def place(self, destination: str) -> str:
+        """Return where a mount of the bundle really is: the image may have a link on the way (/var/run is one to /run)."""
+        root, found, links = f"/proc/{self.pid}/root", list[str](), 0
+        left = destination.split("/")[::-1]
+        while left:
+            part = left.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                found = found[:-1]
+                continue
+            try:
+                target = os.readlink("/".join([root, *found, part]))
+            except OSError:
+                found.append(part)
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                return destination
+            found = [] if target.startswith("/") else found
+            left += target.split("/")[::-1]
+        return "/" + "/".join(found)
+
+    def links(self) -> dict[str, str]:
+        """Return where mounts really are that are not where the bundle has them."""
+        places = {destination: self.place(destination) for destination in sorted(self.binds)}
+        return {destination: place for destination, place in places.items() if place != os.path.normpath(destination)}
 
 
 def read(path: Path) -> State:
@@ -147,6 +179,31 @@ def started(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def descending(first: int, processes: Iterable[int]) -> tuple[int, ...]:
+    """Return which of these processes come from the first one: a command that an engine runs in a container does not."""
+    parents = {pid: _parent(pid) for pid in processes}
+    found = {first}
+    while more := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
+        found |= more
+    return tuple(pid for pid in parents if pid in found)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal, also where it is frozen besides: its state then says that only."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return state == "T" or (state == "D" and Path(f"/proc/{pid}/wchan").read_text() == "do_signal_stop")
+    except OSError:
+        return False
 
 
 def _plain(text: str) -> str:

@@ -24,7 +24,7 @@ Result = settle.Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _First:
-    """When an attempt was first seen to wait although its task is over, and which word of its host said so."""
+    """When an attempt was first seen to wait for what will not come, and which word of its host said so."""
 
     at: float
     """Monotonic seconds."""
@@ -76,6 +76,7 @@ class SwarmTarget:
         what = assignment.spec
         if not what.host:
             return settle.Outcome(result=Result.REFUSED, detail="no host was chosen for it")
+        self._members.add(what.host)  # its attempt is this target's, whatever its machine says by now
         told = self._books.assign(assignment)
         plain = assignment.want is spec.Want.RUN and assignment.request is None
         if told.result in (Result.UNKNOWN, Result.REFUSED) or not plain:
@@ -120,13 +121,15 @@ class SwarmTarget:
     def _stalled_since(
         self, own: Mapping[spec.AttemptRef, sight.Own], hosts: Mapping[str, observed.HostView]
     ) -> frozenset[spec.AttemptRef]:
-        """Return the attempts whose tasks are over and whose hosts, heard again and again since, still wait for a container."""
+        """Return the attempts for which no container will be made, while hosts that are heard again and again wait for one."""
         now, before, stalled = self._clock.monotonic(), self._waiting, set()
         self._waiting = {}
         for view in hosts.values():
             session, generation = view.state.session, view.state.generation
+            left = sight.has_left(view.state, self._nodes)
             for item in view.state.items:
-                if not item.ready or view.silent_since is not None or item.ref not in own or not own[item.ref].over:
+                never = left or (item.ref in own and own[item.ref].over)
+                if not item.ready or view.silent_since is not None or not never:
                     continue
                 first = before.get(item.ref)
                 if first is None or first.session != session:

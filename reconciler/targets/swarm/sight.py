@@ -18,6 +18,9 @@ from reconciler.targets import views
 NODE = "swarm.node"
 """Fact by which an agent says which node of a Swarm its machine is."""
 
+ENGINE = "docker.version"
+"""Fact that it has only while its engine answers."""
+
 Items = dict[spec.AttemptRef, observed.Item]
 
 
@@ -56,7 +59,8 @@ class Known:
     instance: str
     """Attempts of others are not spoken of."""
     stalled: Container[spec.AttemptRef] = ()
-    """Attempts whose hosts go on waiting for a container although their tasks are over: it was made and not begun."""
+    """Attempts whose hosts go on waiting for a container that will not be: its task is over, and it was made and not begun; or
+    its host has left the Swarm."""
 
 
 def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Listing) -> observed.TargetView:
@@ -73,10 +77,10 @@ def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Li
     doubt = _doubt(listing, items, own)
     listed = set(items)
     heard = {name for name, view in hosts.items() if view.silent_since is None}
-    items = {
-        ref: _joined(item, own.get(ref), ends=item.host in heard and (ref in known.stalled or (ref in own and own[ref].never)))
-        for ref, item in items.items()
-    }
+    for ref, item in items.items():
+        ends = item.host in heard and (ref in known.stalled or (ref in own and own[ref].never))
+        left = item.host in hosts and has_left(hosts[item.host].state, nodes)
+        items[ref] = _joined(item, own.get(ref), ends=ends, left=left)
     items |= {ref: _alone(ref, each) for ref, each in own.items() if ref not in listed and not each.over}
     return observed.TargetView(
         name=known.name,
@@ -86,6 +90,11 @@ def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Li
         items=items,
         objects={ref: each.said for ref, each in own.items()},
     )
+
+
+def has_left(state: observed.HostState, nodes: Container[str]) -> bool:
+    """Whether a machine's engine answers, and is none of these nodes: one that comes back is another node."""
+    return ENGINE in state.facts and state.facts.get(NODE, "") not in nodes
 
 
 def services(listing: swarm.Listing, instance: str) -> dict[spec.AttemptRef, Own]:
@@ -118,22 +127,27 @@ def _doubt(listing: swarm.Listing, items: Items, own: Mapping[spec.AttemptRef, O
     return ""
 
 
-def _joined(item: observed.Item, own: Own | None, *, ends: bool) -> observed.Item:
-    """An attempt that its host reports; `ends`: a container that it still waits for has not begun, and never will.
+def _joined(item: observed.Item, own: Own | None, *, ends: bool, left: bool) -> observed.Item:
+    """An attempt that its host reports; `ends`: a container that it still waits for has not begun, and never will; `left`: its
+    host is no node of the Swarm.
 
     That the task is over is not enough: a short program may have run and finished before its host's word of it arrives.
     """
     if item.state is observed.ItemState.ENDED:
         return item
-    if own is None:
-        told = "its service is gone: Swarm ends its container" if item.state is observed.ItemState.RUNNING else ""
-        return _with(item, told)
     if item.state is observed.ItemState.RUNNING:
-        return item
+        return item if own is not None else _with(item, "its service is gone: Swarm ends its container")
     if ends:
-        detail = f"Swarm could not create its container: {own.tasks[-1].said or own.said}"
+        why = f"host {item.host} is not a node of it any more"
+        if own is not None and not left:
+            why = own.tasks[-1].said or own.said
+        detail = f"Swarm could not create its container: {why}"
         never = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=detail)
         return dataclasses.replace(item, state=observed.ItemState.ENDED, ready=False, exit=never)
+    if left:
+        return dataclasses.replace(_with(item, f"host {item.host} is not a node of the Swarm now"), ready=False)
+    if own is None:
+        return item
     return dataclasses.replace(_with(item, f"Swarm: {own.said}"), ready=False)
 
 

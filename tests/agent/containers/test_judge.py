@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import journal, verdicts
-from agent.containers import seam
+from agent.containers import seam, sites
 from reconciler import errors
 from reconciler.core import container, spec
 from tests.agent.containers import rig as rigs
@@ -73,6 +73,27 @@ def test_the_judge_never_inspects(rig: Rig) -> None:
     assert rig.docker.calls["inspect"] == before
 
 
+@pytest.mark.parametrize(
+    ("own", "number", "saves"),
+    [
+        ("SIGRTMIN+3", 37, True),
+        ("rtmax-2", 62, True),
+        ("37", 37, True),
+        ("SIGUSR1", 10, True),
+        ("SIGUSR1", 37, False),
+        ("", 37, False),
+        ("no signal", 37, False),
+    ],
+)
+def test_the_images_own_stop_signal_may_be_a_real_time_one(rig: Rig, own: str, number: int, saves: bool) -> None:
+    """systemd's is SIGRTMIN+3, a number for which Python has no name."""
+    one = rig.running()
+    rig.control.books.set(REF, stop_signal=own)
+    rig.judge.kill(dataclasses.replace(rigs.asked(one.id), signal=number))
+    rig.look(3)
+    assert bool(rig.item().checkpoints) is saves
+
+
 def test_why_there_is_no_checkpoint_before_its_engine_ends_it_is_told(rig: Rig) -> None:
     one = rig.running()
     rig.criu.broken = "store main (/srv): the store is full\n  Free space."
@@ -82,6 +103,23 @@ def test_why_there_is_no_checkpoint_before_its_engine_ends_it_is_told(rig: Rig) 
         "its container engine was told to end it, and the checkpoint before that failed: store main (/srv): the store is full"
     )
     assert (rig.ended().stopped, rig.ended().detail) == (True, f"{told}. Free space")
+
+
+@pytest.mark.parametrize(
+    ("root", "there"), [("/run/elsewhere/runtime-runc/moby", "/run/elsewhere/runtime-runc/moby"), ("", "")]
+)
+def test_what_runc_knows_is_where_its_engine_has_told_it(rig: Rig, root: str, there: str) -> None:
+    """dockerd's `exec-root`; the interposer of an earlier version does not say."""
+    second = rigs.restored(rig)
+    rig.assign(second)
+    rig.look(3)
+    one = rig.container(second.ref)
+    one.state = seam.State.CREATED
+    rig.control.books.set(second.ref, granted=False, begun=False, restore=str(rig.folder))
+    rig.judge.create(dataclasses.replace(rigs.asked(one.id, str(second.ref)), root=root))
+    site = rig.control._sites.site(rig.book.entries[second.ref], lambda: False)
+    assert site.container is not None
+    assert site.container.state_file == Path(there or sites.RUNC) / one.id / "state.json"
 
 
 def test_volumes_of_its_own_are_the_engines_word(rig: Rig) -> None:

@@ -35,7 +35,9 @@ def main(record: str, argv: list[str]) -> int:
     if words[0] == os.environ.get("FAKE_FAILS"):
         if "--work-path" in values:
             with open(os.path.join(values["--work-path"], "restore.log"), "w") as file:
-                file.write("(00.01) all well\n(00.02) Error (criu/files.c:12): No such thing\n")
+                file.write("(00.01) all well\n")
+                file.write("(00.01) Error (criu/util.c:9): rlimit: Can't setup RLIMIT_NOFILE for self\n")
+                file.write("(00.02) Error (criu/files.c:12): No such thing\n")
         return int(os.environ["FAKE_STATUS"])
     if words[0] == "checkpoint" and os.path.isdir(values["--image-path"]) and os.environ.get("FAKE_LIES") != "1":
         with open(os.path.join(values["--image-path"], "inventory.img"), "w"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from agent.runtime import cgroup
 from tests import conditions
 from tests.agent.runtime.place import ATTEMPT, CONTAINER, Place
 
@@ -42,8 +44,8 @@ def test_it_ends_the_container_unless_it_was_to_go_on(running: Place, stays: boo
     ]
     done = running.call(*words, *(["--leave-running"] if stays else []), CONTAINER)
     assert done.returncode == 0, done.stderr
-    assert running.subcommands() == ["state", "pause", "checkpoint", *([] if stays else ["kill"]), "resume"]
-    argv = running.calls()[2]["argv"]
+    assert running.subcommands() == ["ps", "state", "pause", "checkpoint", *([] if stays else ["kill"]), "resume"]
+    argv = running.calls()[3]["argv"]
     assert "--leave-running" in argv
     assert "--tcp-established" in argv
     assert "--manage-cgroups-mode=soft" in argv
@@ -103,8 +105,53 @@ def test_a_success_without_an_image_is_none(running: Place) -> None:
     running.runc.write_text(running.runc.read_text().replace("exec ", "export FAKE_LIES=1; exec "))
     assert running.call("checkpoint", CONTAINER).returncode == 1
     assert "not there" in running.told()
-    assert running.subcommands() == ["state", "pause", "checkpoint", "resume"]
+    assert running.subcommands() == ["ps", "state", "pause", "checkpoint", "resume"]
     assert not (running.roots / "moby" / CONTAINER).exists()
+
+
+def test_what_the_real_runtime_prints_is_not_what_its_engine_shows(running: Place) -> None:
+    """containerd passes the first line on, and what runc says of CRIU helps nobody."""
+    script = running.runc.read_text().splitlines()
+    noise = 'case "$*" in *image-path*) echo "criu failed: type NOTIFY errno 0" >&2; exit 1 ;; esac'
+    running.runc.write_text(f"{script[0]}\n{noise}\n{script[1]}\n")
+    done = running.call("checkpoint", CONTAINER)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("perdure: no checkpoint was taken, and it runs on: CRIU says 'criu failed: type NOTIFY")
+
+
+@pytest.mark.skipif(Path(cgroup.UNIFIED).exists(), reason="with cgroup version 2 CRIU can stop what stands")
+def test_a_stopped_process_is_named_and_nothing_is_paused(running: Place) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as stopped:
+        script = running.runc.read_text().splitlines()
+        running.runc.write_text(f'{script[0]}\ncase "$*" in *" ps "*) echo "[{stopped.pid}]" ;; esac\n{script[1]}\n')
+        os.kill(stopped.pid, signal.SIGSTOP)
+        conditions.eventually(lambda: " T " in Path(f"/proc/{stopped.pid}/stat").read_text())
+        assert running.call("checkpoint", CONTAINER).returncode == 1
+        stopped.kill()
+    assert f"process {stopped.pid} of the container was stopped by a signal (SIGSTOP)" in running.told()
+    assert running.subcommands() == ["ps"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_memory_that_an_engine_has_made_for_it_alone_goes_along(running: Place, own: bool) -> None:
+    """`docker run --ipc shareable`, Podman; not another container's, which goes on with it."""
+    engines = running.folder / "containers" / (CONTAINER if own else "another") / "mounts" / "shm"
+    engines.mkdir(parents=True)
+    (engines / "counted").write_text("7")
+    bind = {"destination": "/dev/shm", "type": "bind", "source": str(engines), "options": ["rbind", "rprivate"]}
+    running.call("delete", CONTAINER)
+    running.config("ARCH_ENABLE=1", f"ARCH_CHECKPOINT_HOST_PATH={running.roots}", mounts=[bind])
+    assert running.create().returncode == 0, running.told()
+    assert running.call("checkpoint", CONTAINER).returncode == 0, running.told()
+    image = running.roots / "moby" / CONTAINER
+    assert (image / "shm.json").exists() is own
+    (engines / "counted").unlink()
+    running.call("delete", CONTAINER)
+    running.config("ARCH_ENABLE=1", f"ARCH_CHECKPOINT_HOST_PATH={running.roots}", mounts=[bind])
+    assert running.create().returncode == 0, running.told()
+    assert running.subcommands()[-1] == "restore"
+    assert (engines / "counted").exists() is own
 
 
 def test_an_attempt_of_ours_is_the_real_runtimes_to_checkpoint(place: Place) -> None:
@@ -124,4 +171,4 @@ def test_without_an_overlay_nothing_is_taken(running: Place) -> None:
     running.release()
     assert running.call("checkpoint", CONTAINER).returncode == 1
     assert "is no overlay" in running.told()
-    assert running.subcommands() == ["state", "pause", "checkpoint", "resume"]
+    assert running.subcommands() == ["ps", "state", "pause", "checkpoint", "resume"]

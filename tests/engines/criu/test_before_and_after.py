@@ -5,18 +5,32 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler import errors
 from reconciler.contracts import engine
-from reconciler.engines.criu import externals, hook, leftovers, logtext, preflight, program, runtime_state, volumes, watches
+from reconciler.engines.criu import (
+    externals,
+    freeze,
+    hook,
+    leftovers,
+    logtext,
+    preflight,
+    program,
+    runtime_state,
+    volumes,
+    watches,
+)
 from reconciler.engines.criu.runtime_state import Mount, State
+from tests import conditions
 
 STATE = {
     "id": "c1",
@@ -85,7 +99,7 @@ def test_a_container_of_ours_can_be_captured(tmp_path: Path) -> None:
 def test_limits_of_other_users_want_a_capability(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users: str, asks: bool, can: bool
 ) -> None:
-    monkeypatch.setattr(preflight, "_status", lambda pid, name: users)
+    monkeypatch.setattr(preflight, "_status", lambda pid, name: users if name in ("Uid", "Gid") else "")
     found = preflight.decide(dataclasses.replace(look(tmp_path), asks_limits=asks))
     assert isinstance(found, engine.Can) is can
     if isinstance(found, engine.Cannot):
@@ -179,6 +193,8 @@ def test_a_volume_that_another_container_has_mounted_is_not_its_own(tmp_path: Pa
     [
         ("/dev/pts/3", "terminal"),
         ("anon_inode:[io_uring]", "io_uring"),
+        ("anon_inode:[userfaultfd]", "userfaultfd"),
+        ("/proc/1/task/4000000000/stat", "a thread that has ended"),
         ("/dev/nvidia0", "GPU"),
     ],
 )
@@ -187,6 +203,145 @@ def test_what_is_open_may_speak_against_it(tmp_path: Path, monkeypatch: pytest.M
     found = preflight.decide(look(tmp_path))
     assert isinstance(found, engine.Cannot)
     assert words in found.reason
+
+
+@pytest.fixture
+def child() -> Iterator[int]:
+    """A process that waits."""
+    with subprocess.Popen(["sleep", "1000"]) as one:
+        yield one.pid
+        one.kill()
+
+
+def with_process(found: preflight.Look, pid: int) -> preflight.Look:
+    return dataclasses.replace(found, processes=(os.getpid(), pid))
+
+
+@pytest.fixture
+def rooted(tmp_path: Path) -> Iterator[State]:
+    """A process with a root of its own, where /var/run is a link to /run and /loop one to itself."""
+    root = tmp_path / "root"
+    (root / "var").mkdir(parents=True)
+    (root / "run").mkdir()
+    (root / "var" / "run").symlink_to("/run")
+    (root / "up").symlink_to("../../run/../run")
+    (root / "loop").symlink_to("loop")
+    assert isinstance(CONFIG, dict)
+    script = f"import os, time; os.chroot({str(root)!r}); print(flush=True); time.sleep(1000)"
+    with subprocess.Popen([sys.executable, "-IS", "-c", script], stdout=subprocess.PIPE) as one:
+        assert one.stdout
+        assert one.stdout.readline() == b"\n"
+        binds = ("/data/", "/var/run/x", "/up/y", "/loop/z")
+        mounts = [{"destination": at, "source": "/srv", "device": "bind"} for at in binds]
+        yield state(tmp_path, init_process_pid=one.pid, config={**CONFIG, "mounts": mounts})
+        one.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a root is root's to change")
+def test_a_mount_is_where_the_links_of_its_image_lead(rooted: State) -> None:
+    assert rooted.links() == {"/up/y": "/run/y", "/var/run/x": "/run/x"}
+    assert rooted.place("/loop/z") == "/loop/z"
+    assert "mnt[/run/x]:/run/x" in externals.arguments(rooted)
+    assert json.loads(externals.record(rooted, {}))["links"] == rooted.links()
+    here = Mount(root="/", destination="/run/x", kind="ext4", options="rw")
+    seen = preflight.Look(rooted, (here,), (), (4, 2), (6, 18))
+    assert preflight._mounts(seen) is None
+
+
+def test_a_command_that_runs_in_a_container_is_not_captured(child: int) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout
+        second = int(first.stdout.readline())
+        assert set(runtime_state.descending(first.pid, (second, child, first.pid))) == {first.pid, second}
+        os.kill(second, signal.SIGKILL)
+        first.kill()
+
+
+def test_a_stopped_process_is_told_before_criu_waits_for_it(tmp_path: Path, child: int) -> None:
+    found = with_process(look(tmp_path), child)
+    assert preflight.decide(found) == engine.Can()
+    os.kill(child, signal.SIGSTOP)
+    conditions.eventually(lambda: runtime_state.stopped(child))
+    said = preflight.decide(found)
+    assert isinstance(said, engine.Cannot)
+    assert f"process {child} of the container was stopped by a signal" in said.reason
+    assert f"kill -CONT {child}" in said.remedy
+    second = with_process(look(tmp_path, cgroup_paths={"": "/sys/fs/cgroup/c1"}), child)
+    assert preflight.decide(second) == engine.Can(), "cgroup version 2"
+
+
+def test_a_program_that_lies_in_memory_only_is_told(tmp_path: Path) -> None:
+    with open("/bin/sleep", "rb") as program:
+        memory = os.memfd_create("packed")
+        os.write(memory, program.read())
+    with subprocess.Popen(["sleep", "1000"], executable=f"/proc/self/fd/{memory}", pass_fds=(memory,)) as one:
+        said = preflight.decide(with_process(look(tmp_path), one.pid))
+        one.kill()
+    os.close(memory)
+    assert isinstance(said, engine.Cannot)
+    assert f"process {one.pid} of the container runs a program from memory (/memfd:packed" in said.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are root's to make")
+@pytest.mark.parametrize(("flag", "name"), [("--mount", "mount"), ("--uts", "host name")])
+def test_a_namespace_within_is_named(tmp_path: Path, flag: str, name: str) -> None:
+    with subprocess.Popen(["unshare", flag, "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE) as one:
+        assert one.stdout
+        one.stdout.readline()
+        said = preflight.decide(with_process(look(tmp_path), one.pid))
+        one.kill()
+    assert isinstance(said, engine.Cannot)
+    assert f"process {one.pid} of the container has made a {name} namespace of its own" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"TracerPid": "17"}, "is traced by process 17"),
+        ({"State": "Z (zombie)", "Threads": "3"}, "has ended and others go on"),
+        ({"State": "Z (zombie)", "Threads": "1"}, ""),
+    ],
+)
+def test_what_a_process_is_may_speak_against_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: dict[str, str], words: str
+) -> None:
+    monkeypatch.setattr(preflight, "_status", lambda pid, name: status.get(name, ""))
+    said = preflight.decide(look(tmp_path))
+    assert words in said.reason if isinstance(said, engine.Cannot) else not words
+
+
+def test_a_message_queue_is_named(tmp_path: Path) -> None:
+    """The file system of queues is made anew where the container goes on."""
+    place = tmp_path / "mqueue"
+    place.mkdir()
+    found = look(tmp_path, Mount(root="/", destination=str(place), kind="mqueue", options="rw"))
+    assert preflight.decide(found) == engine.Can()
+    (place / "jobs").touch()
+    said = preflight.decide(found)
+    assert isinstance(said, engine.Cannot)
+    assert f"a POSIX message queue ({place}/jobs)" in said.reason
+
+
+def test_a_criu_that_hangs_in_the_kernel_holds_nobody_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes are frozen and do not come to stand, its own limit does not count."""
+    monkeypatch.setattr(freeze, "_SEIZING", 0.3)
+    criu, group = tmp_path / "criu", tmp_path / "cgroup"
+    criu.write_text("#!/bin/sh\nexec sleep 1000\n")
+    criu.chmod(0o700)
+    group.mkdir()
+    (group / "freezer.state").write_text("FROZEN")
+    container = engine.Container(id="c1", state_file=tmp_path / "state.json", bundle=tmp_path)
+    one = state(tmp_path, cgroup_paths={"freezer": str(group)})
+    folder, trace = leftovers.begin(tmp_path / "dumps", container, one)
+    order = program.Order(
+        pid=one.pid, folder=folder, external=(), freezer=one.freezer, ghost_limit=1, leave_running=True, patience=600
+    )
+    with (
+        pytest.raises(errors.Unavailable, match="did not stand still in time"),
+        freeze.Freeze(str(criu), order, trace, str) as made,
+    ):
+        made.standstill()
+    assert (group / "freezer.state").read_text().startswith("THAWED")
 
 
 @pytest.mark.parametrize(
@@ -222,8 +377,33 @@ def test_a_log_in_plain_words(tmp_path: Path) -> None:
     assert logtext.explain(log) == "Error (new.c:1): something new; Error (new.c:2): and more"
     assert logtext.explain(tmp_path / "nowhere") == ""
     assert not logtext.is_passing(log)
-    log.write_text("(01.2) Error (criu/sk-inet.c:185): inet: In-flight connection (l) for 4f\n")
-    assert logtext.is_passing(log)
+    for line in ("inet: In-flight connection (l) for 4f", "unix: Non-empty write queue on an in-flight socket 0x7ffa5"):
+        log.write_text(f"(01.2) Error (criu/sk.c:185): {line}\n")
+        assert logtext.is_passing(log)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "Error (criu/files-ext.c:94): Can't dump file 3 of that type [600] (anon anon_inode:[perf_event])",
+            "the program has a descriptor of kind perf_event open",
+        ),
+        (
+            "Error (criu/sockets.c:767): sockets: BUG! Unknown socket collected (family 40)",
+            "the program has a socket of family 40",
+        ),
+        ("Error (criu/proc_parse.c:502): Unknown shit 100600 (/secretmem (deleted))", "the program has secret memory"),
+        ("Error (criu/namespaces.c:460): Can't dump nested uts namespace for 12147", "process 12147 has made a uts namespace"),
+        ("Error (criu/filesystems.c:650): mqueue isn't empty", "the container has a POSIX message queue"),
+        ("Error (criu/seize.c:882): Zombies with threads are not supported", "the first thread of a process has ended"),
+    ],
+)
+def test_what_criu_says_of_a_program(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "dump.log").write_text(
+        f"(00.2) {line}\n(00.3) Error (criu/cr-dump.c:1545): Dump files (pid: 7) failed with -1\n"
+    )
+    assert logtext.explain(tmp_path / "dump.log").startswith(said)
 
 
 @pytest.mark.parametrize(("answer", "status"), [(hook.YES, 0), (b"0", 1), (b"", 1), (None, 1)])

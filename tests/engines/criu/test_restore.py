@@ -120,6 +120,12 @@ def test_the_usual_mounts(tmp_path: Path) -> None:
     prepare(image(**{"criu/mountpoints-13.img": mounts(*USUAL), "container.json": record}), tmp_path)
 
 
+def test_a_mount_beyond_a_link_of_the_image(tmp_path: Path) -> None:
+    record = b'{"v": 1, "mounts": ["/dev/shm", "/var/run/x"], "links": {"/var/run/x": "/run/x"}, "network": true}'
+    linked = mounts(*USUAL, (0, "/run/x", "/run/x"))
+    prepare(image(**{"criu/mountpoints-13.img": linked, "container.json": record}), tmp_path)
+
+
 ROOT = {"path": "", "kind": "directory"}
 RECORD = b'{"v": 1, "mounts": ["/a", "/b"], "network": true, "volumes": ["/a", "/b"]}'
 

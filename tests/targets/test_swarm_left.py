@@ -1,0 +1,56 @@
+"""Machines that leave a Swarm while an attempt waits there for its container."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.core import observed
+from tests.targets.test_swarm import Site, State, item, run
+
+LEFT = {"docker.version": "26.1.5"}
+"""What the agent of a machine knows whose engine is in no Swarm."""
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.mark.parametrize("created", [True, False])
+def test_what_waits_for_a_container_on_a_machine_that_has_left_the_swarm_has_not_started(site: Site, created: bool) -> None:
+    """For the managers its node is down, and the task may begin there at any time."""
+    site.ready(run())
+    site.view()
+    if created:
+        site.target.apply(run())
+    for _ in range(3):
+        site.a.report(item(run(), ready=True), facts=LEFT)
+        seen = site.view().items[run().spec.ref]
+        assert seen.state is State.PREPARING
+        assert (seen.condition, seen.ready) == ("host a is not a node of the Swarm now", False)
+        site.clock.pass_(10.0)
+    site.a.report(item(run(), ready=True), facts=LEFT)
+    exit = site.view().items[run().spec.ref].exit
+    assert exit is not None
+    assert exit.kind is observed.ExitKind.NOT_STARTED
+    assert exit.detail == "Swarm could not create its container: host a is not a node of it any more"
+
+
+def test_a_machine_that_leaves_before_it_speaks_of_its_attempt_is_seen_all_the_same(site: Site) -> None:
+    site.view()
+    site.target.apply(run())
+    site.a.report(facts=LEFT)
+    assert "a" not in site.view().hosts
+    site.target.apply(run())
+    site.a.report(item(run(), ready=True))
+    assert site.view().items[run().spec.ref].condition == "host a is not a node of the Swarm now"
+
+
+def test_an_engine_that_does_not_answer_for_long_may_begin_what_waits(site: Site) -> None:
+    """It does not say which node it is, and comes back as the same."""
+    site.ready(run())
+    site.target.apply(run())
+    for _ in range(5):
+        site.a.report(item(run(), ready=True), facts={})
+        assert site.view().items[run().spec.ref].state is State.PREPARING
+        site.clock.pass_(20.0)
