@@ -152,7 +152,7 @@ class Agent:
     def tick(self) -> None:
         """Look once at everything, and do what is due."""
         with self._lock:
-            self._guarded("assignments", self._accept)
+            self._guarded(observed.ASSIGNMENTS, self._accept)
             self._guarded("notice", self._mind_notice)
             self._wanted.clear()
             for ref, entry in list(self._book.entries.items()):

@@ -135,6 +135,10 @@ class Notice:
     reason: str = ""
 
 
+ASSIGNMENTS = "assignments"
+"""Subject of what a host says where it cannot take over what was assigned to it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostState:
     """The whole state of one host, as its agent sends it. `generation` grows with every message of one agent process."""
@@ -165,6 +169,12 @@ class HostState:
     notice: Notice | None = None
     draining: bool = False
     conditions: tuple[str, ...] = ()
+    """What is wrong there, each as `SUBJECT: TEXT`, with what mends it."""
+
+    def says_of(self, subject: str) -> str:
+        """Return what the host itself says is wrong with something; empty when it says nothing."""
+        told = (text.partition(": ") for text in self.conditions)
+        return next((said.rstrip(".") for about, _, said in told if about == subject), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,15 +188,9 @@ def _failed(wish: Wish, room: Room, filters: Iterable[Filter]) -> str | None:
         return None
     if bad.name == processor.FACT:
         return f"{bad.why_not} (lacking {processor.told(_lacking(wish, room))})"
-    if bad.name in EXPLAINED and (said := _condition(room, EXPLAINED[bad.name])):
+    if bad.name in EXPLAINED and (said := room.view.state.says_of(EXPLAINED[bad.name])):
         return f"{bad.why_not} ({said})"
     return room.view.closed or bad.why_not if bad.name == "open" else bad.why_not
-
-
-def _condition(room: Room, about: str) -> str:
-    """Return what the host itself says about something, with what mends it; empty when it says nothing."""
-    told = (text.partition(": ") for text in room.view.state.conditions)
-    return next((said.rstrip(".") for subject, _, said in told if subject == about), "")
 
 
 def _lacking(wish: Wish, room: Room) -> tuple[str, ...]:

@@ -67,11 +67,14 @@ def _not_arrived(case: ruling.Case) -> ruling.Decision | None:
     attempt = case.run.live
     if not isinstance(case.sighting, situation.Absent) or attempt is None:
         return None
+    view = case.sighting.view
+    hindered = view.state.says_of(observed.ASSIGNMENTS) if view is not None else ""
     return ruling.Decision(
         verb=action.Verb.RESTORE if attempt.restored_from else action.Verb.START,
         effect=action.Effect.CREATE,
         reason="Starting",
-        sentence=f"attempt {attempt.number} is recorded for host {attempt.host} and has not been reported there",
+        sentence=f"attempt {attempt.number} is recorded for host {attempt.host} and has not been reported there"
+        + (f", which says: {hindered}" if hindered else ""),
         restore=_source(case.run, attempt),
     )
 
