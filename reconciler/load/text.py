@@ -9,6 +9,8 @@ from reconciler.load.finding import Finding
 
 DOCUMENT_BYTES = 1 << 20
 """Largest document that is parsed."""
+DOCUMENTS = 20_000
+"""Most documents of one file: to read so many that are empty takes half a second."""
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
@@ -80,12 +82,19 @@ def decode(data: bytes) -> str:
 
 
 def split(text: str) -> list[Piece]:
-    """Return the documents of a file; parts that hold only comments and directives are left out."""
+    """Return the documents of a file; parts that hold only comments and directives are left out.
+
+    Raises `UnreadableError` for more than `DOCUMENTS`.
+    """
     if "\n---" not in text and "\n..." not in text and not text.startswith(("---", "...", "#", "%")) and text.strip():
         return [Piece(text=text, line=0, start=0)]
     pieces: list[Piece] = []
     start = line = 0
-    for found in _BOUNDARY.finditer(text):
+    for number, found in enumerate(_BOUNDARY.finditer(text)):
+        if number == DOCUMENTS:
+            raise _unreadable(
+                line + 1, 1, f"the file has more than {DOCUMENTS:,} documents", "split it, or name it in .perdureignore"
+            )
         at = found.start()
         line = _add(pieces, text[start:at], line, start)
         start = at if found[0] == "---" else found.end()

@@ -52,6 +52,12 @@ def test_nothing_is_no_document(nothing: str) -> None:
     assert (file.documents, file.unread) == ((), ())
 
 
+def test_a_file_may_have_twenty_thousand_documents() -> None:
+    assert not documents.parse("a.yaml", "1", b"--- {}\n" * text.DOCUMENTS).unread
+    [problem] = documents.parse("a.yaml", "1", b"---\n" * (16 << 20)).unread
+    assert (problem.line, problem.message) == (text.DOCUMENTS + 1, "the file has more than 20,000 documents")
+
+
 def test_a_document_may_have_one_mebibyte() -> None:
     small = text.Piece(text="a" * text.DOCUMENT_BYTES, line=0, start=0)
     assert not text.too_large(small)
