@@ -92,8 +92,9 @@ def split(text: str) -> list[Piece]:
     start = line = 0
     for number, found in enumerate(_BOUNDARY.finditer(text)):
         if number == DOCUMENTS:
+            line, _ = _position(text[: found.start()])
             raise _unreadable(
-                line + 1, 1, f"the file has more than {DOCUMENTS:,} documents", "split it, or name it in .perdureignore"
+                line, 1, f"the file has more than {DOCUMENTS:,} documents", "split it, or name it in .perdureignore"
             )
         at = found.start()
         line = _add(pieces, text[start:at], line, start)

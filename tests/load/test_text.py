@@ -54,7 +54,7 @@ def test_nothing_is_no_document(nothing: str) -> None:
 
 def test_a_file_may_have_twenty_thousand_documents() -> None:
     assert not documents.parse("a.yaml", "1", b"--- {}\n" * text.DOCUMENTS).unread
-    [problem] = documents.parse("a.yaml", "1", b"---\n" * (16 << 20)).unread
+    [problem] = documents.parse("a.yaml", "1", b"---\n" * (text.DOCUMENTS + 1)).unread
     assert (problem.line, problem.message) == (text.DOCUMENTS + 1, "the file has more than 20,000 documents")
 
 
