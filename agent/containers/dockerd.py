@@ -94,7 +94,8 @@ class Dockerd:
     def inspect(self, container: str) -> seam.Detail:
         """Return more of a container."""
         with self._told(f"container {container[:12]} cannot be looked at") as client:
-            state = client.inspect_container(container)["State"]
+            found = client.inspect_container(container)
+        state = found["State"]
         ended_at = seconds(state.get("FinishedAt", ""))
         witnessed = True
         if state.get("ExitCode") == UNSEEN and not state["Running"] and ended_at is not None:
@@ -108,6 +109,7 @@ class Dockerd:
             out_of_memory=bool(state.get("OOMKilled")),
             error=str(state.get("Error") or ""),
             witnessed=witnessed,
+            variables=tuple((found.get("Config") or {}).get("Env") or ()),
         )
 
     def image(self, name: str) -> seam.Image | None:

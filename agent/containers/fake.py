@@ -103,6 +103,7 @@ class FakeDocker:
             code=one.code,
             out_of_memory=one.out_of_memory,
             witnessed=one.witnessed,
+            variables=tuple(one.body.get("Env", ())),
         )
 
     def image(self, name: str) -> seam.Image | None:

@@ -83,6 +83,8 @@ class Detail:
     """What stood in the way of its start."""
     witnessed: bool = True
     """Whether the engine saw its end. One that was away then says 255 of whatever it does not find any more (dockerd 26)."""
+    variables: tuple[str, ...] = field(default=(), repr=False)
+    """What its program was given to begin with (NAME=VALUE), secrets among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

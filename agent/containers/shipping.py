@@ -39,16 +39,16 @@ class Shipping:
         """
         place = self._setup.places.attempt(entry.ref)
         with self._locks.setdefault(entry.ref, threading.Lock()):
-            if not place.private.is_dir():
-                return  # it was removed meanwhile
+            if not place.private.is_dir() or (found is not None and found.state is seam.State.CREATED):
+                return  # it was removed meanwhile, or has not said a word yet
             if entry.ref not in self._pumps:
                 continued = bool(entry.spec.restore) and entry.spec.checkpoint.engine is model.EngineName.CRIU
-                pump = output.Pump(place, self._secrets(entry), continued=continued)
+                pump = output.Pump(place, self._secrets(entry, found), continued=continued)
                 self._pumps[entry.ref] = pump, logs.Shipper(place, entry.ref)
             pump, shipper = self._pumps[entry.ref]
-            if found is not None and found.state is not seam.State.CREATED:
+            if found is not None:
                 self._pump(pump, found, at_end=at_end)
-            elif found is None and entry.ref in self._held:
+            elif entry.ref in self._held:
                 pump.run(self._held[entry.ref], "", over=True)
             if (to := self._stores.get(entry.spec)) is not None:
                 shipper.ship(to)
@@ -92,8 +92,13 @@ class Shipping:
             self._root = about.root
         return self._root
 
-    def _secrets(self, entry: journal.Entry) -> tuple[str, ...]:
-        """Return the values that must not be read in its output."""
-        with contextlib.suppress(errors.Refused):  # gone since it was started: what it prints cannot be told from other words
-            return tuple(secretfiles.read(self._setup.secrets, entry.spec.tenant, entry.spec.workload.secrets).values())
-        return ()
+    def _secrets(self, entry: journal.Entry, found: seam.Listed | None) -> set[str]:
+        """Return the values that must not be read in its output: those of now, and those that it was given when it was made."""
+        names, values = entry.spec.workload.secrets, set[str]()
+        with contextlib.suppress(errors.Refused):  # the files of some are gone since
+            values |= set(secretfiles.read(self._setup.secrets, entry.spec.tenant, names).values())
+        if names and found is not None:
+            with contextlib.suppress(seam.Gone):
+                pairs = (each.partition("=") for each in self._docker.inspect(found.id).variables)
+                values |= {value for name, _, value in pairs if name in names}
+        return values

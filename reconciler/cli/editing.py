@@ -87,7 +87,7 @@ def propose(looker: looking.Looker, name: str, verb: str, change: Change, *, dry
             case source.Rejected(detail=detail):
                 rejected = detail
         time.wait(random.uniform(0, PAUSE * number))
-    raise errors.Unavailable(f"others pushed first {TRIES} times: {rejected}", remedy="Try again.")
+    raise errors.Unavailable(f"the push was rejected {TRIES} times in a row: {rejected}", remedy="Try again.")
 
 
 def _fresh(looker: looking.Looker) -> source.Revision:

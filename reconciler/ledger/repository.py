@@ -103,13 +103,18 @@ class RepositoryLedger:
         server = self._mirror.listing(self._state, self._notes).refs
         head, noted = server.get(self._state, ""), server.get(self._notes, "")
         if self._snapshot is None or (head, noted) != (self._snapshot.head, self._noted):
+            known = head
             if self._mirror.access is not None:
-                head, noted = self._fetched(head, noted)
-            self._keep(self._decoded(head), noted)
+                head, noted, known = self._fetched(head, noted)
+            found = self._decoded(head)
+            if head != known:
+                # Not before it could be read: what is damaged is mended by pushing the last whole commit, which rewinds to it.
+                self._mirror.remember(self._state, head)
+            self._keep(found, noted)
         return self._snapshot or Snapshot()
 
-    def _fetched(self, head: str, noted: str) -> tuple[str, str]:
-        """Bring what differs here and return the heads, which may be newer than those asked for."""
+    def _fetched(self, head: str, noted: str) -> tuple[str, str, str]:
+        """Bring what differs here and return the heads, which may be newer than those asked for, and the state known before."""
         here = self._mirror.refs(self._state, self._notes)
         known = here.get(self._state, "")
         if known and not head:
@@ -117,16 +122,23 @@ class RepositoryLedger:
         refspecs = [f"+{self._state}:{self._incoming}"] if head != known else []
         refspecs += [f"+{self._notes}:{self._notes}"] if noted not in ("", here.get(self._notes)) else []
         if not refspecs:
-            return head, noted
+            return head, noted, known
         self._mirror.fetch(refspecs, shallow=not known, partial=False)
         here = self._mirror.refs(self._incoming, self._notes)
         if head != known:
             # Outside refs/heads git takes whatever the server has, so what must contain the old state is looked at first.
             head = here[self._incoming]
-            if known and not self._mirror.is_ancestor(known, head):
+            if known and not self._continues(known, head):
                 raise self._vanished(known)
-            self._mirror.remember(self._state, head)
-        return head, here.get(self._notes, "") if noted else ""
+        return head, here.get(self._notes, "") if noted else "", known
+
+    def _continues(self, known: str, head: str) -> bool:
+        try:
+            return self._mirror.is_ancestor(known, head)
+        except faults.Failed:
+            if self._mirror.kinds([head]).get(head) == "commit":
+                raise
+            return False  # somebody has pushed something else there
 
     def _decoded(self, head: str) -> Snapshot:
         before = self._snapshot

@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+import pytest
+
+from reconciler.cli import editing
 from tests.cli.site import Site
 from tests.conditions import eventually
 
@@ -98,3 +101,18 @@ def test_moving_to_a_host_that_is_not_there_is_foretold(site: Site) -> None:
     eventually(lambda: site.json("status")["jobs"][0]["reason"] == "WaitingForCapacity", timeout=60, interval=0.1)
     site.run("move", "count", "--to", "")
     reaches(site, "running", 2)
+
+
+def test_a_lock_that_a_killed_git_left_is_told_as_what_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.job()
+    site.push()
+    monkeypatch.setattr(editing, "TRIES", 2)
+    lock = site.repository / "refs" / "heads" / "main.lock"
+    lock.touch()
+    said = site.run("suspend", "count", code=2).stderr
+    assert f"{lock.name}': File exists" in said
+    assert "remove that file" in said
+    assert "first" not in said, "nobody was first"
+    assert site.git("log", "--format=%s", "main", cwd=site.repository).split() == ["change"]
+    lock.unlink()
+    site.run("suspend", "count")

@@ -326,6 +326,31 @@ def test_a_ledger_that_vanished_or_was_rewound_is_damage_and_the_remedy_works(re
         assert one.read() == second
 
 
+def test_a_damaged_ledger_is_mended_by_its_last_whole_commit(remote: Path, tmp_path: Path) -> None:
+    one = ledger(remote, tmp_path / "data")
+    whole = append(one, Change(records=(run(1),)))
+    blob = git(remote, "hash-object", "-w", "--stdin", feed=b"{")
+    tree = git(remote, "mktree", feed=f"100644 blob {blob}\tinstance.json\n".encode())
+    git(remote, "update-ref", STATE, git(remote, "commit-tree", "-p", whole.head, "-m", "by hand", tree))
+    for reader in (one, ledger(remote, tmp_path / "data")):
+        with pytest.raises(errors.Damaged, match="push the last whole commit") as caught:
+            reader.read()
+        assert "instance.json" in caught.value.where
+    git(remote, "update-ref", STATE, whole.head)
+    for reader in (ledger(remote, tmp_path / "data"), one):
+        assert reader.read() == whole
+
+
+def test_no_commit_in_the_place_of_the_ledger_is_told_with_how_to_put_it_back(remote: Path, tmp_path: Path) -> None:
+    one = ledger(remote, tmp_path / "data")
+    whole = append(one, Change(records=(run(1),)))
+    git(remote, "update-ref", STATE, git(remote, "hash-object", "-w", "--stdin", feed=b"hello"))
+    with pytest.raises(errors.Damaged, match="removed or rewound") as caught:
+        one.read()
+    subprocess.run(caught.value.remedy.removeprefix("Put it back: ").split(), check=True, capture_output=True)
+    assert one.read() == whole
+
+
 def test_an_unreachable_server_is_unavailable_and_an_append_a_conflict(remote: Path, tmp_path: Path) -> None:
     one = ledger(remote, tmp_path / "data")
     snapshot = append(one, Change(records=(run(1),)))

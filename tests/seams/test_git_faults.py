@@ -65,6 +65,26 @@ SAID = [
 ]
 
 
+LOCKED = """error: cannot lock ref 'refs/heads/main': Unable to create '/srv/jobs.git/./refs/heads/main.lock': File exists.
+
+Another git process seems to be running in this repository, e.g.
+an editor opened by 'git commit'. Please make sure all processes
+are terminated then try again. If it still fails, a git process
+may have crashed in this repository earlier:
+remove the file manually to continue.
+"""
+
+
+def test_a_lock_that_a_killed_process_left_is_told_with_its_remedy() -> None:
+    failed = faults.Failed(faults.classify(LOCKED, 1, remote=True), faults.readable(LOCKED.encode()), "/srv/jobs.git")
+    assert failed.kind is Kind.REJECTED  # it may as well be that of a push beside ours
+    assert failed.detail == (
+        "/srv/jobs.git: a process of git holds a lock there, or one that was killed has left it: cannot lock ref "
+        "'refs/heads/main': Unable to create '/srv/jobs.git/./refs/heads/main.lock': File exists. "
+        "If it stays although no process of git works there, remove that file."
+    )
+
+
 @pytest.mark.parametrize(("text", "kind"), SAID)
 def test_what_a_text_means(text: str, kind: Kind) -> None:
     assert faults.classify(text, 128, remote=True).kind is kind

@@ -68,6 +68,12 @@ TABLE = (
         remedy="Try again; if it stays, compare with `git fsck` in that repository.",
     ),
     Fault(
+        kind=Kind.REJECTED,  # whose lock it is cannot be told: a push beside ours has gone the next time
+        pattern=r"unable to create '[^']*\.lock': File exists",
+        message="a process of git holds a lock there, or one that was killed has left it",
+        remedy="If it stays although no process of git works there, remove that file.",
+    ),
+    Fault(
         kind=Kind.REJECTED,
         pattern=r"fetch first|non-fast-forward|cannot lock ref|incorrect old value|reference already exists|\(already exists\)"
         r"|failed to update ref|stale info|remote contains work|atomic (push|transaction) fail|unable to (create|lock).*\.lock"
@@ -194,7 +200,7 @@ class Failed(Exception):
     @property
     def detail(self) -> str:
         """One paragraph for people: what it means, what git said, what to do."""
-        said = f": {self.text}" if self.text else ""
+        said = f": {self.text.removesuffix('.')}" if self.text else ""
         return f"{self.where}: {self.fault.message}{said}. {self.fault.remedy}"
 
     def error(self) -> errors.PerdureError:
@@ -241,6 +247,11 @@ _IDLE = (
     "Please make sure you have the correct access rights",
     "and the repository exists.",
     "failed to push some refs to",
+    "Another git process seems to be running",  # and the rest of its five lines about a lock
+    "an editor opened by",
+    "are terminated then try again",
+    "may have crashed in this repository",
+    "remove the file manually",
 )
 """Beginnings of lines that git adds to whatever has failed; the remedies of the table say it better."""
 

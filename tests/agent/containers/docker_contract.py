@@ -59,7 +59,7 @@ class DockerContract:
         conditions.eventually(reached)
 
     def test_a_container_from_its_creation_to_its_removal(self, bench: Bench) -> None:
-        identity = self.made(bench)
+        identity = self.made(bench, {**bench.waits(), "Env": ["GIVEN=so it was"]})
         listed = self.listed(bench, identity)
         assert listed is not None
         assert (listed.state, listed.labels[container.RUN]) == (State.CREATED, REF)
@@ -71,6 +71,7 @@ class DockerContract:
         detail = bench.docker.inspect(identity)
         assert detail.running
         assert detail.started_at is not None
+        assert "GIVEN=so it was" in detail.variables
         bench.docker.start(identity)  # runs, and stays as it is
         bench.docker.stop(identity, 0.0)
         self.until(bench, identity, State.EXITED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import shutil
@@ -16,6 +17,7 @@ from reconciler import errors
 from reconciler.core import spec
 from reconciler.seams import durable
 from reconciler.storage.fake import FakeStore
+from tests.agent.containers import rig as rigs
 
 SECOND = 10**9
 REF = spec.AttemptRef(run="1" * 32, attempt=1)
@@ -131,6 +133,30 @@ def test_a_secret_that_a_checkpoint_cuts_in_two_is_masked_in_both(
 def test_an_output_that_begins_anew_is_not_taken_for_the_rest_of_one(printer: Printer) -> None:
     printer.say((10, "hush and on\n"), (11, "hush\n"))
     assert printer.run() == b"hush and on\nhush\n"
+
+
+def test_what_a_program_was_given_stays_out_of_its_output_after_a_rotation(tmp_path: Path) -> None:
+    rig = rigs.Rig(tmp_path)
+    path = rig.folder / "secrets/TOKEN"
+    path.write_text("before-it\n")
+    path.chmod(0o600)
+    what = dataclasses.replace(rigs.WHAT, workload=dataclasses.replace(rigs.WHAT.workload, secrets=("TOKEN",)))
+    one = rig.running(what)
+    path.write_text("after-it\n")
+    rig.start()
+    rig.assign(what)
+    rig.docker.say(one.id, "goes on with before-it, not after-it\n")
+    rig.look()
+    rig.control.ship(rig.book.entries[rigs.REF])
+    assert rig.store.read_log(rigs.REF, 0, 200) == b"goes on with ***, not ***\n"
+    path.unlink()
+    rig.start()
+    rig.assign(what)
+    rig.docker.say(one.id, "ends with before-it\n")
+    rig.docker.end(one.id, 0)
+    rig.ended()
+    assert rig.store.read_log(rigs.REF, 26, 200) == b"ends with ***\n"
+    assert "before-it" not in repr(rig.docker.inspect(one.id))
 
 
 def test_secrets_are_masked_also_where_a_line_comes_in_parts(printer: Printer) -> None:
