@@ -145,6 +145,28 @@ def check(config: Config, where: Archive, image: str) -> None:
             f"the image at {where.image} was made of a container with another command, user, rights or mounts. Use the same, "
             "or remove the image to begin anew"
         )
+    _whole(where, image)
+
+
+def sizes(image: str) -> dict[str, int]:
+    """Return `sizes.json` of an image: how long each file of CRIU is."""
+    folder = os.path.join(image, "criu")
+    return {name: os.stat(os.path.join(folder, name)).st_size for name in os.listdir(folder)}
+
+
+def _whole(where: Archive, image: str) -> None:
+    """CRIU waits for the missing pages of a file that is cut short without end, and the engine with it."""
+    try:
+        expected = call.read_json(image, "sizes.json")
+    except FileNotFoundError:
+        return  # made by an earlier version
+    except (OSError, ValueError) as error:
+        raise Refused(f"the image at {where.image} is damaged: sizes.json: {error}. Remove it to begin anew") from error
+    found = sizes(image)
+    for name, size in sorted(expected.items()):
+        if found.get(name) != size:
+            state = f"has {found[name]} bytes of {size}" if name in found else "is missing"
+            raise Refused(f"the image at {where.image} is damaged: criu/{name} {state}. Remove it to begin anew")
 
 
 def described(config: Config) -> Config:

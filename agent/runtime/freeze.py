@@ -59,6 +59,7 @@ def checkpoint(made: Call) -> None:
             if shm := state.get("shm", os.path.join(made.home, "shm")):  # none in what an earlier version has made
                 capture.take(shm, image, "shm")
             call.write_json(call.read_json(made.home, "container.json"), image, "container.json")
+            call.write_json(archive.sizes(image), image, "sizes.json")
         if "leave-running" not in flags:
             system.run(made.other("kill", "--all", made.container, "KILL"))
     call.note(machine, made, f"wrote {where.image}")

@@ -31,6 +31,16 @@ def test_a_container_that_somebody_has_paused(rig: Rig, stop: bool) -> None:
         one.goes_on()
 
 
+def test_a_container_that_somebody_has_paused_stays_so_where_saving_it_fails(rig: Rig) -> None:
+    """Its engine would go on saying that it is paused, and could not let it go on."""
+    one = live(rig)
+    rig.node.run([*RUNC, "pause", one.name])
+    assert "No space left" in one.take(fault="raise at pages")["failed"]
+    assert json.loads(rig.node.out(*RUNC, "state", one.name))["status"] == "paused"
+    rig.node.run([*RUNC, "resume", one.name])
+    one.goes_on()
+
+
 def test_a_volume_at_a_place_that_is_a_link_in_the_image(rig: Rig) -> None:
     """In Debian's images /var/run leads to /run, and there the mount is."""
     (rig.lab.shared / "linked").mkdir(exist_ok=True)

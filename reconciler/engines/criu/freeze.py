@@ -48,6 +48,8 @@ class Freeze:
         self._pages, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._asking: socket.socket | None = None
+        self._stands = False
+        """Pages have come: every process stands and holds code of CRIU, which must not be killed any more."""
         self._over = threading.Event()
         self.began = time.monotonic()
         with theirs, contextlib.ExitStack() as undo:
@@ -63,6 +65,8 @@ class Freeze:
     def pages(self, version: tuple[int, ...], taker: Taker, settled: Callable[[], None]) -> None:
         """Take all pages. Raises `errors.Unavailable` with what CRIU says when it gives up before, and what `taker` raises."""
         with self._explained():
+            self._pages.recv(1, socket.MSG_PEEK)
+            self._stands = True
             receiver.receive(self._pages, version, taker, settled)
 
     def standstill(self) -> None:
@@ -134,7 +138,8 @@ class Freeze:
     def _look(self) -> None:
         while not self._over.wait(_BEAT):
             self._reason = self._given_up()
-            if not self._reason and self.standing() > _SEIZING and leftovers.frozen(self._order.freezer):
+            hangs = not self._stands and self.standing() > _SEIZING and leftovers.frozen(self._order.freezer)
+            if not self._reason and hangs:
                 self._reason = "the processes did not stand still in time"
                 self._process.kill()  # no socket tells it anything where it is, and nothing of it is in any process yet
             if self._reason:

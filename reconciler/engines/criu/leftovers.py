@@ -42,6 +42,8 @@ class Trace:
     started: int
     freezer: str
     network: str
+    paused: bool = False
+    """Somebody held it still before the dump began, who will let it go on: its engine would not know that we did."""
     criu: int = 0
     criu_started: int = 0
 
@@ -58,7 +60,14 @@ def begin(root: Path, container: engine.Container, state: State) -> tuple[Path, 
     folder.mkdir(mode=0o700)
     for name in (program.IMAGES, program.WORK):
         (folder / name).mkdir(mode=0o700)
-    trace = Trace(container=container.id, pid=state.pid, started=state.started, freezer=state.freezer, network=state.network)
+    trace = Trace(
+        container=container.id,
+        pid=state.pid,
+        started=state.started,
+        freezer=state.freezer,
+        network=state.network,
+        paused=frozen(state.freezer),
+    )
     _write(folder, trace)
     return folder, trace
 
@@ -79,7 +88,7 @@ def calm(trace: Trace) -> None:
         _ended(trace, PATIENCE)
     if not trace.lives:
         return
-    if frozen(trace.freezer):
+    if frozen(trace.freezer) and not trace.paused:
         log.warning("container %s was left frozen: thawed", trace.container[:12])
         thaw(trace.freezer)
     if trace.network:

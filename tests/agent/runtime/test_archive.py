@@ -180,6 +180,25 @@ def test_an_image_of_another_container_is_refused(place: Place, change: str) -> 
     assert place.calls() == []
 
 
+@pytest.mark.parametrize(("left", "said"), [(4096, "has 4096 bytes of 8192"), (None, "is missing")])
+def test_an_image_that_was_cut_short_is_refused(place: Place, left: int | None, said: str) -> None:
+    """CRIU would wait for the rest, and the engine for CRIU."""
+    env = f"ARCH_CHECKPOINT_HOST_PATH={place.roots}"
+    _enabled(place, env)
+    place.create()
+    folder = place.roots / "moby" / CONTAINER
+    _image(place, folder)
+    (folder / "sizes.json").write_text('{"pages-1.img": 8192}')
+    if left is not None:
+        (folder / "criu" / "pages-1.img").write_bytes(bytes(left))
+    place.call("delete", CONTAINER)
+    place.record.unlink()
+    _enabled(place, env)
+    assert place.create().returncode == 1
+    assert f"the image at {folder} is damaged: criu/pages-1.img {said}. Remove it to begin anew" in place.told()
+    assert place.calls() == []
+
+
 def test_an_image_that_arch_itself_has_made_is_refused_with_the_way_out(place: Place) -> None:
     folder = place.roots / "moby" / CONTAINER
     folder.mkdir(parents=True, mode=0o700)

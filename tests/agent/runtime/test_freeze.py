@@ -51,7 +51,9 @@ def test_it_ends_the_container_unless_it_was_to_go_on(running: Place, stays: boo
     assert "--manage-cgroups-mode=soft" in argv
     assert "/engine" not in argv
     image = running.roots / "moby" / CONTAINER
-    assert sorted(path.name for path in image.iterdir()) == ["container.json", "criu", "layer", "layer.json", "shm", "shm.json"]
+    assert sorted(path.name for path in image.iterdir()) == [
+        *("container.json", "criu", "layer", "layer.json", "shm", "shm.json", "sizes.json"),
+    ]
     assert "written" in (image / "layer.json").read_text()
     assert image.stat().st_mode & 0o777 == 0o700
 

@@ -19,7 +19,6 @@ from reconciler import errors
 from reconciler.contracts import engine
 from reconciler.engines.criu import (
     externals,
-    freeze,
     hook,
     leftovers,
     logtext,
@@ -322,28 +321,6 @@ def test_a_message_queue_is_named(tmp_path: Path) -> None:
     assert f"a POSIX message queue ({place}/jobs)" in said.reason
 
 
-def test_a_criu_that_hangs_in_the_kernel_holds_nobody_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where processes are frozen and do not come to stand, its own limit does not count."""
-    monkeypatch.setattr(freeze, "_SEIZING", 0.3)
-    criu, group = tmp_path / "criu", tmp_path / "cgroup"
-    criu.write_text("#!/bin/sh\nexec sleep 1000\n")
-    criu.chmod(0o700)
-    group.mkdir()
-    (group / "freezer.state").write_text("FROZEN")
-    container = engine.Container(id="c1", state_file=tmp_path / "state.json", bundle=tmp_path)
-    one = state(tmp_path, cgroup_paths={"freezer": str(group)})
-    folder, trace = leftovers.begin(tmp_path / "dumps", container, one)
-    order = program.Order(
-        pid=one.pid, folder=folder, external=(), freezer=one.freezer, ghost_limit=1, leave_running=True, patience=600
-    )
-    with (
-        pytest.raises(errors.Unavailable, match="did not stand still in time"),
-        freeze.Freeze(str(criu), order, trace, str) as made,
-    ):
-        made.standstill()
-    assert (group / "freezer.state").read_text().startswith("THAWED")
-
-
 @pytest.mark.parametrize(
     ("criu", "kernel", "can"), [((4, 1), (6, 18), False), ((4, 1), (6, 12), True), ((4, 2), (6, 18), True)]
 )
@@ -439,6 +416,14 @@ def test_a_container_that_was_left_frozen_is_thawed(tmp_path: Path, name: str, f
     assert leftovers.frozen(str(tmp_path))
     leftovers.calm(trace(freezer=str(tmp_path)))
     assert (tmp_path / name).read_text().startswith(thawed)
+
+
+def test_a_container_that_somebody_had_paused_stays_so(tmp_path: Path) -> None:
+    container = engine.Container(id="c1", state_file=tmp_path / "state.json", bundle=tmp_path)
+    (tmp_path / "freezer.state").write_text("FROZEN")
+    leftovers.begin(tmp_path / "dumps", container, state(tmp_path, cgroup_paths={"freezer": str(tmp_path)}))
+    assert leftovers.sweep(tmp_path / "dumps") == ("c1",)
+    assert (tmp_path / "freezer.state").read_text() == "FROZEN"
 
 
 def test_a_sweep_leaves_nothing_and_touches_no_other(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""A dump under way whose criu is played: when it is killed, and when it must not be."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler import errors
+from reconciler.contracts import engine
+from reconciler.engines.criu import freeze, leftovers, program, takers
+from tests.engines.criu.test_before_and_after import state
+from tests.engines.program import Memory
+
+
+def dump(tmp_path: Path, script: str, given_up: Callable[[], str]) -> freeze.Freeze:
+    """A dump by a program that takes the place of criu, whose container is frozen once it has begun."""
+    criu, group = tmp_path / "criu", tmp_path / "cgroup"
+    criu.write_text(script)
+    criu.chmod(0o700)
+    group.mkdir()
+    container = engine.Container(id="c1", state_file=tmp_path / "state.json", bundle=tmp_path)
+    one = state(tmp_path, cgroup_paths={"freezer": str(group)})
+    folder, trace = leftovers.begin(tmp_path / "dumps", container, one)
+    (group / "freezer.state").write_text("FROZEN")
+    order = program.Order(
+        pid=one.pid, folder=folder, external=(), freezer=one.freezer, ghost_limit=1, leave_running=True, patience=600
+    )
+    return freeze.Freeze(str(criu), order, trace, given_up)
+
+
+def test_a_criu_that_hangs_in_the_kernel_holds_nobody_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes are frozen and do not come to stand, its own limit does not count."""
+    monkeypatch.setattr(freeze, "_SEIZING", 0.3)
+    made = dump(tmp_path, "#!/bin/sh\nexec sleep 1000\n", str)
+    with pytest.raises(errors.Unavailable, match="did not stand still in time"), made:
+        made.standstill()
+    assert (tmp_path / "cgroup" / "freezer.state").read_text().startswith("THAWED")
+
+
+SENDS = f"""#!{sys.executable} -IS
+import pathlib, socket, sys
+with socket.socket(fileno=int(sys.argv[sys.argv.index("--ps-socket") + 1])) as pages:
+    pages.send(bytes(4))
+    while pages.recv(1):
+        pass
+pathlib.Path(__file__).with_name("undone").touch()
+sys.exit(1)
+"""
+
+
+def test_a_criu_whose_container_somebody_pauses_meanwhile_is_not_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code is in every process by then, and who killed it would leave it there."""
+    monkeypatch.setattr(freeze, "_SEIZING", 0.3)
+    late = time.monotonic() + 1.5
+    made = dump(tmp_path, SENDS, lambda: "it takes too long" if time.monotonic() > late else "")
+    with pytest.raises(errors.Unavailable, match="it takes too long"), made:
+        made.pages((4, 1), takers.Direct(Memory()), lambda: None)
+    assert (tmp_path / "undone").exists()
