@@ -65,7 +65,7 @@ class Freeze:
     def pages(self, version: tuple[int, ...], taker: Taker, settled: Callable[[], None]) -> None:
         """Take all pages. Raises `errors.Unavailable` with what CRIU says when it gives up before, and what `taker` raises."""
         with self._explained():
-            self._pages.recv(1, socket.MSG_PEEK)
+            receiver.await_first(self._pages)
             self._stands = True
             receiver.receive(self._pages, version, taker, settled)
 

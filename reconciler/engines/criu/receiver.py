@@ -108,6 +108,11 @@ def receive(connection: socket.socket, version: tuple[int, ...], taker: Taker, s
             raise errors.Damaged(f"CRIU sent the unknown command {kind:#x}", remedy="Use a CRIU version of `perdure doctor`.")
 
 
+def await_first(connection: socket.socket) -> None:
+    """Return once CRIU has begun to send. Raises `Gone`."""
+    _receive(connection, 1, socket.MSG_PEEK)
+
+
 def read(connection: socket.socket, length: int) -> bytes:
     """Return exactly so many bytes, in one piece and uncopied. Raises `Gone` at the end of the stream."""
     data = _receive(connection, length)
@@ -121,9 +126,9 @@ def read(connection: socket.socket, length: int) -> bytes:
     return b"".join(parts)
 
 
-def _receive(connection: socket.socket, length: int) -> bytes:
+def _receive(connection: socket.socket, length: int, flags: int = socket.MSG_WAITALL) -> bytes:
     try:
-        data = connection.recv(length, socket.MSG_WAITALL)
+        data = connection.recv(length, flags)
     except OSError as error:
         raise Gone from error
     if not data:
