@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -64,8 +65,9 @@ class Held(NamedTuple):
     report: int
 
     def release(self) -> str:
-        """Let it go. Returns "" once the program runs, else why it could not be executed."""
-        os.write(self.gate, b"g")
+        """Let it go. Returns "" once the program runs, or has been killed before, else why it could not be executed."""
+        with contextlib.suppress(BrokenPipeError):  # killed while it waited: how, its end says
+            os.write(self.gate, b"g")
         os.close(self.gate)
         with os.fdopen(self.report, "rb") as report:
             return report.read().decode(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent import descriptors, process
-from agent.supervisor import files, mask, processes
+from agent.supervisor import files, mask, processes, program
 from reconciler.core import observed
 from tests import conditions
 from tests.agent.supervised import Supervised
@@ -100,6 +101,14 @@ def test_a_signal_outside_a_group_has_an_unknown_cause(start: Start) -> None:
     one = start("import time; time.sleep(3600)")
     os.kill(one.live(), signal.SIGKILL)
     assert one.exit() == observed.Exit(kind=Kind.SIGNALED, signal=9, detail="signal 9, cause unknown")
+
+
+def test_what_is_killed_before_it_was_let_go_ends_like_any_other(start: Start) -> None:
+    """Its end is told like that of any other program: its supervisor does not die of what nobody hears any more."""
+    held = program.hold(start("pass").launch, {}, 1)
+    os.kill(held.pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(held.pid, 0)[1]) == -signal.SIGKILL
+    assert held.release() == ""
 
 
 def test_stop_ends_a_program_that_ignores_sigterm(start: Start) -> None:
@@ -411,8 +420,7 @@ def test_what_the_agent_has_open_does_not_live_on(start: Start, tmp_path: Path) 
     one = start("import time; time.sleep(3600)")
     os.close(left)
     for pid in (one.live(), one.supervisor):
-        names = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
-        assert str(tmp_path / "left") not in names
+        assert str(tmp_path / "left") not in _opened(pid)
 
 
 def test_a_job_may_open_as_many_files_as_the_agent_was_given(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,3 +440,12 @@ def test_nothing_is_readable_by_others(start: Start) -> None:
     loose = [path for path in one.folder.parent.rglob("*") if path.stat().st_mode & 0o007 and path != one.work]
     assert loose == []
     assert not any(b"s3cret" in path.read_bytes() for path in one.folder.rglob("*") if path.is_file())
+
+
+def _opened(pid: int) -> set[str]:
+    """What a process has open; some of it closes while we look."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
