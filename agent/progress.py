@@ -124,8 +124,4 @@ def _read(line: bytes) -> tuple[int, int | None] | None:
         step, of = value["step"], value.get("of")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return (step, of) if _count(step) and (of is None or _count(of)) else None
-
-
-def _count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+    return (step, of) if observed.is_count(step) and (of is None or observed.is_count(of)) else None

@@ -5,8 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from reconciler.core import spec
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a program's word of its steps is one; programs that read JSON differ about larger numbers than 2**53."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 class ItemState(enum.Enum):

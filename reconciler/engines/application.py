@@ -29,8 +29,6 @@ COMPLETE = "COMPLETE"
 """The file that says: everything beside me is whole."""
 CURRENT = "current"
 """Folder below `Site.aside` into which the program's files are moved."""
-STEPS = 2**53
-"""Beyond what counts as a step, as in the progress file: programs that read JSON differ about larger numbers."""
 POLL = 0.05
 """Seconds between looks for COMPLETE."""
 
@@ -160,8 +158,7 @@ def _step(complete: Path) -> int | None:
         value = json.loads(folder.read_small(complete))["step"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < STEPS
-    return value if count else None
+    return value if observed.is_count(value) else None
 
 
 def _write_request(site: engine.Site, request: spec.Request, deadline: float) -> None:

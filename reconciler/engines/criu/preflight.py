@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,10 @@ class Look:
         """Yield what every open descriptor of every process leads to."""
         for pid in self.processes:
             yield from _links(Path(f"/proc/{pid}/fd"))
+
+
+Rule = Callable[[Look], engine.Cannot | None]
+ProcessRule = Callable[[int], engine.Cannot | None]
 
 
 def take(state: State, criu: tuple[int, ...], own: tuple[str, ...] = ()) -> Look:
@@ -160,37 +164,32 @@ def _queues(look: Look) -> engine.Cannot | None:
     return None
 
 
-def _stopped(look: Look) -> engine.Cannot | None:
-    if "freezer" not in look.state.cgroups:
-        return None  # with cgroup version 2 CRIU can stop what stands
-    for pid in (*look.processes, *look.commands):
-        if runtime_state.stopped(pid):
-            return engine.Cannot(
-                reason=f"process {pid} of the container was stopped by a signal (SIGSTOP), and with cgroup version 1 CRIU "
-                "waits for it without end",
-                remedy=f"Let it go on (kill -CONT {pid}), or end it.",
-            )
-    return None
+def _stopped(pid: int) -> engine.Cannot | None:
+    if not runtime_state.stopped(pid):
+        return None
+    return engine.Cannot(
+        reason=f"process {pid} of the container was stopped by a signal (SIGSTOP), and with cgroup version 1 CRIU "
+        "waits for it without end",
+        remedy=f"Let it go on (kill -CONT {pid}), or end it.",
+    )
 
 
-def _traced(look: Look) -> engine.Cannot | None:
-    for pid in (*look.processes, *look.commands):
-        if (tracer := _status(pid, "TracerPid")) not in ("", "0"):
-            return engine.Cannot(
-                reason=f"process {pid} of the container is traced by process {tracer}, and only one can do that at a time",
-                remedy="End the debugger, strace or profiler.",
-            )
-    return None
+def _traced(pid: int) -> engine.Cannot | None:
+    if (tracer := _status(pid, "TracerPid")) in ("", "0"):
+        return None
+    return engine.Cannot(
+        reason=f"process {pid} of the container is traced by process {tracer}, and only one can do that at a time",
+        remedy="End the debugger, strace or profiler.",
+    )
 
 
-def _programs(look: Look) -> engine.Cannot | None:
-    for pid in look.processes:
-        if (program := _target(Path(f"/proc/{pid}/exe"))).startswith("/memfd:"):
-            return engine.Cannot(
-                reason=f"process {pid} of the container runs a program from memory ({program}), which CRIU cannot restore",
-                remedy="Start the program from a file.",
-            )
-    return None
+def _program(pid: int) -> engine.Cannot | None:
+    if not (program := _target(Path(f"/proc/{pid}/exe"))).startswith("/memfd:"):
+        return None
+    return engine.Cannot(
+        reason=f"process {pid} of the container runs a program from memory ({program}), which CRIU cannot restore",
+        remedy="Start the program from a file.",
+    )
 
 
 def _namespaces(look: Look) -> engine.Cannot | None:
@@ -205,14 +204,32 @@ def _namespaces(look: Look) -> engine.Cannot | None:
     return None
 
 
-def _leaders(look: Look) -> engine.Cannot | None:
-    for pid in look.processes:
-        if _status(pid, "State").startswith("Z") and _status(pid, "Threads") not in ("", "0", "1"):
-            return engine.Cannot(
-                reason=f"the first thread of process {pid} has ended and others go on, which CRIU cannot capture",
-                remedy="Let the program's first thread wait for the others.",
-            )
-    return None
+def _leader(pid: int) -> engine.Cannot | None:
+    if not _status(pid, "State").startswith("Z") or _status(pid, "Threads") in ("", "0", "1"):
+        return None
+    return engine.Cannot(
+        reason=f"the first thread of process {pid} has ended and others go on, which CRIU cannot capture",
+        remedy="Let the program's first thread wait for the others.",
+    )
+
+
+def _standing(rule: ProcessRule, *, control_groups: str = "") -> Rule:
+    """The rule for each process that stands still, commands too; with `control_groups` only where that controller is one."""
+
+    def applied(look: Look) -> engine.Cannot | None:
+        concerned = not control_groups or control_groups in look.state.cgroups
+        return _first(rule, (*look.processes, *look.commands)) if concerned else None
+
+    return applied
+
+
+def _captured(rule: ProcessRule) -> Rule:
+    """The rule for each process that is captured."""
+    return lambda look: _first(rule, look.processes)
+
+
+def _first(rule: ProcessRule, processes: Iterable[int]) -> engine.Cannot | None:
+    return next((cannot for pid in processes if (cannot := rule(pid)) is not None), None)
 
 
 def _gpu(look: Look) -> engine.Cannot | None:
@@ -279,7 +296,7 @@ def _shared_volumes(look: Look) -> engine.Cannot | None:
     return None
 
 
-RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
+RULES: tuple[Rule, ...] = (
     _alive,
     _cgroups,
     _shape,
@@ -289,11 +306,11 @@ RULES: tuple[Callable[[Look], engine.Cannot | None], ...] = (
     _uncapturable,
     _gpu,
     _queues,
-    _stopped,
-    _traced,
+    _standing(_stopped, control_groups="freezer"),  # with cgroup version 2 CRIU can stop what stands
+    _standing(_traced),
     _namespaces,
-    _leaders,
-    _programs,
+    _captured(_leader),
+    _captured(_program),
     _sockets,
     _users,
     _strange_volumes,

@@ -6,6 +6,7 @@ Sources: runc `libcontainer/container.go` and `configs/config.go` (members of `s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -174,36 +175,36 @@ def processes(state: State) -> tuple[int, ...]:
 
 def started(pid: int) -> int | None:
     """Return when a process began, in ticks since boot; None when there is none or it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = _stat(pid)
+    return int(fields[19]) if fields and fields[0] not in "ZX" else None
 
 
 def descending(first: int, processes: Iterable[int]) -> tuple[int, ...]:
     """Return which of these processes come from the first one: a command that an engine runs in a container does not."""
-    parents = {pid: _parent(pid) for pid in processes}
+    parents = {pid: int(fields[1]) if (fields := _stat(pid)) else 0 for pid in processes}
     found = {first}
     while more := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
         found |= more
     return tuple(pid for pid in parents if pid in found)
 
 
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
 def stopped(pid: int) -> bool:
     """Whether a process was stopped by a signal, also where it is frozen besides: its state then says that only."""
+    match _stat(pid)[:1]:
+        case ["T"]:
+            return True
+        case ["D"]:
+            with contextlib.suppress(OSError):
+                return Path(f"/proc/{pid}/wchan").read_text() == "do_signal_stop"
+    return False
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what proc(5) says of a process from its state on; nothing when there is none."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-        return state == "T" or (state == "D" and Path(f"/proc/{pid}/wchan").read_text() == "do_signal_stop")
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
-        return False
+        return []
 
 
 def _plain(text: str) -> str:
