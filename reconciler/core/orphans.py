@@ -92,7 +92,10 @@ def _leftover(target: str, item: observed.Item, run: record.Record) -> action.Ac
     known = _recorded(item, run) if item.damaged else item.spec
     if not ended and (known is None or item.want is spec.Want.STOP):
         verb, text = action.Verb.WAIT, "was given up and is being ended"
-    asked = spec.Assignment(spec=known, want=spec.Want.REMOVE if ended else spec.Want.STOP) if known else None
+    asked = None
+    if known is not None:  # the host that has it is told, also where it was made for one of another name
+        want = spec.Want.REMOVE if ended else spec.Want.STOP
+        asked = spec.Assignment(spec=dataclasses.replace(known, host=item.host), want=want)
     return action.Action(
         verb=verb,
         effect=action.Effect.DELETE if verb is action.Verb.STOP else action.Effect.UNCHANGED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from reconciler.contracts import target
 from reconciler.core import model, observed, pools, settle, spec
@@ -30,18 +30,11 @@ class HostsTarget:
     def observe(self, at: float) -> observed.TargetView:
         """Return what the hosts report. A silent one is shown with its last state and with how long and often it was silent."""
         hosts: dict[str, observed.HostView] = {}
-        items: dict[spec.AttemptRef, observed.Item] = {}
         for name, sight in sorted(self._books.look().items()):
             state = self._own(pools.labelled(sight.state, self._declared.by_pool))
-            if state is None:
-                continue
-            hosts[name] = _shared(self._views.of(sight, state, at))
-            for item in state.items:
-                if item.spec is not None and item.spec.created_by is spec.Creator.ENGINE:
-                    continue  # it belongs to the target that its engine is: nobody else may have it forgotten
-                if items.setdefault(item.ref, item) is not item and views.rightful(item):
-                    items[item.ref] = item
-        return observed.TargetView(name=self._declared.name, hosts=hosts, items=items)
+            if state is not None:
+                hosts[name] = _shared(self._views.of(sight, state, at))
+        return observed.TargetView(name=self._declared.name, hosts=hosts, items=views.items(hosts, _mine))
 
     def apply(self, assignment: spec.Assignment) -> settle.Outcome:
         """Make one attempt stand on its host. UNKNOWN: the host is not heard now."""
@@ -68,6 +61,13 @@ class HostsTarget:
             return dataclasses.replace(state, draining=True, conditions=(*state.conditions, text))
         self._matched.discard(name)
         return None
+
+
+def _mine(state: observed.HostState) -> Iterator[observed.Item]:
+    """Yield what no engine creates: the rest belongs to the target that the engine is, and nobody else may have it forgotten."""
+    for item in state.items:
+        if item.spec is None or item.spec.created_by is not spec.Creator.ENGINE:
+            yield item
 
 
 def _shared(view: observed.HostView) -> observed.HostView:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+
 from reconciler.core import observed, spec
 from reconciler.targets import books
 
@@ -22,9 +24,27 @@ class Views:
         return observed.HostView(state=state, seen_at=seen_at, silent_since=seen_at, silent_tries=self._tries[state.host])
 
 
-def rightful(item: observed.Item) -> bool:
-    """Whether the host that lists an attempt is the one it was made for: no other host's word counts against it."""
-    return item.spec is not None and item.spec.host == item.host
+def items(
+    hosts: Mapping[str, observed.HostView], mine: Callable[[observed.HostState], Iterable[observed.Item]]
+) -> dict[spec.AttemptRef, observed.Item]:
+    """Return what the hosts list of what is `mine`, each attempt once.
+
+    The host that an attempt was made for has the word on it: a copy of its data elsewhere says nothing. Unless it is silent and
+    the same data speaks under another name, in the same boot: then its machine has joined again, and is heard as that.
+    """
+    machines = {_machine(view.state) for view in hosts.values() if view.silent_since is None}
+    found: dict[spec.AttemptRef, observed.Item] = {}
+    for view in hosts.values():
+        if view.silent_since is not None and all(_machine(view.state)) and _machine(view.state) in machines:
+            continue
+        for item in mine(view.state):
+            if found.setdefault(item.ref, item) is not item and item.spec is not None and item.spec.host == item.host:
+                found[item.ref] = item
+    return found
+
+
+def _machine(state: observed.HostState) -> tuple[str, str]:
+    return state.agent, state.boot
 
 
 def taken(state: observed.HostState, creator: spec.Creator) -> tuple[int, int]:

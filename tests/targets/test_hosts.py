@@ -327,6 +327,37 @@ def test_no_host_speaks_for_anothers_attempt(here: Reconciler) -> None:
     assert (item.host, item.state) == ("a", observed.ItemState.RUNNING)
 
 
+def test_a_machine_that_joined_again_under_another_name_has_the_word_on_what_it_has(here: Reconciler) -> None:
+    """What was given up there is ended under the new name; the old one is silent for good."""
+    a, c = join(here, "a", agent="one"), join(here, "c", agent="one")
+    mine = observed.Item(ref=run().spec.ref, state=observed.ItemState.RUNNING, spec=run().spec)
+    a.report(mine)
+    a.leave()
+    c.report(mine)
+    item = here.target.observe(AT).items[mine.ref]
+    assert item.host == "c"
+    assert item.spec is not None
+    stop = spec.Assignment(spec=dataclasses.replace(item.spec, host=item.host), want=spec.Want.STOP)
+    assert here.target.apply(stop).result is Result.CHANGED
+    c.obey()
+    ended = here.target.observe(AT).items[mine.ref]
+    assert (ended.host, ended.state) == ("c", observed.ItemState.ENDED)
+    assert here.target.delete(mine.ref, ended.host).result is Result.DELETED
+    c.obey()
+    assert here.target.observe(AT).items == {}
+
+
+@pytest.mark.parametrize("other", [{"agent": "two"}, {"agent": "one", "boot": "boot-2"}, {}])
+def test_other_data_or_a_copy_of_it_says_nothing_of_a_silent_hosts_attempt(here: Reconciler, other: dict[str, str]) -> None:
+    a, c = join(here, "a", agent="one" if other else ""), join(here, "c")
+    mine = observed.Item(ref=run().spec.ref, state=observed.ItemState.RUNNING, spec=run().spec)
+    a.report(mine)
+    a.leave()
+    c.report(dataclasses.replace(mine, state=observed.ItemState.ENDED), **other)
+    item = here.target.observe(AT).items[mine.ref]
+    assert (item.host, item.state) == ("a", observed.ItemState.RUNNING)
+
+
 # whether something is certainly gone
 
 

@@ -69,11 +69,7 @@ def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Li
     own = services(listing, instance)
     nodes = {node.id: node for node in listing.nodes}
     reserved = _reserved(listing, {each.service.id for each in own.values()})
-    items: Items = {}
-    for view in hosts.values():
-        for item in mine(view.state, instance):
-            if items.setdefault(item.ref, item) is not item and views.rightful(item):
-                items[item.ref] = item
+    items = views.items(hosts, lambda state: mine(state, instance))
     doubt = _doubt(listing, items, own)
     listed = set(items)
     heard = {name for name, view in hosts.items() if view.silent_since is None}
