@@ -60,6 +60,7 @@ class Dial:
         self._data = data
         self._clock = time
         self._pace = pace
+        self._host = ""
         self._changed = threading.Condition()
         self._state: observed.HostState | None = None
         self._assignments: spec.Assignments | None = None
@@ -75,7 +76,7 @@ class Dial:
 
     def start(self) -> None:
         """Begin to dial. Raises as `identity.load` when this host has not joined."""
-        identity.load(self._data)
+        self._host = identity.load(self._data).host
         for thread in self._threads:
             thread.start()
 
@@ -137,6 +138,8 @@ class Dial:
     def _current(self) -> identity.Identity:
         """Return the identity to dial with; read anew, for it may have been renewed, or a person may have joined again."""
         own = identity.load(self._data)
+        if own.host != self._host:
+            raise errors.Refused(f"this machine has joined again as host {own.host}: start the agent of {self._host} anew")
         if self._clock.now() >= own.bearer.expires_at:
             at = datetime.datetime.fromtimestamp(own.bearer.expires_at, datetime.UTC).isoformat(timespec="seconds")
             raise errors.Refused(f"the certificate of host {own.host} expired at {at}: join again with a new token")

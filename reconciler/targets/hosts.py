@@ -64,7 +64,7 @@ class HostsTarget:
 
 
 def _mine(state: observed.HostState) -> Iterator[observed.Item]:
-    """Yield what no engine creates: the rest belongs to the target that the engine is, and nobody else may have it forgotten."""
+    """Yield what no engine creates: the rest belongs to the target that the engine is; nobody else may have it forgotten."""
     for item in state.items:
         if item.spec is None or item.spec.created_by is not spec.Creator.ENGINE:
             yield item

@@ -188,6 +188,20 @@ def test_a_host_that_joins_again_is_dialled_with_its_new_identity(here: Site, co
     eventually(lambda: here.board.hosts()["a"].connected and a.trouble == "")
 
 
+def test_an_agent_whose_machine_joins_under_another_name_says_that_it_is_to_be_started_anew(
+    here: Site, connect: Connect
+) -> None:
+    """Its states carry the name that it was started with: it can speak for no other."""
+    a = connect("a")
+    a.send(state("a", 1))
+    heard(here, "a", state("a", 1))
+    identity.save(here.folder / "agent-a", here.join("b"))
+    here.book.revoked_hosts.add("a")
+    eventually(lambda: "has joined again as host b: start the agent of a anew" in a.trouble)
+    assert not here.board.hosts()["a"].connected
+    assert "b" not in here.board.hosts()
+
+
 def test_a_state_longer_than_a_message_is_not_sent_and_said(here: Site, connect: Connect) -> None:
     a = connect("a")
     a.send(state("a", 1, conditions=("x" * protocol.MESSAGE_BYTES,)))
