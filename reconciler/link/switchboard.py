@@ -76,17 +76,14 @@ class Switchboard:
             self._wakes.append(wake)
 
     def connect(self, host: str, wake: Callable[[], None] | None = None) -> Line:
-        """Open the line of one host, whose name has been proven. A line it still had is closed: its agent has dialled again.
+        """Open a line of one host, whose name has been proven. It takes over from the one it still had with its first state.
 
+        Not before: of two agents with one identity the older one dials again and again, and is not to break in on the other.
         `wake`, if given, is called when there is a newer set; else `Line.take` waits for one.
         """
-        line = Line(self, host, wake)
         with self._changed:
-            entry = self._hosts.setdefault(host, _Host())
-            former, entry.line = entry.line, line
-        if former is not None:
-            former.close(f"another connection of host {host} has taken over")
-        return line
+            self._hosts.setdefault(host, _Host())
+        return Line(self, host, wake)
 
     def _accept(self, line: Line, state: observed.HostState) -> None:
         with self._changed:
@@ -104,7 +101,10 @@ class Switchboard:
                 )
             if before and state.accepted < before.accepted:
                 host.kept = None  # its journal is gone: what it had begun must not be begun again under the same number
+            if host.line is not None and host.line is not line:
+                host.line.close(f"another connection of host {line.host} has taken over")
             host.heard = link.Heard(state=state, at=self._clock.monotonic(), connected=True)
+            host.line = line
             line.heard = True
             self._changed.notify_all()
             wakes = self._wakes if before is None or gist(before) != gist(state) else ()
@@ -124,7 +124,7 @@ class Switchboard:
 
     def _open(self, line: Line) -> _Host:
         host = self._hosts[line.host]
-        if line.closed is not None or host.line is not line:
+        if line.closed is not None or (line.heard and host.line is not line):
             raise errors.Refused(line.closed or "the session is closed")
         return host
 

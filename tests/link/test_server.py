@@ -225,6 +225,22 @@ def test_a_second_connection_of_a_host_takes_over(here: Site) -> None:
     second.close()
 
 
+def test_an_older_agent_with_a_copied_identity_does_not_break_in_on_the_newer_one(here: Site) -> None:
+    own = here.join("a")
+    newer = Raw(own)
+    newer.say(state("a", 1, session=7))
+    site.heard(here, "a", state("a", 1, session=7))
+    older = Raw(own)
+    assert here.board.hosts()["a"].connected
+    older.say(state("a", 9, session=6))
+    assert "older than that of another agent with its identity" in older.refused()
+    assert here.board.hosts()["a"].connected
+    newer.say(state("a", 2, session=7))
+    site.heard(here, "a", state("a", 2, session=7))
+    older.close()
+    newer.close()
+
+
 def test_a_revoked_host_is_thrown_out_and_stays_out(here: Site) -> None:
     own = here.join("a")
     session = Raw(own)
