@@ -41,14 +41,15 @@ class Attempt:
         self._ended_seen: float | None = None
 
     def seen(self) -> report.Seen:
-        """Return what a report says about it besides its entry."""
+        """Return what a report says about it besides its entry. That a checkpoint holds it still needs no saying."""
+        held = {"held": self.look.held} if self.look.held and self.saving is None else {}
         return report.Seen(
             presence=self.look.presence,
             image=self.look.image,
             progress=self.follower.newest,
             first_step=self.follower.first,
             cadence=self._cadence,
-            conditions=dict(self.conditions),
+            conditions={**self.conditions, **held},
         )
 
     def settled(self, entry: journal.Entry, now: float) -> bool:

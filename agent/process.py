@@ -47,6 +47,8 @@ class Look:
     exit: observed.Exit | None = None
     image: str = ""
     """Of a container that is still to be made: what names the image that was prepared for it, and no other."""
+    held: str = ""
+    """A sentence where somebody else holds still what runs."""
 
 
 def look(folder: Path) -> Look:

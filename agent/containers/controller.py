@@ -125,7 +125,12 @@ class ContainerController:
             )
         started = detail.started_at if detail is not None else entry.started_at
         self._mind(entry, record, started)
-        return process.Look(presence=process.Presence.LIVE, started_at=started)
+        held = (
+            f"its container is paused: `docker unpause {listed.id[:12]}` lets it go on"
+            if listed.state is seam.State.PAUSED
+            else ""
+        )
+        return process.Look(presence=process.Presence.LIVE, started_at=started, held=held)
 
     def saved(self, entry: journal.Entry) -> bool:
         """Ask the engine, where programs save of their own accord."""
