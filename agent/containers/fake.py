@@ -32,6 +32,8 @@ class FakeContainer:
     out_of_memory: bool = False
     witnessed: bool = True
     output: list[seam.Line] = field(default_factory=list)
+    pid: int = 0
+    """A real process that stands for its first one."""
     restored: str = ""
     """Folder from which it was restored."""
     volumes: tuple[str, ...] = ()
@@ -98,6 +100,7 @@ class FakeDocker:
         one = self._found(container)
         return seam.Detail(
             running=one.state in (seam.State.RUNNING, seam.State.PAUSED),
+            pid=one.pid,
             started_at=one.started_at,
             ended_at=one.ended_at,
             code=one.code,

@@ -7,6 +7,7 @@ import threading
 
 from agent import checkpointing, journal, kept, logs, secretfiles, setup
 from agent.containers import output, seam, unread, view
+from agent.supervisor import processes
 from reconciler import errors
 from reconciler.core import model, spec
 
@@ -93,12 +94,17 @@ class Shipping:
         return self._root
 
     def _secrets(self, entry: journal.Entry, found: seam.Listed | None) -> set[str]:
-        """Return the values that must not be read in its output: those of now, and those that it was given when it was made."""
+        """Return the values that must not be read in its output: of now, of when it was made, of when its program was started.
+
+        The last differ from those before where it was restored with its memory after a rotation.
+        """
         names, values = entry.spec.workload.secrets, set[str]()
         with contextlib.suppress(errors.Refused):  # the files of some are gone since
             values |= set(secretfiles.read(self._setup.secrets, entry.spec.tenant, names).values())
         if names and found is not None:
             with contextlib.suppress(seam.Gone):
-                pairs = (each.partition("=") for each in self._docker.inspect(found.id).variables)
-                values |= {value for name, _, value in pairs if name in names}
+                detail = self._docker.inspect(found.id)
+                inside = {each.decode(errors="replace") for each in processes.environment(detail.pid)} if detail.pid else set()
+                pairs = (each.partition("=") for each in inside.union(detail.variables))
+                values |= {value for name, _, value in pairs if name in names and value}
         return values

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,27 @@ def test_what_a_program_was_given_stays_out_of_its_output_after_a_rotation(tmp_p
     rig.ended()
     assert rig.store.read_log(rigs.REF, 26, 200) == b"ends with ***\n"
     assert "before-it" not in repr(rig.docker.inspect(one.id))
+
+
+def test_what_a_restored_program_has_in_memory_stays_out_of_its_output(tmp_path: Path) -> None:
+    """Its container is made with the value of now; the program was started with the one before."""
+    rig = rigs.Rig(tmp_path)
+    path = rig.folder / "secrets/TOKEN"
+    path.write_text("after-it\n")
+    path.chmod(0o600)
+    what = dataclasses.replace(rigs.WHAT, workload=dataclasses.replace(rigs.WHAT.workload, secrets=("TOKEN",)))
+    program = subprocess.Popen(["sleep", "600"], env={"TOKEN": "before-it"})
+    try:
+        rig.running(what).pid = program.pid
+        rig.start()
+        rig.assign(what)
+        rig.docker.say(rig.container().id, "has before-it, not after-it\n")
+        rig.look()
+        rig.control.ship(rig.book.entries[rigs.REF])
+    finally:
+        program.kill()
+        program.wait()
+    assert rig.store.read_log(rigs.REF, 0, 200) == b"has ***, not ***\n"
 
 
 def test_secrets_are_masked_also_where_a_line_comes_in_parts(printer: Printer) -> None:
