@@ -230,6 +230,7 @@ class ContainerController:
         found, record = self.look(entry), self.books.get(entry.ref)
         if found.exit is None:
             raise errors.Unavailable("its end is not known yet", where=str(entry.ref))
+        self.hold_output(entry.ref, record.container)  # once its end is told, a Swarm may remove it
         with contextlib.suppress(errors.PerdureError):  # the shipper goes on trying
             self._shipping.ship(entry, self._written(entry), at_end=True)
         doubtful = found.exit.signal == 9 or found.exit.kind is exits.Kind.UNKNOWN
@@ -243,7 +244,7 @@ class ContainerController:
         return self._checkpoints.unknown(entry)
 
     def hold_output(self, ref: spec.AttemptRef, container: str) -> None:
-        """Keep what it prints to its end: somebody ends it, who may remove it too."""
+        """Keep what it prints to its end, also where whoever ends it removes it."""
         self._shipping.hold(ref, container)
 
     def ship(self, entry: journal.Entry) -> None:

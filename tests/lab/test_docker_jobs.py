@@ -118,7 +118,7 @@ def joins(site: fleet.Fleet, job: str, attempt: int) -> None:
         ends = " … ".join(f"{each[:90]!r} … {each[-90:]!r}" for each in logs())
         return f"{ends}\n{site.told(job)}"
 
-    conditions.eventually(whole, 60, interval=0.5, message=told)
+    conditions.eventually(whole, 120, interval=0.5, message=told)
 
 
 def test_its_memory_survives_the_loss_of_its_machine(site: fleet.Fleet) -> None:

@@ -21,7 +21,7 @@ from tests.lab import swarm as swarms
 from tests.lab.docker import Docker
 from tests.lab.lab import Lab
 from tests.lab.node import CommandFailed, Node
-from tests.lab.test_docker_jobs import PIECES, seamless
+from tests.lab.test_docker_jobs import PIECES, joins
 from tests.lab.test_processors import LACKING, LESSER
 
 Run = dict[str, Any]
@@ -175,11 +175,7 @@ def started(number: int) -> Callable[[Run], object]:
 def continued(cluster: Cluster, job: str, attempt: int = 2) -> None:
     """An attempt goes on with the memory of the one before, at the very next byte. Its last words may come later."""
     cluster.counted(job, attempt)
-
-    def whole() -> bool:
-        return seamless("".join(cluster.fleet.log(job, "--attempt", str(number)) for number in range(1, attempt + 1)))
-
-    conditions.eventually(whole, 120, interval=0.5, message=lambda: f"there is a seam: {cluster.fleet.told(job)}")
+    joins(cluster.fleet, job, attempt - 1)
 
 
 def begin(cluster: Cluster, name: str, **more: str) -> Run:

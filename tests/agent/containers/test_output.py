@@ -7,6 +7,7 @@ import datetime
 import json
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,35 @@ def test_what_a_restored_program_has_in_memory_stays_out_of_its_output(tmp_path:
         program.kill()
         program.wait()
     assert rig.store.read_log(rigs.REF, 0, 200) == b"has ***, not ***\n"
+
+
+def test_what_could_not_be_read_at_its_end_is_read_though_its_engine_has_removed_it_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end is told although its output could not be had in time; a Swarm's service is removed then, its container with it."""
+    rig = rigs.Rig(tmp_path)
+    rig.docker.known = dataclasses.replace(rig.docker.known, root=str(tmp_path / "engine"))
+    one = rig.running()
+    folder = tmp_path / "engine/containers" / one.id
+    folder.mkdir(parents=True)
+    piece = {"log": "its last words\n", "stream": "stdout", "time": "2027-01-15T08:00:00.5Z"}
+    (folder / f"{one.id}-json.log").write_text(json.dumps(piece) + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(fake.FakeDocker, "output", raising(errors.Unavailable("dockerd does not answer")))
+        rig.docker.end(one.id, 137)
+        rig.ended()
+    shutil.rmtree(folder)
+    del rig.docker.containers[one.id]
+    rig.assign(want=spec.Want.REMOVE)
+    rig.look(4)
+    assert rig.store.read_log(rigs.REF, 0, 100) == b"its last words\n"
+
+
+def raising(error: Exception) -> Callable[..., Iterator[seam.Line]]:
+    def output(*_: object) -> Iterator[seam.Line]:
+        raise error
+
+    return output
 
 
 def test_secrets_are_masked_also_where_a_line_comes_in_parts(printer: Printer) -> None:
