@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade
 # Test files that run at once; 0: one after the other, in one process. Most of their time is waiting.
-WORKERS := 0
+WORKERS := 3
 PROTO := $(wildcard reconciler/wire/*.proto)
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ demo: .venv/.runtime ## two minutes on one machine: run, lose a host, restore, f
 
 test: setup lint ## style, types, then every test; those on real engines where this machine can (root on Linux)
 	@$(PY) -m tests.lab --when-able
-	@$(PY) -m pytest -n $(WORKERS) --dist loadfile
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup ## formatting, lint, strict types, unused code
 	@$(PY) -m ruff format --check --quiet .

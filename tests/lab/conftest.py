@@ -15,9 +15,12 @@ from tests.lab.node import Node
 from tests.lab.swarm import Swarm
 
 HERE = Path(__file__).parent
+LONGEST = "test_guest_systemd.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them. The longest file comes first of all: it waits for an emulated machine while others are at work."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.lab)
