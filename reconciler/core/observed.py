@@ -195,7 +195,7 @@ class HostView:
     closed: str = ""
     """Why the engine takes nothing new here, though the host is heard; completes "1 of 3 hosts …". Empty: it does."""
     held_cpu: int = 0
-    """Thousandths of a core of what it offers that others than this target's attempts hold now."""
+    """Thousandths of a core of what it offers that others than attempts of ours hold now: other services of a Swarm."""
     held_memory: int = 0
     """Bytes, likewise."""
 
