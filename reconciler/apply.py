@@ -17,7 +17,7 @@ class _Delay:
 
 
 class Applier:
-    """Applies actions one target after the other. Remembers only which objects failed lately."""
+    """Applies actions one after the other. Remembers only which objects failed lately."""
 
     def __init__(self, adapters: registry.Registry, budgets: situation.Budgets) -> None:
         self._registry = adapters
@@ -32,6 +32,7 @@ class Applier:
         `records` is the ledger as it stands on the server, with the plan's intents.
         """
         targets = self._registry.targets(desired.targets)
+        self._delays = {key: each for key, each in self._delays.items() if now < each.until + self._budgets.backoff_cap}
         for act in plan.actions:
             if not act.acts:
                 continue
