@@ -24,7 +24,7 @@ class Machines:
         self.answer: Callable[[], settle.Outcome] = lambda: settle.Outcome(result=settle.Result.CREATED)
 
     def capabilities(self) -> target.Capabilities:
-        return target.Capabilities(kind="hosts", engines=self.engines)
+        return target.Capabilities(engines=self.engines)
 
     def observe(self, at: float) -> observed.TargetView:
         return observed.TargetView(name="machines")

@@ -289,7 +289,7 @@ class TargetSpec:
 
     @property
     def kind(self) -> Literal["hosts", "swarm"]:
-        """Which kind of target it is: the column of the field class table."""
+        """Which kind of target it is."""
         return "swarm" if self.swarm is not None else "hosts"
 
 

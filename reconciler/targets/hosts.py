@@ -10,7 +10,7 @@ from reconciler.core import model, observed, pools, settle, spec
 from reconciler.targets import books, views
 
 CAPABILITIES = target.Capabilities(
-    kind="hosts", engines=frozenset({model.EngineName.APPLICATION, model.EngineName.CRIU, model.EngineName.NONE})
+    engines=frozenset({model.EngineName.APPLICATION, model.EngineName.CRIU, model.EngineName.NONE})
 )
 
 
