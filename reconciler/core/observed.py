@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
 from reconciler.core import spec
@@ -176,6 +176,11 @@ class HostState:
     draining: bool = False
     conditions: tuple[str, ...] = ()
     """What is wrong there, each as `SUBJECT: TEXT`, with what mends it."""
+
+    def quiet(self) -> HostState:
+        """Return the state without what changes all the time: two that are equal then differ by number and progress alone."""
+        items = tuple(replace(each, progress=None) for each in self.items)
+        return replace(self, items=items, generation=0)
 
     def says_of(self, subject: str) -> str:
         """Return what the host itself says is wrong with something; empty when it says nothing."""
