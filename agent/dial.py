@@ -27,9 +27,6 @@ from reconciler.wire import agent_pb2, certificates, protocol, rpc
 
 _log = logging.getLogger("perdure.agent")
 
-ENVELOPE_BYTES = 1024
-"""What the fields beside the state may take of a message."""
-
 RENEW_SECONDS = 30.0
 """Longest wait for a new certificate."""
 
@@ -267,7 +264,7 @@ class Dial:
 
 
 def _too_long(data: bytes) -> str:
-    if len(data) <= protocol.MESSAGE_BYTES - ENVELOPE_BYTES:
+    if len(data) <= protocol.STATE_BYTES:
         return ""
     return f"the state of this host is {len(data) / 2**20:.1f} MiB, more than a message holds: it is not sent"
 

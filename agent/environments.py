@@ -1,5 +1,8 @@
 """Python environments for `workload.code.requirements`, built once per content of the requirements and kept.
 
+Content is also that of files and folders of the code that they name. What is installed in place (`-e`) is the code of one
+attempt, and so is its environment.
+
 Installing runs code of the packages, so it is done as the job's user; afterwards the environment is taken from that user, so
 that no job can change what another one will run.
 """
@@ -26,7 +29,11 @@ TAIL = 15
 """Last lines of pip that are told."""
 PASSED = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 """Variables of the agent's own environment that pip gets, besides its own PIP_…"""
-INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
+INCLUDED = re.compile(r"^\s*(?:-[rc][\s=]*|--(?:requirement|constraint)[\s=]+)(\S+)", re.MULTILINE)
+IN_PLACE = re.compile(r"^\s*(?:-e[\s=]*|--editable[\s=]+)(\S+)", re.MULTILINE)
+"""What is not copied into the environment, which points at it."""
+WORDS = re.compile(r"(?:file:(?://)?)?([^\s=;#\[\]\0]+)")
+"""Whatever may name a file or a folder of the working copy, which pip would install."""
 
 
 class Environments:
@@ -104,9 +111,9 @@ class Environments:
 
 
 def _contents(path: Path, work: Path, seen: set[Path]) -> Iterator[bytes]:
-    """Yield the content of a requirements file and of those it includes."""
-    path = path.resolve()
-    if path in seen or not path.is_relative_to(work.resolve()):
+    """Yield the content of a requirements file, of those it includes, and of what they name of the working copy."""
+    path, work = path.resolve(), work.resolve()
+    if path in seen or not path.is_relative_to(work):
         return
     seen.add(path)
     try:
@@ -114,8 +121,27 @@ def _contents(path: Path, work: Path, seen: set[Path]) -> Iterator[bytes]:
     except OSError as error:
         raise errors.Refused(f"the requirements cannot be read: {error.strerror}", where=path.name) from error
     yield content
-    for included in INCLUDED.findall(content.decode(errors="replace")):
+    text = content.decode(errors="replace")
+    for included in INCLUDED.findall(text):
         yield from _contents(path.parent / included, work, seen)
+    if any(_inside(work, named) for named in IN_PLACE.findall(text)):
+        yield bytes(work)
+    for place in filter(None, (_inside(work, named) for named in WORDS.findall(text))):
+        yield from _files(place, work)
+
+
+def _inside(work: Path, named: str) -> Path | None:
+    """Return the file or folder of the working copy that a word names; None: it names none."""
+    place = Path(os.path.realpath(work / named))
+    return place if place.is_relative_to(work) and os.path.exists(place) else None
+
+
+def _files(place: Path, work: Path) -> Iterator[bytes]:
+    """Yield name and content of a file, or of each file below a folder; of a link what it names."""
+    for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        if path.is_symlink() or path.is_file():
+            yield bytes(path.relative_to(work))
+            yield os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 def _take_over(place: Path, account: accounts.Account) -> None:

@@ -29,6 +29,13 @@ class Shipped:
     """Length of the log in the store. Differs from `local` once output was lost and a note took its place."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    start: int
+    """How far the output is shipped when nothing of the piece is yet."""
+    data: bytes = b""
+
+
 def shipped(file: Path) -> Shipped:
     """Return how far shipping had come; nowhere where that is not known: what is shipped twice, the store already has."""
     with contextlib.suppress(errors.Damaged):
@@ -50,7 +57,7 @@ class Shipper:
         """Append everything there is; return whether anything was. Raises `errors.Unavailable` when the store cannot."""
         before = self._shipped
         try:
-            while piece := self._next():
+            while (piece := self._next()).data:
                 self._append(to, piece)
         finally:
             if self._shipped != before:
@@ -59,8 +66,8 @@ class Shipper:
         self._free()
         return self._shipped != before
 
-    def _append(self, to: store.Store, piece: bytes) -> None:
-        length = to.append_log(self._ref, self._shipped.stored, piece)
+    def _append(self, to: store.Store, piece: _Piece) -> None:
+        length = to.append_log(self._ref, self._shipped.stored, piece.data)
         if length < self._shipped.stored:
             self._go_on(to, length)
             return
@@ -68,8 +75,7 @@ class Shipper:
         moved = max(0, length - self._shipped.stored)
         if moved == 0:
             raise errors.Unavailable("the store took no output", where=str(self._ref))
-        end = self._end()
-        self._shipped = Shipped(local=min(self._shipped.local + moved, end), stored=length)
+        self._shipped = Shipped(local=min(piece.start + moved, self._end()), stored=length)
 
     def _go_on(self, to: store.Store, length: int) -> None:
         """Go on at the end of a log that has become shorter in the store, and say there that something is missing."""
@@ -79,22 +85,21 @@ class Shipper:
             raise errors.Unavailable("the store took no output", where=str(self._ref))
         self._shipped = dataclasses.replace(self._shipped, stored=stored)
 
-    def _next(self) -> bytes:
-        """Return the next bytes to ship."""
+    def _next(self) -> _Piece:
+        """Return what to ship next; nothing where all is shipped."""
         for start, path in output.segments(str(self._place.logs)):
             if start > self._shipped.local:
                 lost = start - self._shipped.local
                 note = f"\n[perdure: {lost} bytes of output lost: the store could not take them in time]\n".encode()
                 # The note stands for what is lost: shipping it must not move us past bytes that are here.
-                self._shipped = dataclasses.replace(self._shipped, local=start - len(note))
-                return note
+                return _Piece(start=start - len(note), data=note)
             with contextlib.suppress(FileNotFoundError):  # dropped meanwhile: the next look sees the gap
                 size = os.path.getsize(path)
                 if start + size > self._shipped.local:
                     with open(path, "rb") as file:
                         file.seek(self._shipped.local - start)
-                        return file.read(CHUNK)
-        return b""
+                        return _Piece(start=self._shipped.local, data=file.read(CHUNK))
+        return _Piece(start=self._shipped.local)
 
     def _end(self) -> int:
         known = output.segments(str(self._place.logs))

@@ -319,7 +319,7 @@ class Agent:
     def _say(self) -> None:
         """Send the state when it has changed; where only progress has, and as a sign of life, now and then."""
         now, state = self._clock.monotonic(), self.state()
-        same = self._said is not None and report.quiet(state) == report.quiet(self._said)
+        same = self._said is not None and state.quiet() == self._said.quiet()
         if same and now < self._said_at + self._setup.pace.heartbeat:
             return
         self._generation += 1

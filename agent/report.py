@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -79,12 +78,6 @@ def state(
         draining=host.draining,
         conditions=conditions,
     )
-
-
-def quiet(said: observed.HostState) -> observed.HostState:
-    """Return the state without what changes all the time: two that are equal here differ by progress alone."""
-    items = tuple(dataclasses.replace(one, progress=None) for one in said.items)
-    return dataclasses.replace(said, items=items, generation=0)
 
 
 def _state(entry: journal.Entry, presence: process.Presence) -> observed.ItemState:

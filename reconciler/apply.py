@@ -17,7 +17,7 @@ class _Delay:
 
 
 class Applier:
-    """Applies actions one target after the other. Remembers only which objects failed lately."""
+    """Applies actions one after the other. Remembers only which objects failed lately."""
 
     def __init__(self, adapters: registry.Registry, budgets: situation.Budgets) -> None:
         self._registry = adapters
@@ -32,6 +32,7 @@ class Applier:
         `records` is the ledger as it stands on the server, with the plan's intents.
         """
         targets = self._registry.targets(desired.targets)
+        self._delays = {key: each for key, each in self._delays.items() if now < each.until + self._budgets.backoff_cap}
         for act in plan.actions:
             if not act.acts:
                 continue
@@ -90,7 +91,7 @@ class Applier:
         declared = desired.stores.get(act.store)
         if declared is None:
             return settle.Outcome(result=settle.Result.SKIPPED, detail=f"store {act.store} is not declared")
-        order = store.Prune(digests=act.digests, reason=act.sentence, grace=retention.GRACE)
+        order = store.Prune(run=act.run, digests=act.digests, reason=act.sentence, grace=retention.GRACE)
         adapter = self._registry.store(declared)
         deleted = adapter.prune(order, now)
         if deleted:

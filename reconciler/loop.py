@@ -150,7 +150,7 @@ class Loop:
             if done.standing is Standing.SUPERSEDED:
                 lost += 1
                 lost_race(done)
-                self._parts.clock.wait(self._parts.jitter() * min(0.05 * 2**lost, 15.0), stop)
+                self._parts.clock.wait(self._parts.jitter() * min(0.05 * 2 ** min(lost, 16), 15.0), stop)
                 continue
             lost = 0
             pause(done)

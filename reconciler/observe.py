@@ -97,7 +97,7 @@ class Observer:
         return dataclasses.replace(world, stores=self._stores(subject, world), unheard=unheard)
 
     def _targets(self, adapters: Mapping[str, target.Target], now: float) -> dict[str, observed.TargetView]:
-        answers = self._gather({name: _look(adapter, now) for name, adapter in adapters.items()})
+        answers = self._answers("target", {name: _look(adapter, now) for name, adapter in adapters.items()})
         return {
             name: observed.TargetView(name=name, known=False, error=view) if isinstance(view, str) else view
             for name, view in answers.items()
@@ -105,11 +105,16 @@ class Observer:
 
     def _stores(self, subject: Subject, world: observed.World) -> Mapping[str, observed.StoreView]:
         wanted = _questions(subject, world)
-        answers = self._gather({spec.name: self._ask(spec, runs, named) for spec, runs, named in wanted})
+        answers = self._answers("store", {spec.name: self._ask(spec, runs, named) for spec, runs, named in wanted})
         return {
             name: observed.StoreView(name=name, known=False, error=view) if isinstance(view, str) else view
             for name, view in answers.items()
         }
+
+    def _answers(self, kind: str, calls: Mapping[str, Callable[[], T]]) -> Mapping[str, T | str]:
+        """Return an answer for every call. The kind tells a target from a store of the same name, of which one may be late."""
+        answers = self._gather({f"{kind} {name}": call for name, call in calls.items()})
+        return {name: answers[f"{kind} {name}"] for name in calls}
 
     def _ask(
         self, spec: model.StoreSpec, runs: Iterable[str], named: Iterable[tuple[str, str]]
@@ -169,9 +174,9 @@ def _questions(subject: Subject, world: observed.World) -> tuple[Question, ...]:
     runs: dict[model.StoreSpec, list[str]] = {}
     named: dict[model.StoreSpec, dict[tuple[str, str], None]] = {}
     for name, run in subject.records.items():
-        spec = run.store
-        if spec is None or not _may_begin(run, subject, world):
+        if run.store is None or not _may_begin(run, subject, world):
             continue
+        spec = subject.desired.stores.get(run.store.name, run.store)
         if run.attempts or run.applied.restore_from != "latest":
             runs.setdefault(spec, []).append(name)
             borrowed = ((run.tenant, saved.taken.digest) for saved in run.checkpoints if saved.taken.attempt == 0)

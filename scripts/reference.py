@@ -111,7 +111,7 @@ def classes() -> Iterator[str]:
     """Yield the table of field classes."""
     yield from ("| field | class | why |", "|---|---|---|")
     for row in classify.TABLE:
-        yield _row([f"`{row.path}`", row.hosts.value, row.why])
+        yield _row([f"`{row.path}`", row.field_class.value, row.why])
 
 
 def why() -> Iterator[str]:
@@ -256,7 +256,7 @@ def _change(found: explain.Explanation) -> str:
     path = found.path.removeprefix("Job.")
     while path and path not in rows:
         path = path.rpartition(".")[0]
-    return rows[path].hosts.value if path else ""
+    return rows[path].field_class.value if path else ""
 
 
 def _row(cells: Iterable[str]) -> str:

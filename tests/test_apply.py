@@ -24,7 +24,7 @@ class Machines:
         self.answer: Callable[[], settle.Outcome] = lambda: settle.Outcome(result=settle.Result.CREATED)
 
     def capabilities(self) -> target.Capabilities:
-        return target.Capabilities(kind="hosts", engines=self.engines)
+        return target.Capabilities(engines=self.engines)
 
     def observe(self, at: float) -> observed.TargetView:
         return observed.TargetView(name="machines")
@@ -185,3 +185,16 @@ def test_one_that_always_fails_keeps_nobody_else_waiting_and_is_tried_again_ever
     pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
     assert pauses == sorted(pauses)
     assert pauses[0] < pauses[-1]
+
+
+def test_an_object_that_failed_long_ago_waits_as_after_its_first_failure() -> None:
+    """So that what an applier remembers does not grow with every attempt that ever failed."""
+    machines = Machines()
+    machines.answer = lambda: settle.Outcome(result=settle.Result.UNKNOWN)
+    applier, cap = applier_of(machines), situation.Budgets().backoff_cap
+    for now in (0.0, 10.0, 30.0):
+        outcome(applier, now=now)
+    late = 70.0 + cap
+    for now, asked in ((late, 4), (late + 9.0, 4), (late + 11.0, 5)):
+        outcome(applier, now=now)
+        assert len(machines.applied) == asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping
 
 import pytest
@@ -120,6 +121,49 @@ def test_tenants_that_name_the_same_checkpoint_do_not_stand_in_each_others_way(o
     of = facts.Wanted(instance="i", by_run=wanted, by_key={})
     seen = look(observer(nobody(), place), 1.0, 1.0, {}, wanted=of).stores["main"]
     assert {tenant: [*named] for tenant, named in seen.named.items()} == {"default": [taken.digest]}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_runs_that_began_under_an_older_declaration_of_a_store_are_asked_for_with_the_others(turned: bool) -> None:
+    """A store is where it is declared now: runs go on from there, whatever it was declared as when they began."""
+    elsewhere = Listed()
+    newer = dataclasses.replace(STORE, root="/moved", retention=86400.0)
+    runs = [run(run=name * 32, job=name, phase=record.Phase.PENDING, store=kept) for name, kept in (("1", STORE), ("2", newer))]
+    known = {each.run: each for each in (reversed(runs) if turned else runs)}
+    adapters = registry.Registry(lambda declared: nobody(), {newer: elsewhere}.__getitem__)
+    desired = dataclasses.replace(DESIRED, stores={"main": newer})
+    seen = look(observe.Observer(adapters, observe.Parallel(deadline=10.0)), 1.0, 1.0, known, desired=desired)
+    assert sorted(elsewhere.asked) == sorted(known)
+    assert sorted(seen.stores["main"].checkpoints) == sorted(known)
+
+
+def test_a_store_that_hangs_keeps_no_target_of_its_name_from_being_seen() -> None:
+    over = threading.Event()
+
+    class Hanging(stores.FakeStore):
+        def list(self, run: str) -> tuple[observed.Taken, ...]:
+            over.wait(60.0)
+            return ()
+
+    named = dataclasses.replace(DESIRED, targets={"main": model.TargetSpec(name="main")})
+    adapters = registry.Registry(lambda declared: nobody(), lambda declared: Hanging())
+    watching = observe.Observer(adapters, observe.Parallel(deadline=0.2))
+    waiting = {RUN: run(phase=record.Phase.PENDING, attempts=(ENDED,))}
+    try:
+        look(watching, 1.0, 1.0, waiting, desired=named)
+        seen = look(watching, 2.0, 2.0, waiting, desired=named)
+        assert (seen.targets["main"].known, seen.stores["main"].known) == (True, False)
+    finally:
+        over.set()
+
+
+def test_a_target_that_only_moved_in_its_file_is_the_same_one() -> None:
+    """Else how often its hosts were silent would be counted anew with each commit that adds a line above it."""
+    moved = model.TargetSpec(name="hosts", origin=model.Origin(file="platform.yaml", line=9))
+    adapters = registry.Registry(lambda declared: nobody(), lambda declared: stores.FakeStore())
+    before = adapters.targets(DESIRED.targets)["hosts"]
+    assert adapters.targets({"hosts": moved})["hosts"] is before
+    assert adapters.targets({"hosts": dataclasses.replace(moved, selector={"site": "lab"})})["hosts"] is not before
 
 
 class Unmounted(stores.FakeStore):

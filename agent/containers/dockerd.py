@@ -64,53 +64,52 @@ class Dockerd:
         """Return what the engine says of itself."""
         with self._told("it does not say what it is") as client:
             info = client.info()
-        options = " ".join(info.get("SecurityOptions") or ())
-        return seam.About(
-            version=str(info.get("ServerVersion", "")),
-            runtimes={name: _program(each) for name, each in (info.get("Runtimes") or {}).items()},
-            default_runtime=str(info.get("DefaultRuntime", "")),
-            rootless="name=rootless" in options,
-            userns="name=userns" in options,
-            root=str(info.get("DockerRootDir", "")),
-            node=str((info.get("Swarm") or {}).get("NodeID", "")),
-        )
+            options = " ".join(info.get("SecurityOptions") or ())
+            return seam.About(
+                version=str(info.get("ServerVersion", "")),
+                runtimes={name: _program(each) for name, each in (info.get("Runtimes") or {}).items()},
+                default_runtime=str(info.get("DefaultRuntime", "")),
+                rootless="name=rootless" in options,
+                userns="name=userns" in options,
+                root=str(info.get("DockerRootDir", "")),
+                node=str((info.get("Swarm") or {}).get("NodeID", "")),
+            )
 
     def list(self, label: str) -> tuple[seam.Listed, ...]:
         """Return all containers that carry a label."""
         with self._told("its containers cannot be listed") as client:
-            found = client.containers(all=True, filters={"label": [label]})
-        return tuple(
-            seam.Listed(
-                id=each["Id"],
-                state=seam.State(each["State"]),
-                labels=each.get("Labels") or {},
-                image=str(each.get("ImageID") or ""),
-                created=float(each["Created"]),
-                volumes=_nameless(each.get("Mounts") or ()),
+            return tuple(
+                seam.Listed(
+                    id=each["Id"],
+                    state=seam.State(each["State"]),
+                    labels=each.get("Labels") or {},
+                    image=str(each.get("ImageID") or ""),
+                    created=float(each["Created"]),
+                    volumes=_nameless(each.get("Mounts") or ()),
+                )
+                for each in client.containers(all=True, filters={"label": [label]})
             )
-            for each in found
-        )
 
     def inspect(self, container: str) -> seam.Detail:
         """Return more of a container."""
         with self._told(f"container {container[:12]} cannot be looked at") as client:
             found = client.inspect_container(container)
-        state = found["State"]
-        ended_at = seconds(state.get("FinishedAt", ""))
-        witnessed = True
-        if state.get("ExitCode") == UNSEEN and not state["Running"] and ended_at is not None:
-            witnessed = any(each.id == container for each in self.ends(ended_at - 1, ended_at + 2))
-        return seam.Detail(
-            running=bool(state["Running"]),
-            pid=int(state.get("Pid") or 0),
-            started_at=seconds(state.get("StartedAt", "")),
-            ended_at=ended_at,
-            code=int(state.get("ExitCode") or 0),
-            out_of_memory=bool(state.get("OOMKilled")),
-            error=str(state.get("Error") or ""),
-            witnessed=witnessed,
-            variables=tuple((found.get("Config") or {}).get("Env") or ()),
-        )
+            state = found["State"]
+            ended_at = seconds(state.get("FinishedAt", ""))
+            witnessed = True
+            if state.get("ExitCode") == UNSEEN and not state["Running"] and ended_at is not None:
+                witnessed = any(each.id == container for each in self.ends(ended_at - 1, ended_at + 2))
+            return seam.Detail(
+                running=bool(state["Running"]),
+                pid=int(state.get("Pid") or 0),
+                started_at=seconds(state.get("StartedAt", "")),
+                ended_at=ended_at,
+                code=int(state.get("ExitCode") or 0),
+                out_of_memory=bool(state.get("OOMKilled")),
+                error=str(state.get("Error") or ""),
+                witnessed=witnessed,
+                variables=tuple((found.get("Config") or {}).get("Env") or ()),
+            )
 
     def image(self, name: str) -> seam.Image | None:
         """Return an image that this host has."""
@@ -172,15 +171,14 @@ class Dockerd:
         """Return what has ended; dockerd remembers its last 256 events of any kind."""
         with self._told("it does not say what has ended") as client:
             asked = {"type": ["container"], "event": ["die"]}
-            said = list(client.events(since=int(since), until=int(until), filters=asked, decode=True))
-        return tuple(
-            seam.End(
-                id=str(each["Actor"]["ID"]),
-                at=int(each["timeNano"]) / 1e9,
-                code=int(each["Actor"]["Attributes"].get("exitCode", -1)),
+            return tuple(
+                seam.End(
+                    id=str(each["Actor"]["ID"]),
+                    at=int(each["timeNano"]) / 1e9,
+                    code=int(each["Actor"]["Attributes"].get("exitCode", -1)),
+                )
+                for each in client.events(since=int(since), until=int(until), filters=asked, decode=True)
             )
-            for each in said
-        )
 
     def output(self, container: str, since: int) -> Iterator[seam.Line]:
         """Yield its output. The answer is read as it comes: it may be longer than memory."""
@@ -204,7 +202,8 @@ class Dockerd:
     def _told(
         self, what: str, patience: int = PATIENCE, kind: Callable[[int, str], Kind] | None = None
     ) -> Iterator[docker.APIClient]:
-        """Yield a client; every error of the package, of HTTP and of sockets becomes one of ours here.
+        """Yield a client; every error of the package, of HTTP and of sockets, and every answer that cannot be read, becomes one
+        of ours here.
 
         `kind` says which one a status with its text is, where that is not plain.
         """
@@ -220,6 +219,10 @@ class Dockerd:
                 f"{what}: the container engine does not answer ({type(error).__name__})",
                 where=self._socket,
                 remedy="Is dockerd running? `systemctl status docker` says.",
+            ) from error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise errors.Unavailable(
+                f"{what}: the container engine's answer is not one of dockerd's ({error!r:.80})", where=self._socket
             ) from error
 
     @contextlib.contextmanager

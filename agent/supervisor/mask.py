@@ -26,17 +26,22 @@ class Mask:
         """Return what can be shown of everything fed so far; the beginning of a value is held back until it is decided."""
         if not self._values:
             return data
-        data = self._held + data
+        data, self._held = self._held + data, b""
         for value in self._values:
             data = data.replace(value, SHOWN)
-        keep = max(_overlap(data, value) for value in self._values)
-        self._held = data[len(data) - keep :]
-        return data[: len(data) - keep]
+            keep = _overlap(data, value)
+            # Before shorter values are looked for: what begins a long one may be a short one, and the rest would be read.
+            data, self._held = data[: len(data) - keep], data[len(data) - keep :] + self._held
+        return data
 
     def rest(self, *, cut: bool = False) -> bytes:
         """Return what was held back, when nothing more comes; `cut`: here, for it may go on elsewhere."""
         held, self._held = self._held, b""
-        return SHOWN if cut and len(held) >= PART else held
+        if cut and len(held) >= PART:
+            return SHOWN
+        for value in self._values:
+            held = held.replace(value, SHOWN)
+        return held
 
     def joined(self, data: bytes) -> bytes:
         """Return the beginning of an output that goes on where another one was cut, without the rest of a value."""

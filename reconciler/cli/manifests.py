@@ -127,7 +127,7 @@ def explain(flags: options.Flags, *, field: str) -> None:
         "values": list(found.values),
         "limits": found.limits or None,
         "examples": list(found.examples),
-        "change": {"class": change.hosts.value, "why": change.why} if change else None,
+        "change": {"class": change.field_class.value, "why": change.why} if change else None,
         "fields": [
             {"name": each.name, "type": each.type, "required": each.required, "description": each.description}
             for each in found.members
@@ -158,7 +158,7 @@ def _explained(found: explaining.Explanation, change: classify.Field | None) -> 
         ("Values", ", ".join(found.values)),
         ("Limits", found.limits),
         ("Examples", ", ".join(found.examples)),
-        ("Change", f"{change.hosts.value}: {change.why}" if change else ""),
+        ("Change", f"{change.field_class.value}: {change.why}" if change else ""),
     )
     lines = [found.path, "", _wrapped(found.description, 2), ""]
     lines += [_wrapped(f"{label + ':':<10} {text}", 2, hanging=11) for label, text in facts if text]

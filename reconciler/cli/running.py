@@ -86,7 +86,8 @@ class Running:
     def hosts_changed(self) -> bool:
         """Return whether a host has something new to say, or has fallen silent or been heard again, since the last call."""
         heard = self._changed.is_set()
-        self._changed.clear()
+        if heard:  # what has come since a no is for the next look
+            self._changed.clear()
         silent = silent_hosts(self.board.hosts(), self._clock.monotonic())
         moved = silent != self._silent
         self._silent = silent

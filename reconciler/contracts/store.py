@@ -125,8 +125,10 @@ class Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prune:
-    """A planned deletion: these images, for this reason. Pins and running restores are re-read before anything is deleted."""
+    """A planned deletion: these images of a run, for this reason. Pins and running restores are re-read before anything is
+    deleted. What other runs have is not looked at: a store has thousands."""
 
+    run: str
     digests: tuple[str, ...]
     keep: tuple[str, ...] = ()
     """Digests that must stay whatever the store believes (pinned, or in the lineage of an unfinished run)."""

@@ -11,13 +11,10 @@ from reconciler.core import model, observed, settle, spec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a target can do, so that core needs no branch per target."""
+    """What a target can do."""
 
-    kind: str
-    """hosts, swarm, kubernetes: the column of the field class table."""
     engines: frozenset[model.EngineName]
-    places_itself: bool = False
-    """The engine chooses the host; otherwise the plan does."""
+    """Those by which attempts on it can be saved."""
 
 
 class Presence(enum.Enum):

@@ -36,6 +36,8 @@ def decode(data: bytes | str, kind: type[T]) -> T:
         return decoder.decode(data)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise errors.Damaged(f"not a valid {getattr(kind, '__name__', kind)}: {error}") from error
+    except RecursionError as error:  # members that we do not know are passed over, however deep they are
+        raise errors.Damaged(f"not a valid {getattr(kind, '__name__', kind)}: it is nested too deep") from error
 
 
 def plain(value: object) -> Any:

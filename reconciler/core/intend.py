@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core import action, classify, model, observed, record, ruling, spec, transition, work
+from reconciler.core import action, classify, model, observed, record, ruling, situation, spec, transition, work
 
 HALTED: Mapping[record.Phase, transition.What] = {
     record.Phase.STOPPED: "stopped",
@@ -152,7 +152,7 @@ def _ask(case: ruling.Case, decision: ruling.Decision) -> Intended:
         want=spec.Want.STOP if stops_at_once else spec.Want.RUN,
         request=None if stops_at_once else pending.request,
     )
-    item = getattr(case.sighting, "item", None)
+    item = case.sighting.item if isinstance(case.sighting, situation.Here) else None
     lost, kept = _stake(run, item, case.now, decision)
     return run, dataclasses.replace(_action(run, decision, assignment), lost=lost, saved=kept), ()
 

@@ -74,7 +74,7 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a manifest begins: path in the repository, 1-based line and column."""
+    """Where a manifest begins: path in the repository, 1-based line and column. One that only moved says the same."""
 
     file: str
     line: int = 1
@@ -222,7 +222,6 @@ class Job:
     written: str = "{}"
     """Canonical JSON of the identity's fields as written, before defaulting (see `identity`)."""
     origin: Origin = field(default_factory=lambda: Origin(file=""), compare=False)
-    """Where it is declared; a manifest that only moved says the same."""
 
     @property
     def ref(self) -> ObjectRef:
@@ -242,7 +241,7 @@ class CheckpointRequest:
     """End the attempt once its checkpoint is safe; the run is then stopped until the manifest is removed."""
     keep: bool = True
     """Pin the checkpoint for as long as this manifest exists."""
-    origin: Origin = field(default_factory=lambda: Origin(file=""))
+    origin: Origin = field(default_factory=lambda: Origin(file=""), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +261,7 @@ class StoreSpec:
     """Bytes all checkpoints of this store may take."""
     retention: float | None = None
     """Seconds that the checkpoints of an ended run are kept; None: for ever."""
-    origin: Origin = field(default_factory=lambda: Origin(file=""))
+    origin: Origin = field(default_factory=lambda: Origin(file=""), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,11 +285,11 @@ class TargetSpec:
     swarm: SwarmSpec | None = None
     by_pool: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels that hosts have by the Pool that they joined for: what the Pools of the same revision declare."""
-    origin: Origin = field(default_factory=lambda: Origin(file=""))
+    origin: Origin = field(default_factory=lambda: Origin(file=""), compare=False)
 
     @property
     def kind(self) -> Literal["hosts", "swarm"]:
-        """Which kind of target it is: the column of the field class table."""
+        """Which kind of target it is."""
         return "swarm" if self.swarm is not None else "hosts"
 
 
@@ -302,7 +301,7 @@ class PoolSpec:
     hosts: tuple[str, ...] = ()
     """Names that may join; empty: any host with a token for this pool."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    origin: Origin = field(default_factory=lambda: Origin(file=""))
+    origin: Origin = field(default_factory=lambda: Origin(file=""), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

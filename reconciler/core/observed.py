@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
 from reconciler.core import spec
@@ -177,6 +177,11 @@ class HostState:
     conditions: tuple[str, ...] = ()
     """What is wrong there, each as `SUBJECT: TEXT`, with what mends it."""
 
+    def quiet(self) -> HostState:
+        """Return the state without what changes all the time: two that are equal then differ by number and progress alone."""
+        items = tuple(replace(each, progress=None) for each in self.items)
+        return replace(self, items=items, generation=0)
+
     def says_of(self, subject: str) -> str:
         """Return what the host itself says is wrong with something; empty when it says nothing."""
         told = (text.partition(": ") for text in self.conditions)
@@ -195,7 +200,7 @@ class HostView:
     closed: str = ""
     """Why the engine takes nothing new here, though the host is heard; completes "1 of 3 hosts …". Empty: it does."""
     held_cpu: int = 0
-    """Thousandths of a core of what it offers that others than this target's attempts hold now."""
+    """Thousandths of a core of what it offers that others than attempts of ours hold now: other services of a Swarm."""
     held_memory: int = 0
     """Bytes, likewise."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reconciler.core import codec, container, model, observed, processor, record, spec
@@ -112,7 +112,10 @@ def stands(job: model.Job, view: observed.HostView) -> bool:
 
 
 class Rooms:
-    """Free room per (target, host), used up as attempts are placed. Private to one computation of a plan."""
+    """Free room per (target, host), used up as attempts are placed. Private to one computation of a plan.
+
+    A host may belong to several targets, each of which may see less of it than there is: what is used is used for all.
+    """
 
     def __init__(self, by_target: dict[str, dict[str, Room]]) -> None:
         self.by_target = by_target
@@ -141,19 +144,20 @@ class Rooms:
         if not fitting:
             return _refusal(wish, tuple(rooms.values()))
         best = min(fitting, key=lambda room: (-_share(room), room.attempts, room.view.state.host))
-        self.take(job.target, best.view.state.host, job.resources)
+        self.take(best.view.state.host, job.resources)
         return best.view.state.host
 
-    def take(self, target: str, host: str, wanted: model.Resources) -> None:
+    def take(self, host: str, wanted: model.Resources) -> None:
         """Use up room on a host; unknown hosts have none to use."""
-        room = self.by_target.get(target, {}).get(host)
-        if room is not None:
-            self.by_target[target][host] = Room(
-                view=room.view,
-                cpu=room.cpu - (wanted.cpu or 0),
-                memory=room.memory - (wanted.memory or 0),
-                attempts=room.attempts + 1,
-            )
+        for rooms in self.by_target.values():
+            room = rooms.get(host)
+            if room is not None:
+                rooms[host] = Room(
+                    view=room.view,
+                    cpu=room.cpu - (wanted.cpu or 0),
+                    memory=room.memory - (wanted.memory or 0),
+                    attempts=room.attempts + 1,
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,23 +213,18 @@ def rooms(world: observed.World, records: Iterable[record.Record]) -> Rooms:
             for name, target in world.targets.items()
         }
     )
-    taken: set[tuple[str, int]] = set()
+    taken: set[spec.AttemptRef] = set()
     for run in records:
         attempt = run.live
         if attempt is not None:
-            taken.add((run.run, attempt.number))
-            result.take(attempt.target, attempt.host, run.applied.resources)
-    for name, target in world.targets.items():
-        _take_leftovers(result, name, target.items, taken)
+            taken.add(spec.AttemptRef(run=run.run, attempt=attempt.number))
+            result.take(attempt.host, run.applied.resources)
+    for target in world.targets.values():
+        for ref, item in target.items.items():
+            if ref not in taken and item.state is not observed.ItemState.ENDED and item.spec:
+                taken.add(ref)
+                result.take(item.host, item.spec.resources)
     return result
-
-
-def _take_leftovers(
-    result: Rooms, target: str, items: Mapping[spec.AttemptRef, observed.Item], taken: set[tuple[str, int]]
-) -> None:
-    for item in items.values():
-        if item.state is not observed.ItemState.ENDED and (item.ref.run, item.ref.attempt) not in taken and item.spec:
-            result.take(target, item.host, item.spec.resources)
 
 
 def _share(room: Room) -> float:

@@ -137,13 +137,13 @@ def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.A
     """Plan deletions, where the store answers. What an unreadable revision pins is not known, so all pins hold then."""
     pins = {demands.request_id(manifest) for manifest in given.desired.checkpoints.values() if manifest.keep}
     unsure = bool(demands.unsure(given.desired)) or not (given.desired.jobs or given.desired.allow_empty)
-    concerned = [run for run in records if retention.concerns(run)]
+    stored = ((run, retention.keeps(run, given.desired)) for run in records)
+    concerned = [(run, kept) for run, kept in stored if kept is not None and retention.concerns(run, kept)]
     lent = retention.lent(given.records.values(), given.desired) if concerned else frozenset()
-    for run in concerned:
-        if run.store is not None and run.store.name in given.desired.stores:
-            act = retention.prune(run, None if unsure else pins, given.now, lent)
-            if act is not None:
-                yield act
+    for run, kept in concerned:
+        act = retention.prune(run, kept, None if unsure else pins, given.now, lent)
+        if act is not None:
+            yield act
 
 
 _RANK: Mapping[action.Verb, int] = {verb: rank for rank, verb in enumerate(action.Verb)}

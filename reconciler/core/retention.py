@@ -19,15 +19,22 @@ def lent(records: Iterable[record.Record], desired: model.Desired) -> frozenset[
     )
 
 
-def excess(run: record.Record, pins: Container[str] | None, now: float, lent: Container[str] = ()) -> tuple[record.Saved, ...]:
+def keeps(run: record.Record, desired: model.Desired) -> model.StoreSpec | None:
+    """Return the run's store as it is declared now, also for a run that is over; None where it is not: nothing is deleted."""
+    return desired.stores.get(run.store.name) if run.store is not None else None
+
+
+def excess(
+    run: record.Record, kept: model.StoreSpec, pins: Container[str] | None, now: float, lent: Container[str] = ()
+) -> tuple[record.Saved, ...]:
     """Return the checkpoints of a run that its policy does not keep, oldest first.
 
-    Kept: the newest `keep`, besides what a Checkpoint manifest in `pins` holds (None: it is not known which exist, so whatever
-    was ever pinned), what the newest attempt was restored from, the last one of the lineage, and what is `lent` to other runs.
-    Once a run is over and the store's retention has passed, only pinned, lent and the last one stay. A checkpoint of another
-    run is not ours to delete.
+    `kept` is its store. What stays: the newest `keep`, besides what a Checkpoint manifest in `pins` holds (None: it is not
+    known which exist, so whatever was ever pinned), what the newest attempt was restored from, the last one of the lineage, and
+    what is `lent` to other runs. Once a run is over and the store's retention has passed, only pinned, lent and the last one
+    stay. A checkpoint of another run is not ours to delete.
     """
-    count = 1 if _aged(run, now) else max(run.applied.checkpoint.keep, 1)
+    count = 1 if _aged(run, kept, now) else max(run.applied.checkpoint.keep, 1)
     if len(run.checkpoints) <= count:
         return ()
     loose = [saved for saved in run.checkpoints if saved.taken.attempt > 0 and not _pinned(saved, pins)]
@@ -41,32 +48,33 @@ def excess(run: record.Record, pins: Container[str] | None, now: float, lent: Co
     return tuple(saved for saved in going if saved.taken.digest not in needed and saved.taken.digest not in lent)
 
 
-def concerns(run: record.Record) -> bool:
+def concerns(run: record.Record, kept: model.StoreSpec) -> bool:
     """Return whether deletion can be due for the run, now or some day: the quick answer for most."""
-    kept = len(run.checkpoints)
-    if kept <= 1:
-        return False
-    return kept > run.applied.checkpoint.keep or (run.store is not None and run.store.retention is not None)
+    count = len(run.checkpoints)
+    return count > 1 and (count > run.applied.checkpoint.keep or kept.retention is not None)
 
 
-def _aged(run: record.Record, now: float) -> bool:
-    retention = run.store.retention if run.store else None
+def _aged(run: record.Record, kept: model.StoreSpec, now: float) -> bool:
     over = run.phase in record.TERMINAL and run.ended_at is not None
-    return over and retention is not None and now - (run.ended_at or now) >= retention
+    return over and kept.retention is not None and now - (run.ended_at or now) >= kept.retention
 
 
 def _pinned(saved: record.Saved, pins: Container[str] | None) -> bool:
     return any(pins is None or pin in pins for pin in saved.pinned_by)
 
 
-def prune(run: record.Record, pins: Container[str] | None, now: float, lent: Container[str] = ()) -> action.Action | None:
+def prune(
+    run: record.Record, kept: model.StoreSpec, pins: Container[str] | None, now: float, lent: Container[str] = ()
+) -> action.Action | None:
     """Return the action that takes what is due one step further: to its tombstone, or after the grace to its deletion."""
     going = [
-        saved for saved in excess(run, pins, now, lent) if saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE
+        saved
+        for saved in excess(run, kept, pins, now, lent)
+        if saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE
     ]
-    if not going or run.store is None:
+    if not going:
         return None
-    kept = "its run is over" if _aged(run, now) else f"`keep` is {run.applied.checkpoint.keep}"
+    why = "its run is over" if _aged(run, kept, now) else f"`keep` is {run.applied.checkpoint.keep}"
     return action.Action(
         verb=action.Verb.PRUNE,
         tenant=run.tenant,
@@ -74,16 +82,16 @@ def prune(run: record.Record, pins: Container[str] | None, now: float, lent: Con
         replica=run.replica,
         run=run.run,
         reason="Retention",
-        sentence=f"{len(going)} of {len(run.checkpoints)} checkpoints can go: {kept}",
+        sentence=f"{len(going)} of {len(run.checkpoints)} checkpoints can go: {why}",
         digests=tuple(saved.taken.digest for saved in going),
-        store=run.store.name,
+        store=kept.name,
     )
 
 
-def moments(run: record.Record) -> Iterator[float]:
+def moments(run: record.Record, kept: model.StoreSpec) -> Iterator[float]:
     """Yield when a further step of a deletion is due."""
     for saved in run.checkpoints:
         if saved.tombstoned_at is not None:
             yield saved.tombstoned_at + GRACE
-    if run.phase in record.TERMINAL and run.ended_at is not None and run.store is not None and run.store.retention is not None:
-        yield run.ended_at + run.store.retention
+    if run.phase in record.TERMINAL and run.ended_at is not None and kept.retention is not None:
+        yield run.ended_at + kept.retention

@@ -38,8 +38,6 @@ class Settled:
 
     records: Mapping[str, record.Record] = field(default_factory=dict)
     lines: tuple[record.Line, ...] = ()
-    failed: tuple[tuple[action.Action, Outcome], ...] = ()
-    """Actions to try again after their back-off."""
 
 
 PRUNED = (Result.CHANGED, Result.UNCHANGED, Result.DELETED)
@@ -50,11 +48,8 @@ def settle(records: Mapping[str, record.Record], outcomes: Iterable[tuple[action
     """Return the records that the outcomes change. A refused start ends its attempt; a prune has a first and a second phase."""
     changed: dict[str, record.Record] = {}
     lines: list[record.Line] = []
-    failed: list[tuple[action.Action, Outcome]] = []
     for act, outcome in outcomes:
         run = changed.get(act.run) or records.get(act.run)
-        if outcome.result in (Result.UNKNOWN, Result.REFUSED):
-            failed.append((act, outcome))
         if run is None:
             continue
         if act.verb is action.Verb.PRUNE and outcome.result in PRUNED:
@@ -64,7 +59,7 @@ def settle(records: Mapping[str, record.Record], outcomes: Iterable[tuple[action
         elif outcome.result is Result.REFUSED and _begins(act, run):
             changed[run.run], line = _refused(run, outcome.detail, now)
             lines.append(line)
-    return Settled(records=changed, lines=tuple(lines), failed=tuple(failed))
+    return Settled(records=changed, lines=tuple(lines))
 
 
 def _begins(act: action.Action, run: record.Record) -> bool:

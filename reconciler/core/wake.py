@@ -15,8 +15,7 @@ def at(given: facts.Facts, records: Iterable[record.Record], sightings: Iterable
     runs = tuple(records)
     moments = [*_declared(given), *_silences(given, sightings), *_engines(given, runs)]
     for run in runs:
-        if _waits(run):
-            moments += _of_run(given, run)
+        moments += _of_run(given, run)
     return min((moment for moment in moments if moment > given.now), default=None)
 
 
@@ -49,16 +48,12 @@ def _engines(given: facts.Facts, records: Iterable[record.Record]) -> Iterator[f
             return
 
 
-def _waits(run: record.Record) -> bool:
-    """Return whether a run has any moment of its own: most of many have none, and are not asked for them."""
-    return run.phase is record.Phase.PENDING or run.pending is not None or retention.concerns(run)
-
-
 def _of_run(given: facts.Facts, run: record.Record) -> Iterator[float]:
     if run.phase is record.Phase.PENDING:
         waits = run.not_before is not None and run.not_before > given.now
         yield run.not_before if waits and run.not_before else given.now + situation.lag_left(run, given.now, given.budgets)
     if run.pending is not None and run.pending.failed_at is not None:
         yield run.pending.failed_at + given.budgets.delay(run.pending.tries)
-    if retention.concerns(run):
-        yield from retention.moments(run)
+    kept = retention.keeps(run, given.desired)
+    if kept is not None and retention.concerns(run, kept):
+        yield from retention.moments(run, kept)

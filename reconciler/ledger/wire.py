@@ -108,7 +108,7 @@ def decode_line(raw: bytes) -> record.Line | None:
     """Return the line, or None for one that somebody else has written."""
     try:
         return msgspec.json.decode(raw, type=record.Line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -16,9 +16,6 @@ from reconciler.contracts import clock, link
 from reconciler.core import codec, observed, spec
 from reconciler.wire import protocol
 
-ENVELOPE_BYTES = 1024
-"""What the fields beside the state may take of a message."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
@@ -55,7 +52,7 @@ class Switchboard:
         A set older than the kept one changes nothing. Raises `errors.Refused` when the set is longer than a message may be.
         """
         data = codec.encode(assignments)
-        if len(data) > protocol.MESSAGE_BYTES - ENVELOPE_BYTES:
+        if len(data) > protocol.STATE_BYTES:
             raise errors.Refused(
                 f"the assignments are {len(data) / 2**20:.1f} MiB, and a message holds {protocol.MESSAGE_BYTES // 2**20} MiB",
                 where=f"host {assignments.host}",
@@ -107,7 +104,7 @@ class Switchboard:
             host.line = line
             line.heard = True
             self._changed.notify_all()
-            wakes = self._wakes if before is None or gist(before) != gist(state) else ()
+            wakes = self._wakes if before is None or before.quiet() != state.quiet() else ()
         for wake in wakes:
             wake()
 
@@ -199,9 +196,3 @@ class Line:
     def close(self, reason: str = "") -> None:
         """End the connection. The first reason counts."""
         self._board._close(self, reason)
-
-
-def gist(state: observed.HostState) -> observed.HostState:
-    """Return what of a state is worth a look: everything but its number and the progress of its jobs."""
-    items = tuple(dataclasses.replace(each, progress=None) for each in state.items)
-    return dataclasses.replace(state, generation=0, items=items)

@@ -11,6 +11,8 @@ import pickle
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import zip_longest
 from typing import BinaryIO
 
 from reconciler.contracts.source import Entry
@@ -29,10 +31,12 @@ def parse(entries: Sequence[Entry], contents: Mapping[str, bytes]) -> list[File]
     chunks = [entries[start : start + length] for start in range(0, len(entries), length)]
     children: list[tuple[int, BinaryIO]] = []
     try:
-        children.extend(_start(chunk, contents) for chunk in chunks[1:])
+        with suppress(OSError):  # no further process is to be had
+            for chunk in chunks[1:]:
+                children.append(_start(chunk, contents))
         files = _parse(chunks[0], contents) if chunks else []
-        for chunk, (_, pipe) in zip(chunks[1:], children, strict=True):
-            files += _receive(pipe) or _parse(chunk, contents)
+        for chunk, child in zip_longest(chunks[1:], children):
+            files += (_receive(child[1]) if child else []) or _parse(chunk, contents)
     finally:
         for pid, pipe in children:
             pipe.close()
@@ -54,7 +58,12 @@ def _parse(entries: Sequence[Entry], contents: Mapping[str, bytes]) -> list[File
 def _start(entries: Sequence[Entry], contents: Mapping[str, bytes]) -> tuple[int, BinaryIO]:
     """Start a child for these files; return its pid and the end of the pipe from which its answer comes."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reader)
+        os.close(writer)
+        raise
     if pid:
         os.close(writer)
         return pid, os.fdopen(reader, "rb")

@@ -96,17 +96,18 @@ class FakeStore:
     def prune(self, plan: store.Prune, now: float) -> tuple[str, ...]:
         """Tombstone the images of `plan`, delete those whose tombstone is older than the grace."""
         self._check()
+        own = {digest: kept for digest, kept in self.images.items() if kept.meta.run == plan.run}
         for digest in plan.keep:
-            if digest in self.images:
-                self.images[digest].since = None
+            if digest in own:
+                own[digest].since = None
         for digest in plan.digests:
-            kept = self.images.get(digest)
+            kept = own.get(digest)
             if kept is None or digest in plan.keep or self._last(kept, plan):
                 continue
             kept.since = now if kept.since is None else min(kept.since, now)
             if now - kept.since >= plan.grace and not kept.readers:
                 del self.images[digest]
-        return tuple(digest for digest in plan.digests if digest not in self.images)
+        return tuple(digest for digest in plan.digests if digest not in own or digest not in self.images)
 
     def sweep(self, now: float, runs: Iterable[str] | None = None) -> None:
         """Do nothing: nothing partial is ever visible here."""

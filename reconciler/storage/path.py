@@ -152,10 +152,9 @@ class PathStore:
     def prune(self, plan: store.Prune, now: float) -> tuple[str, ...]:
         """Tombstone the images of `plan`, delete those whose tombstone is older than the grace, then unreachable packs."""
         with self._disk() as disk:
-            runs = _runs(disk)
-            if plan.digests and not runs:  # else an unmounted folder would count as everything deleted
+            if plan.digests and not _runs(disk):  # else an unmounted folder would count as everything deleted
                 raise errors.Unavailable("the store is empty, although checkpoints of it are known", where=self._where)
-            here = {digest for run in runs for digest in prune.prune(disk, run, plan, now, _token())}
+            here = prune.prune(disk, plan, now, _token())
         return tuple(digest for digest in plan.digests if digest not in here)
 
     def sweep(self, now: float, runs: Iterable[str] | None = None) -> None:

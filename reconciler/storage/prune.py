@@ -24,16 +24,17 @@ class Tombstone:
     reason: str = ""
 
 
-def prune(disk: Disk, run: str, plan: store.Prune, now: float, token: str) -> set[str]:
-    """Carry out the part of a plan that concerns one run; return the digests of the images that the run still has."""
+def prune(disk: Disk, plan: store.Prune, now: float, token: str) -> set[str]:
+    """Carry out a plan; return the digests of the images that its run still has."""
+    run = plan.run
     here = set(images(disk, run))
     for digest in here.intersection(plan.keep):
         _forgive(disk, run, digest)
     gone = set()
     for digest in sorted(here.intersection(plan.digests)):
-        if not _kept(disk, run, digest, plan):
-            since = _tombstone(disk, run, digest, plan, now, token)
-            if now - since >= plan.grace and _delete(disk, run, digest, plan):
+        if not _kept(disk, digest, plan):
+            since = _tombstone(disk, digest, plan, now, token)
+            if now - since >= plan.grace and _delete(disk, digest, plan):
                 gone.add(digest)
     if gone:
         collect(disk, run)
@@ -97,12 +98,12 @@ def _packs(disk: Disk, run: str, digest: str) -> list[str]:
     return [pack.name for pack in (*found.body.packs, found.body.index)]
 
 
-def _kept(disk: Disk, run: str, digest: str, plan: store.Prune) -> bool:
-    if digest in plan.keep or layout.PINNED in _names(disk, layout.image(run, digest)):
+def _kept(disk: Disk, digest: str, plan: store.Prune) -> bool:
+    if digest in plan.keep or layout.PINNED in _names(disk, layout.image(plan.run, digest)):
         return True
     # the newest of a run goes only together with all others: a plan made from old facts must not leave a run with nothing
-    here = images(disk, run)
-    return digest == _newest(disk, run, here) and not set(here) <= set(plan.digests)
+    here = images(disk, plan.run)
+    return digest == _newest(disk, plan.run, here) and not set(here) <= set(plan.digests)
 
 
 def _newest(disk: Disk, run: str, here: list[str]) -> str:
@@ -119,9 +120,9 @@ def _newest(disk: Disk, run: str, here: list[str]) -> str:
     return max(ages, key=lambda age: (age[0], age[2] not in parents, age[1], age[2]))[2] if ages else ""
 
 
-def _tombstone(disk: Disk, run: str, digest: str, plan: store.Prune, now: float, token: str) -> float:
+def _tombstone(disk: Disk, digest: str, plan: store.Prune, now: float, token: str) -> float:
     """Return since when the image has a tombstone; give it one when it has none that can be read."""
-    folder = layout.image(run, digest)
+    folder = layout.image(plan.run, digest)
     path = f"{folder}/{layout.TOMBSTONE}"
     try:
         return min(codec.decode(files.read_all(disk, path, 4096), Tombstone).since, now)
@@ -139,13 +140,13 @@ def _forgive(disk: Disk, run: str, digest: str) -> None:
         disk.sync_folder(folder)
 
 
-def _delete(disk: Disk, run: str, digest: str, plan: store.Prune) -> bool:
+def _delete(disk: Disk, digest: str, plan: store.Prune) -> bool:
     """Remove an image's name unless someone reads it or has pinned it since."""
-    folder = layout.image(run, digest)
+    folder = layout.image(plan.run, digest)
     path = f"{folder}/{layout.MANIFEST}"
     file = disk.open(path, write=True)
     try:
-        if not file.lock(exclusive=True) or _kept(disk, run, digest, plan):
+        if not file.lock(exclusive=True) or _kept(disk, digest, plan):
             return False
         disk.unlink(path)
         disk.sync_folder(folder)  # before any pack goes: a manifest that came back would name packs that are gone

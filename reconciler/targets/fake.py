@@ -61,7 +61,7 @@ class FakeTarget:
 
     def capabilities(self) -> target.Capabilities:
         """Return those of plain hosts."""
-        return target.Capabilities(kind="hosts", engines=frozenset({model.EngineName.APPLICATION, model.EngineName.NONE}))
+        return target.Capabilities(engines=frozenset({model.EngineName.APPLICATION, model.EngineName.NONE}))
 
     def observe(self, at: float) -> observed.TargetView:
         """Return what the hosts report."""

@@ -10,7 +10,7 @@ from reconciler.core import model, observed, pools, settle, spec
 from reconciler.targets import books, views
 
 CAPABILITIES = target.Capabilities(
-    kind="hosts", engines=frozenset({model.EngineName.APPLICATION, model.EngineName.CRIU, model.EngineName.NONE})
+    engines=frozenset({model.EngineName.APPLICATION, model.EngineName.CRIU, model.EngineName.NONE})
 )
 
 
@@ -33,7 +33,7 @@ class HostsTarget:
         for name, sight in sorted(self._books.look().items()):
             state = self._own(pools.labelled(sight.state, self._declared.by_pool))
             if state is not None:
-                hosts[name] = _shared(self._views.of(sight, state, at))
+                hosts[name] = self._views.of(sight, state, at)
         return observed.TargetView(name=self._declared.name, hosts=hosts, items=views.items(hosts, _mine))
 
     def apply(self, assignment: spec.Assignment) -> settle.Outcome:
@@ -68,12 +68,6 @@ def _mine(state: observed.HostState) -> Iterator[observed.Item]:
     for item in state.items:
         if item.spec is None or item.spec.created_by is not spec.Creator.ENGINE:
             yield item
-
-
-def _shared(view: observed.HostView) -> observed.HostView:
-    """A host of which a Swarm holds a part, where it is a node of one too."""
-    cpu, memory = views.taken(view.state, spec.Creator.ENGINE)
-    return dataclasses.replace(view, held_cpu=cpu, held_memory=memory) if cpu or memory else view
 
 
 def _matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

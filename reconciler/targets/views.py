@@ -45,13 +45,3 @@ def items(
 
 def _machine(state: observed.HostState) -> tuple[str, str]:
     return state.agent, state.boot
-
-
-def taken(state: observed.HostState, creator: spec.Creator) -> tuple[int, int]:
-    """Return the cpu and memory that a host's attempts of one creator ask for."""
-    wanted = [
-        item.spec.resources
-        for item in state.items
-        if item.spec is not None and item.spec.created_by is creator and item.state is not observed.ItemState.ENDED
-    ]
-    return sum(each.cpu or 0 for each in wanted), sum(each.memory or 0 for each in wanted)

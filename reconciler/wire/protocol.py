@@ -13,6 +13,9 @@ OLDEST = 1
 MESSAGE_BYTES = 16 * 2**20
 """Longest message of a session: room for two hundred attempts with 80 KB of specification each."""
 
+STATE_BYTES = MESSAGE_BYTES - 1024
+"""What a state or a set of assignments may take of it: the rest is left to the fields beside."""
+
 JOIN_BYTES = 64 * 2**10
 """Longest message of whoever has no certificate yet."""
 

@@ -98,6 +98,41 @@ def test_what_is_included_counts_too(counted: Counted, tmp_path: Path) -> None:
     assert counted.built == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("-rbase.txt", "base.txt"),
+        ("--constraint=base.txt", "base.txt"),
+        ("./lib", "lib/setup.py"),
+        ("lib/tiny-1.0.whl", "lib/tiny-1.0.whl"),
+        ("tiny[fast] @ file:lib/tiny-1.0.whl", "lib/tiny-1.0.whl"),
+        ("--find-links lib", "lib/tiny-1.0.whl"),
+        (".", "lib/setup.py"),
+    ],
+)
+def test_what_is_installed_from_the_code_itself_counts_too(counted: Counted, tmp_path: Path, line: str, file: str) -> None:
+    work, requirements = tmp_path / "work", tmp_path / "work/requirements.txt"
+    requirements.write_text(f"# ours\n{line}\nother==1.0  # not ours\n")
+    (work / "lib").mkdir()
+    for name in ("lib/setup.py", "lib/tiny-1.0.whl"):
+        (work / name).write_text("old")
+    first = counted.get(requirements, work)
+    assert counted.get(requirements, work) == first
+    (work / file).write_text("new")
+    assert counted.get(requirements, work) != first
+
+
+@pytest.mark.parametrize("line", ["-e .", "-e./lib", "--editable=lib"])
+def test_what_is_installed_in_place_is_for_that_working_copy_alone(counted: Counted, tmp_path: Path, line: str) -> None:
+    """It goes with the attempt: another one would find nothing where its environment points."""
+    places = []
+    for name in ("first", "second"):
+        (tmp_path / name / "lib").mkdir(parents=True)
+        (tmp_path / name / "requirements.txt").write_text(f"{line}\n")
+        places.append(counted.get(tmp_path / name / "requirements.txt", tmp_path / name))
+    assert places[0] != places[1]
+
+
 def test_a_build_that_was_cut_short_is_done_again(counted: Counted, tmp_path: Path) -> None:
     work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
     place = counted.get(file, work)

@@ -25,8 +25,18 @@ def test_a_line_begins_with_the_sentence() -> None:
 def test_a_line_survives_and_foreign_lines_are_not_ours() -> None:
     for one in (line(1), record.Line(say="The revision was applied.", what="applied", at=1.0)):
         assert wire.decode_line(wire.encode_line(one)) == one
-    for foreign in (b"Reviewed-by: me", b"{}", b"[1]", b'{"say": 1}', b"\xff", b""):
+    for foreign in (b"Reviewed-by: me", b"{}", b"[1]", b'{"say": 1}', b"\xff", b"", deep(b'"say": "x", "what": "y", "at": 1')):
         assert wire.decode_line(foreign) is None
+
+
+def deep(members: bytes, levels: int = 100_000) -> bytes:
+    """An object that is as it should be, but for a further member that no program unfolds."""
+    return b'{%s, "more": %s%s}' % (members, b"[" * levels, b"]" * levels)
+
+
+def test_what_is_nested_without_end_is_damaged() -> None:
+    with pytest.raises(errors.Damaged, match="deep"):
+        codec.decode(deep(b'"token": "x", "host": "a", "pool": "", "expires_at": 1'), record.Join)
 
 
 def test_members_that_say_nothing_are_left_out() -> None:

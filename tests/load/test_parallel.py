@@ -50,6 +50,24 @@ def test_what_a_child_does_not_bring_back_is_parsed_here(end: str, monkeypatch: 
     assert parallel.parse(ENTRIES, CONTENTS) == EXPECTED
 
 
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_no_further_process_is_to_be_had_the_rest_is_parsed_here(started: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    forks: list[int] = []
+    fork = os.fork
+
+    def limited() -> int:
+        forks.append(len(forks))
+        if len(forks) > started:
+            raise BlockingIOError("no more processes")
+        return fork()
+
+    monkeypatch.setattr(parallel, "_processes", lambda _files: 3)
+    monkeypatch.setattr(os, "fork", limited)
+    open_before = len(os.listdir("/proc/self/fd"))
+    assert parallel.parse(ENTRIES, CONTENTS) == EXPECTED
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
 def test_an_interruption_leaves_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_given: object) -> list[File]:
         raise KeyboardInterrupt

@@ -240,7 +240,7 @@ class Pruning:
     def test_is_two_phased(self, depot: store.Store) -> None:
         old = images.put(depot, {"a": images.noise(1, 9)}, images.meta(at=1))
         new = images.put(depot, {"a": images.noise(2, 9)}, images.meta(at=2))
-        plan = store.Prune(digests=(old.digest,), grace=100)
+        plan = store.Prune(run=RUN, digests=(old.digest,), grace=100)
         assert depot.prune(plan, 1000) == ()
         assert depot.verify(old.digest).ok
         assert depot.prune(plan, 1099) == ()
@@ -251,30 +251,36 @@ class Pruning:
     def test_a_clock_that_went_back_deletes_nothing_early(self, depot: store.Store) -> None:
         old = images.put(depot, {"a": b"1"}, images.meta(at=1))
         images.put(depot, {"a": b"2"}, images.meta(at=2))
-        plan = store.Prune(digests=(old.digest,), grace=100)
+        plan = store.Prune(run=RUN, digests=(old.digest,), grace=100)
         depot.prune(plan, 5000)
         assert depot.prune(plan, 1000) == ()
 
     def test_pins_are_read_again(self, depot: store.Store) -> None:
         old = images.put(depot, {"a": b"1"}, images.meta(at=1))
         images.put(depot, {"a": b"2"}, images.meta(at=2))
-        assert depot.prune(store.Prune(digests=(old.digest,), grace=10), 0) == ()
-        assert depot.prune(store.Prune(digests=(old.digest,), keep=(old.digest,), grace=10), 100) == ()
+        assert depot.prune(store.Prune(run=RUN, digests=(old.digest,), grace=10), 0) == ()
+        assert depot.prune(store.Prune(run=RUN, digests=(old.digest,), keep=(old.digest,), grace=10), 100) == ()
         # the pin took the tombstone away: once it is gone, the grace begins anew
-        assert depot.prune(store.Prune(digests=(old.digest,), grace=10), 101) == ()
-        assert depot.prune(store.Prune(digests=(old.digest,), grace=10), 111) == (old.digest,)
+        assert depot.prune(store.Prune(run=RUN, digests=(old.digest,), grace=10), 101) == ()
+        assert depot.prune(store.Prune(run=RUN, digests=(old.digest,), grace=10), 111) == (old.digest,)
 
     def test_the_newest_stays_unless_all_go(self, depot: store.Store) -> None:
         old = images.put(depot, {"a": b"1"}, images.meta(at=1))
         new = images.put(depot, {"a": b"2"}, images.meta(at=2))
-        assert depot.prune(store.Prune(digests=(new.digest,), grace=0), 0) == ()
-        assert set(depot.prune(store.Prune(digests=(old.digest, new.digest), grace=0), 0)) == {old.digest, new.digest}
+        assert depot.prune(store.Prune(run=RUN, digests=(new.digest,), grace=0), 0) == ()
+        assert set(depot.prune(store.Prune(run=RUN, digests=(old.digest, new.digest), grace=0), 0)) == {old.digest, new.digest}
+
+    def test_what_another_run_has_stays(self, depot: store.Store) -> None:
+        other = images.put(depot, {"a": b"1"}, images.meta(run=images.OTHER_RUN))
+        images.put(depot, {"a": b"2"}, images.meta())
+        depot.prune(store.Prune(run=RUN, digests=(other.digest,), grace=0), 0)
+        assert depot.list(images.OTHER_RUN) == (other,)
 
     def test_what_is_being_restored_stays(self, depot: store.Store) -> None:
         data = images.noise(1, 9)
         old = images.put(depot, {"a": data}, images.meta(at=1))
         images.put(depot, {"a": b"2"}, images.meta(at=2))
-        plan = store.Prune(digests=(old.digest,), grace=0)
+        plan = store.Prune(run=RUN, digests=(old.digest,), grace=0)
         image = depot.open(old.digest)
         assert depot.prune(plan, 0) == ()
         assert images.read(image) == {"a": data}
@@ -285,7 +291,7 @@ class Pruning:
         data = images.noise(1, 600)
         old = images.put(depot, {"a": data}, images.meta(at=1))
         new = images.put(depot, {"a": data + b"more"}, images.meta(at=2), old.digest)
-        assert depot.prune(store.Prune(digests=(old.digest,), grace=0), 0) == (old.digest,)
+        assert depot.prune(store.Prune(run=RUN, digests=(old.digest,), grace=0), 0) == (old.digest,)
         assert images.content_of(depot, new.digest) == {"a": data + b"more"}
         assert depot.verify(new.digest).ok
 

@@ -54,7 +54,7 @@ def test_while_images_are_pruned_or_swept(kind: str) -> None:
     second = images.put(faults.opened(disk), faults.NEW, images.meta(at=2), first.digest)
 
     def pruned(depot: path.PathStore) -> None:
-        depot.prune(store.Prune(digests=(first.digest,), grace=0), 10)
+        depot.prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 10)
         depot.sweep(0)
 
     start = disk.after_kill()

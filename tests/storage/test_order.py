@@ -42,7 +42,7 @@ def test_of_a_deletion() -> None:
     disk, first = faults.with_first_image()
     images.put(faults.opened(disk), faults.NEW, images.meta(at=2))
     disk.trace.clear()
-    faults.opened(disk).prune(store.Prune(digests=(first.digest,), grace=0), 10)
+    faults.opened(disk).prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 10)
     folder = f"runs/{RUN}/checkpoints/{first.digest[7:]}"
     named = disk.trace.index(("unlink", f"{folder}/manifest.json"))
     assert disk.trace[named + 1] == ("sync_folder", folder), "the name is gone for good before any pack goes"

@@ -58,7 +58,7 @@ def test_while_images_are_pruned() -> None:
     second = images.put(faults.opened(disk), faults.NEW, images.meta(at=2), first.digest)
 
     def pruned(depot: path.PathStore) -> object:
-        return depot.prune(store.Prune(digests=(first.digest,), grace=0), 10)
+        return depot.prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 10)
 
     start = disk.after_kill()
     for at in faults.operations(start.copy, pruned):
@@ -68,7 +68,7 @@ def test_while_images_are_pruned() -> None:
             after = disk.after_power_cut(seed)
             faults.check(after, second.digest)
             faults.check_clean(after)
-            assert faults.opened(after).prune(store.Prune(digests=(first.digest,), grace=0), 11) == (first.digest,)
+            assert faults.opened(after).prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 11) == (first.digest,)
             faults.check(after, second.digest)
 
 

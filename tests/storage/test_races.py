@@ -57,10 +57,13 @@ def test_a_parent_stays_while_a_child_is_written() -> None:
     depot = faults.opened(disk)
     second = images.put(depot, {"state": b"2"}, images.meta(at=2))
     sink = depot.writer(images.meta(at=3), first.digest)
-    assert depot.prune(store.Prune(digests=(first.digest,), grace=0), 10) == ()
+    assert depot.prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 10) == ()
     images.fill(sink, faults.NEW)
     third = sink.commit()[0]
-    assert depot.prune(store.Prune(digests=(first.digest, second.digest), grace=0), 11) == (first.digest, second.digest)
+    assert depot.prune(store.Prune(run=RUN, digests=(first.digest, second.digest), grace=0), 11) == (
+        first.digest,
+        second.digest,
+    )
     assert images.content_of(depot, third.digest) == faults.NEW
 
 
@@ -68,7 +71,7 @@ def test_an_image_with_a_tombstone_lends_nothing_to_new_ones() -> None:
     disk, first = faults.with_first_image()
     depot = faults.opened(disk)
     images.put(depot, {"state": b"2"}, images.meta(at=2))
-    depot.prune(store.Prune(digests=(first.digest,), grace=100), 10)
+    depot.prune(store.Prune(run=RUN, digests=(first.digest,), grace=100), 10)
     sink = depot.writer(images.meta(at=3), first.digest)
     images.fill(sink, faults.NEW)
     assert sink.commit()[1].reused_units == 0
@@ -79,7 +82,7 @@ def test_a_person_can_pin_an_image_in_the_store() -> None:
     depot = faults.opened(disk)
     images.put(depot, {"state": b"2"}, images.meta(at=2))
     disk.put(f"runs/{RUN}/checkpoints/{first.digest[7:]}/pinned", b"")
-    assert depot.prune(store.Prune(digests=(first.digest,), grace=0), 10) == ()
+    assert depot.prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 10) == ()
     assert depot.verify(first.digest).ok
 
 
@@ -87,7 +90,7 @@ def test_an_image_pinned_during_the_grace_stays() -> None:
     disk, first = faults.with_first_image()
     depot = faults.opened(disk)
     images.put(depot, {"state": b"2"}, images.meta(at=2))
-    plan = store.Prune(digests=(first.digest,), grace=50)
+    plan = store.Prune(run=RUN, digests=(first.digest,), grace=50)
     assert depot.prune(plan, 10) == ()
     disk.put(f"runs/{RUN}/checkpoints/{first.digest[7:]}/pinned", b"")
     assert depot.prune(plan, 100) == ()
@@ -97,7 +100,7 @@ def test_a_dead_restore_holds_nothing() -> None:
     disk, first = faults.with_first_image()
     images.put(faults.opened(disk), {"state": b"2"}, images.meta(at=2))
     held = faults.opened(disk).open(first.digest)
-    plan = store.Prune(digests=(first.digest,), grace=0)
+    plan = store.Prune(run=RUN, digests=(first.digest,), grace=0)
     assert faults.opened(disk).prune(plan, 10) == ()
     assert faults.opened(disk.after_kill()).prune(plan, 11) == (first.digest,)
     held.close()
@@ -119,7 +122,7 @@ def test_a_manifest_that_cannot_be_read_keeps_every_pack_of_its_run() -> None:
     before = disk.names(f"runs/{RUN}/packs")
     disk.corrupt(f"runs/{RUN}/checkpoints/{second.digest[7:]}/manifest.json", 30)
     third = images.put(depot, {"state": b"3"}, images.meta(at=3))
-    assert depot.prune(store.Prune(digests=(first.digest,), grace=0), 10) == (first.digest,)
+    assert depot.prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 10) == (first.digest,)
     depot.sweep(0)
     assert set(before) <= set(disk.names(f"runs/{RUN}/packs"))
     assert depot.verify(third.digest).ok
@@ -129,7 +132,7 @@ def test_an_empty_store_does_not_count_as_everything_deleted() -> None:
     disk, first = faults.with_first_image()
     empty = type(disk)()
     with pytest.raises(errors.Unavailable, match="empty"):
-        faults.opened(empty).prune(store.Prune(digests=(first.digest,)), 10)
+        faults.opened(empty).prune(store.Prune(run=RUN, digests=(first.digest,)), 10)
 
 
 def test_a_chain_begins_anew_before_it_grows_too_deep(monkeypatch: pytest.MonkeyPatch) -> None:

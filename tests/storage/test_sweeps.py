@@ -146,7 +146,7 @@ def test_a_prune_and_another_sweep_between_any_two_touches_of_a_sweep() -> None:
         return disk
 
     def pruned(depot: path.PathStore) -> None:
-        depot.prune(store.Prune(digests=(depot.list(RUN)[0].digest,), grace=0), 10)
+        depot.prune(store.Prune(run=RUN, digests=(depot.list(RUN)[0].digest,), grace=0), 10)
         depot.sweep(0)
 
     for disk in meetings(two, swept, pruned):

@@ -13,7 +13,7 @@ from reconciler.storage import digests, packs, parent, units
 from reconciler.storage.disk.fake import FakeDisk
 from reconciler.storage.index import Listed, Run, Ticket
 from tests.storage import faults, images
-from tests.storage.images import UNIT
+from tests.storage.images import RUN, UNIT
 
 SIZES = (0, 1, UNIT - 1, UNIT, 5 * UNIT + 3, 256 * UNIT, 257 * UNIT, 600 * UNIT + 77)
 
@@ -71,7 +71,7 @@ def test_chains(seed: int) -> None:
         newest = sink.commit()[0].digest
         kept[newest] = content
         content = _changed(chance, content)
-    gone = set(depot.prune(store.Prune(digests=tuple(chance.sample(list(kept), 3)), grace=0), 1))
+    gone = set(depot.prune(store.Prune(run=RUN, digests=tuple(chance.sample(list(kept), 3)), grace=0), 1))
     for digest, was in kept.items():
         if digest not in gone:
             assert images.content_of(depot, digest) == was

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.contracts import swarm, target
-from reconciler.core import container, model, observed, settle, spec
+from reconciler.core import container, model, observed, place, settle, spec
 from reconciler.link import fake as fake_link
 from reconciler.targets import books, hosts
 from reconciler.targets.swarm import fake, services, wire
@@ -304,10 +304,16 @@ def test_plain_targets_do_not_speak_of_a_swarms_attempts(site: Site) -> None:
 
 
 def test_a_machine_that_two_targets_share_offers_what_the_other_leaves(site: Site) -> None:
-    site.running(run(resources=model.Resources(cpu=1000, memory=GIB)))
-    plain = hosts.HostsTarget(model.TargetSpec(name="plain"), site.books)
-    held = {name: (view.held_cpu, view.held_memory) for name, view in plain.observe(AT).hosts.items()}
-    assert held == {"a": (1000, GIB), "b": (0, 0)}
+    site.running(run(resources=model.Resources(cpu=3500, memory=GIB)))
+    plain = hosts.HostsTarget(model.TargetSpec(name="plain"), site.books).observe(AT)
+    rooms = place.rooms(observed.World(at=AT, targets={"cluster": site.view(), "plain": plain}), ())
+    left = {(name, host): (room.cpu, room.memory) for name, known in rooms.by_target.items() for host, room in known.items()}
+    assert left == {
+        ("cluster", "a"): (500, 7 * GIB),
+        ("plain", "a"): (500, 7 * GIB),
+        ("cluster", "b"): (4000, 8 * GIB),
+        ("plain", "b"): (4000, 8 * GIB),
+    }
 
 
 # nothing is concluded from managers that do not answer, or cannot be believed
@@ -448,11 +454,9 @@ def test_room_is_the_nodes_less_what_others_reserve(site: Site) -> None:
         swarm.Task(id="x", service="web", node="n1", state="running", cpu=500, memory=GIB),
         swarm.Task(id="y", service="web", node="n1", state="failed", cpu=500, memory=GIB),
     ]
-    plain = spec.Assignment(spec=dataclasses.replace(attempt("p1"), resources=model.Resources(cpu=250, memory=GIB)))
-    site.a.report(item(plain, State.RUNNING))
     view = site.view().hosts["a"]
-    assert (view.state.cpu, view.held_cpu) == (3000, 750)
-    assert (view.state.memory, view.held_memory) == (8 * GIB, 2 * GIB)
+    assert (view.state.cpu, view.held_cpu) == (3000, 500)
+    assert (view.state.memory, view.held_memory) == (8 * GIB, GIB)
 
 
 def test_labels_of_a_pool_count_for_hosts_that_joined_for_it() -> None:

@@ -24,7 +24,6 @@ REF = RUN.spec.ref
 class World(Protocol):
     """One implementation with a host "a" that is heard."""
 
-    kind: str
     run: spec.Assignment
     """An attempt as the plan makes it for this kind of target."""
 
@@ -49,7 +48,6 @@ def stopped(world: World) -> spec.Assignment:
 
 
 class HostsWorld:
-    kind = "hosts"
     run = RUN
 
     def __init__(self) -> None:
@@ -76,7 +74,6 @@ class HostsWorld:
 class SwarmWorld(HostsWorld):
     """Like plain hosts, with a node of a fake Swarm that the host's machine is."""
 
-    kind = "swarm"
     run = spec.Assignment(
         spec=dataclasses.replace(RUN.spec, created_by=spec.Creator.ENGINE, workload=model.Workload(image="i"))
     )
@@ -91,7 +88,6 @@ class SwarmWorld(HostsWorld):
 
 
 class FakeWorld:
-    kind = "hosts"
     run = RUN
 
     def __init__(self) -> None:
@@ -123,11 +119,8 @@ def world(request: pytest.FixtureRequest) -> World:
 Result = settle.Result
 
 
-def test_it_says_what_it_can(world: World) -> None:
-    can = world.target.capabilities()
-    assert can.kind == world.kind
-    assert model.EngineName.NONE in can.engines
-    assert not can.places_itself
+def test_it_says_by_which_engines_attempts_can_be_saved(world: World) -> None:
+    assert model.EngineName.NONE in world.target.capabilities().engines
 
 
 def test_a_heard_host_is_listed(world: World) -> None:

@@ -41,7 +41,7 @@ def check(content: bytes, name: str, held: Container[str], *, whole: bool = Fals
                 continue
             _check_entry(entry, f"{name.removesuffix('.json')}/", held)
             kinds[path] = entry["kind"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise errors.Damaged(f"{name} is damaged or hostile: {error}") from error
 
 

@@ -111,16 +111,19 @@ def number(fields: Fields, field: int, default: int = 0) -> int:
 
 
 def numbers(fields: Fields, field: int) -> list[int]:
-    """Return a repeated number, whether packed or not."""
+    """Return a repeated number, whether packed or not. Raises `errors.Damaged`."""
     found: list[int] = []
     for value in fields.get(field, []):
         if isinstance(value, int):
             found.append(value)
             continue
         at = 0
-        while at < len(value):
-            one, at = _read_varint(value, at)
-            found.append(one)
+        try:
+            while at < len(value):
+                one, at = _read_varint(value, at)
+                found.append(one)
+        except (IndexError, ValueError) as error:
+            raise errors.Damaged(f"numbers in a message of CRIU cannot be read ({error})") from error
     return found
 
 

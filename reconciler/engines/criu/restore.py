@@ -111,7 +111,7 @@ def _examine(directory: Path, names: Iterable[str], small: Iterable[str]) -> Non
         own_network, declared = bool(record["network"]), {str(path) for path in record["mounts"]}
         own = [str(path) for path in record.get("volumes", ())]
         links = {str(path): str(place) for path, place in record.get("links", {}).items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.Damaged(f"{CONTAINER} is not what it should be") from error
     volumes.check(own, declared, names)
     for name in small:
@@ -213,7 +213,7 @@ def _compare_processor(image: Path, criu: str, here: str) -> None:
 def _check_descriptors(content: bytes) -> None:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, list) or len(value) > 3 or not all(isinstance(one, str) for one in value):
         raise errors.Damaged("descriptors.json is not what runc writes")

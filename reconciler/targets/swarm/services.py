@@ -11,7 +11,7 @@ from reconciler.core import container, model, observed, pools, settle, spec
 from reconciler.targets import books, views
 from reconciler.targets.swarm import sight, wire
 
-CAPABILITIES = target.Capabilities(kind="swarm", engines=frozenset({model.EngineName.CRIU, model.EngineName.NONE}))
+CAPABILITIES = target.Capabilities(engines=frozenset({model.EngineName.CRIU, model.EngineName.NONE}))
 
 STALLED = 30.0
 """Seconds after the end of a task for which its host may still wait, in words that were on their way."""

@@ -166,7 +166,7 @@ def _offering(view: observed.HostView, node: swarm.Node | None, reserved: Mappin
     closed = f"set to {node.availability} in the Swarm" if node.availability != "active" else ""
     if node.state != "ready":
         closed = f"{node.state} in the Swarm"
-    others, beside = reserved.get(node.id, (0, 0)), views.taken(state, spec.Creator.AGENT)
+    held_cpu, held_memory = reserved.get(node.id, (0, 0))
     offer = dataclasses.replace(
         state,
         labels={**node.labels, **state.labels},
@@ -174,9 +174,7 @@ def _offering(view: observed.HostView, node: swarm.Node | None, reserved: Mappin
         memory=min(state.memory, node.memory),
         conditions=(*state.conditions, f"its node is {closed}") if closed else state.conditions,
     )
-    return dataclasses.replace(
-        view, state=offer, closed=closed, held_cpu=others[0] + beside[0], held_memory=others[1] + beside[1]
-    )
+    return dataclasses.replace(view, state=offer, closed=closed, held_cpu=held_cpu, held_memory=held_memory)
 
 
 def _reserved(listing: swarm.Listing, own: set[str]) -> Mapping[str, tuple[int, int]]:

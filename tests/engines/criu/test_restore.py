@@ -148,6 +148,10 @@ def test_volumes(tmp_path: Path) -> None:
         assert (folder / path).read_bytes() == content
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+CUT = messages.image(messages.COMMON_MAGIC, messages.CORE_MAGIC, [stream.text(5, stream.text(10, stream.text(9, b"\x80")))])
+"""Of a thread whose capabilities are packed, and end in the middle of a number."""
+
 HOSTILE_VOLUMES: dict[str, dict[str, bytes | None]] = {
     "one that the record lacks": {"volume-2.json": volume()},
     "a content of one that the record lacks": {"volume-2/5": b"text"},
@@ -220,6 +224,10 @@ HOSTILE: dict[str, dict[str, bytes | None]] = {
     "a content elsewhere": {"layer.json": entry(data="../container.json")},
     "a link to nothing": {"layer.json": entry(same="z")},
     "a negative owner": {"layer.json": entry(uid=-1)},
+    "an index nested without end": {"layer.json": DEEP},
+    "a record nested without end": {"container.json": DEEP},
+    "descriptors nested without end": {"criu/descriptors.json": DEEP},
+    "a core image with numbers that are cut short": {"criu/core-1.img": CUT},
 }
 
 
