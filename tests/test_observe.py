@@ -75,6 +75,43 @@ def test_an_hour_set_back_leaves_the_silence_as_long_as_it_was() -> None:
     assert look(watching, 1480.0, 90.0, runs).unheard["hosts", "alpha"].since == 1400.0
 
 
+def test_while_nobody_is_heard_no_hosts_silence_counts() -> None:
+    """The first host that dialled in after the loop's own network had been down ended the attempts of all others."""
+    place = nobody()
+    place.hosts = {name: targets.FakeHost(name=name) for name in ("alpha", "beta", "gamma")}
+    watching, runs = observer(place, stores.FakeStore()), {"1" * 32: run()}
+
+    def alpha(at: float) -> tuple[float | None, int]:
+        view = look(watching, 5000.0 + at, at, runs).targets["hosts"].hosts["alpha"]
+        return view.silent_since, view.silent_tries
+
+    assert alpha(0.0) == (None, 0)
+    for host in place.hosts.values():
+        host.silent = True
+    assert [alpha(60.0 * count) for count in range(1, 8)] == [(5000.0, count) for count in range(1, 8)]
+    place.hosts["beta"].silent = False
+    assert [alpha(at) for at in (430.0, 431.0, 440.0)] == [(5370.0, 1), (5370.0, 2), (5370.0, 3)]
+    place.hosts["beta"].silent = True
+    assert alpha(450.0)[1] == 11
+    place.hosts["gamma"].silent = False
+    assert [alpha(at) for at in (460.0, 470.0)] == [(5380.0, 4), (5380.0, 5)]
+    place.hosts["alpha"].silent = False
+    assert alpha(510.0) == (None, 0)
+    place.hosts["alpha"].silent = True
+    assert alpha(520.0) == (5510.0, 1)
+
+
+def test_while_nobody_is_heard_nobody_is_awaited_either() -> None:
+    place = nobody()
+    watching, runs = observer(place, stores.FakeStore()), {"1" * 32: run()}
+    for at in (0.0, 200.0, 400.0):
+        look(watching, 1000.0 + at, at, runs)
+    place.hosts = {"beta": targets.FakeHost(name="beta")}
+    for at, tries in ((410.0, 1), (411.0, 2)):
+        silence = look(watching, 1000.0 + at, at, runs).unheard["hosts", "alpha"]
+        assert (silence.since, silence.tries) == (1410.0, tries)
+
+
 def test_a_target_that_cannot_be_listed_is_unknown_and_counts_no_silence() -> None:
     broken = nobody()
     broken.unlisted = "it is down"

@@ -57,9 +57,13 @@ class Authority:
         return token.pin(self._certificate.public_bytes(serialization.Encoding.DER))
 
     def serve(self) -> tuple[bytes, bytes]:
-        """Return a new key and certificate chain (PEM) for the server, good for as long as the authority itself."""
+        """Return a new key and certificate chain (PEM) for the server, good for as long as the authority itself.
+
+        Also before now: hosts have clocks of their own, and ours may be set back while we serve.
+        """
         key, pem = certificates.new_key()
-        builder = _builder(key.public_key(), self._certificate.subject, self._clock.now(), 0.0)
+        begins = self._certificate.not_valid_before_utc.timestamp()
+        builder = _builder(key.public_key(), self._certificate.subject, begins)
         chain = (
             builder.not_valid_after(self._certificate.not_valid_after_utc)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(certificates.SERVER_NAME)]), critical=True)
@@ -77,7 +81,7 @@ class Authority:
         now = self._clock.now()
         name = x509.UniformResourceIdentifier(certificates.uri(self.instance, host, pool))
         return self._sign(
-            _builder(key, self._certificate.subject, now, self._life / 24)  # the host's clock may lag a little
+            _builder(key, self._certificate.subject, now - self._life)  # see `certificates.Bearer.renew_at`
             .not_valid_after(_moment(now + self._life))
             .add_extension(x509.SubjectAlternativeName([name]), critical=True)
             .add_extension(x509.ExtendedKeyUsage([oid.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=True)
@@ -117,7 +121,7 @@ def _made(directory: Path, instance: str, time: clock.Clock) -> Authority:
     name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, f"Perdure {instance}"[:64])])
     now = time.now()
     certificate = (
-        _builder(key.public_key(), name, now, DAY, name)
+        _builder(key.public_key(), name, now - DAY, name)
         .not_valid_after(_moment(now + AUTHORITY_LIFE))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signing_certificates=True), critical=True)
@@ -178,7 +182,7 @@ NOBODY = x509.Name([])
 
 
 def _builder(
-    key: ec.EllipticCurvePublicKey, issuer: x509.Name, now: float, before: float, subject: x509.Name = NOBODY
+    key: ec.EllipticCurvePublicKey, issuer: x509.Name, begins: float, subject: x509.Name = NOBODY
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -186,7 +190,7 @@ def _builder(
         .subject_name(subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(_moment(now - before))
+        .not_valid_before(_moment(begins))
     )
 
 

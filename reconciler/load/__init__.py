@@ -30,7 +30,10 @@ def revision(
     unread = settle.freeze_unread(everything, files, selection.unread, before)
     references.check(everything)
     references.unnamed_store(everything)
-    references.circles(everything, settle.effective_jobs(everything, before))
+    broken = None
+    while broken != len(everything.broken):  # what falls back to its last valid version may close another circle
+        broken = len(everything.broken)
+        references.circles(everything, settle.effective_jobs(everything, before))
     refused = str(selection.problems[0]) if selection.problems else settle.refusal(everything, unread, before)
     problems = settle.sorted_problems([*selection.problems, *selection.unread, *everything.problems])
     if refused:

@@ -1,7 +1,8 @@
 """`.perdureignore`: files that are not read, in the syntax of gitignore(5), from the root of the repository only.
 
 Understood are comments, `!` (read again; as in Git not below a folder that is itself ignored), a leading or inner `/` (from
-the root), a trailing `/` (folders only), `*`, `?`, `[…]`, `**` and `\\` before a special character.
+the root), a trailing `/` (folders only), `*`, `?`, `[…]`, `**` and `\\` before a special character. As in Git, a line that ends
+in a set without its `]` or in a lone `\\` matches nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Ignore:
     """The rules of one file. `hides(path)` is their verdict."""
 
     def __init__(self, text: str = "") -> None:
-        self._rows = tuple(row for line in text.splitlines() if (row := _row(line)) is not None)
+        lines = text.removeprefix("\ufeff").split("\n")
+        self._rows = tuple(row for line in lines if (row := _row(line.removesuffix("\r"))) is not None)
         self._folders: dict[str, bool] = {"": False}
 
     def hides(self, path: str) -> bool:
@@ -48,8 +50,14 @@ class Ignore:
         return False
 
 
+_LETTER = re.compile(r"\\.|.", re.DOTALL)
+
+
 def _row(line: str) -> _Row | None:
-    text = re.sub(r"(?<!\\) +$", "", line)
+    letters = _LETTER.findall(line)
+    while letters and letters[-1] == " ":
+        letters.pop()
+    text = "".join(letters)
     if not text or text.startswith("#"):
         return None
     read_again = text.startswith("!")
@@ -57,10 +65,10 @@ def _row(line: str) -> _Row | None:
     only_folders = text.endswith("/")
     text = text.removesuffix("/")
     rooted = "/" in text
-    try:
-        pattern = re.compile(("" if rooted else "(?:.*/)?") + _regex(text.removeprefix("/")), re.DOTALL)
-    except re.error:
-        return None  # like Git: a pattern that is not one matches nothing
+    regex = _regex(text.removeprefix("/"))
+    if regex is None:
+        return None
+    pattern = re.compile(("" if rooted else "(?:.*/)?") + regex, re.DOTALL)
     return _Row(pattern=pattern, only_folders=only_folders, read_again=read_again)
 
 
@@ -69,9 +77,9 @@ _TOKEN = re.compile(
     |(?P<rest>(?<=/)\*\*$)
     |(?P<star>\*+)
     |(?P<one>\?)
-    |(?P<set>\[[!^]?\]?[^]]*\])
+    |(?P<set>\[)
     |\\(?P<plain>.)
-    |(?P<other>.)""",
+    |(?P<other>[^\\])""",
     re.DOTALL | re.VERBOSE,
 )
 
@@ -80,9 +88,15 @@ _STAR = "[^/]*"
 _FOLDERS = "(?:[^/]*/)*"
 
 
-def _regex(text: str) -> str:
+def _regex(text: str) -> str | None:
+    """Return a pattern as a regular expression, None for one that matches nothing."""
     blocks, runs = [""], [""]  # what stands between two "**/", and in a part of the path between two stars
-    for found in _TOKEN.finditer(text):
+    place = 0
+    while place < len(text):
+        found = _TOKEN.match(text, place)
+        if found is None:
+            return None
+        place = found.end()
         if found.lastgroup == "star":
             runs.append("")
         elif found.lastgroup == "up":
@@ -90,6 +104,11 @@ def _regex(text: str) -> str:
         elif found[0] == "/":
             blocks[-1] += _joined(runs, _STAR) + "/"
             runs = [""]
+        elif found.lastgroup == "set":
+            members, place = _set(text, place)
+            if not members:
+                return None
+            runs[-1] += members
         else:
             runs[-1] += _part(found)
     blocks[-1] += _joined(runs, _STAR)
@@ -110,18 +129,51 @@ def _joined(parts: list[str], gap: str) -> str:
 
 def _part(found: re.Match[str]) -> str:
     kind = found.lastgroup or "other"
-    fixed = {"rest": ".+", "one": "[^/]"}.get(kind)
-    if fixed is not None:
-        return fixed
-    return _set(found[kind]) if kind == "set" else re.escape(found[kind])
+    return {"rest": ".+", "one": "[^/]"}.get(kind) or re.escape(found[kind])
 
 
-_RANGE = re.compile(r"(.)-(.)|.", re.DOTALL)
+_MEMBER = re.compile(
+    r"""\[:(?P<named>[^]]*):\]
+    |(?P<low>\\.|[^\\])-(?P<high>\\.|[^]\\])
+    |(?P<one>\\.|[^\\])""",
+    re.DOTALL | re.VERBOSE,
+)
+
+_NAMED = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "blank": r" \t",
+    "cntrl": r"\x00-\x1f\x7f",
+    "digit": "0-9",
+    "graph": "!-~",
+    "lower": "a-z",
+    "print": " -~",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r" \t\n\r",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
+"""Classes of characters, as Git knows them."""
 
 
-def _set(text: str) -> str:
-    inner = text[1:-1]
-    negated = inner[:1] in ("!", "^")
-    members = _RANGE.finditer(inner[1:] if negated else inner)
-    written = (f"{re.escape(one[1])}-{re.escape(one[2])}" if one[1] else re.escape(one[0]) for one in members)
-    return f"(?!/)[{'^' if negated else ''}{''.join(written)}]"
+def _set(text: str, place: int) -> tuple[str, int]:
+    """Return the set whose "[" stands before `place` as a regular expression, and where it ends.
+
+    It is empty where the set is not closed or names a class that there is not.
+    """
+    negated = text.startswith(("!", "^"), place)
+    first = place = place + negated
+    members = ""
+    while place == first or not text.startswith("]", place):
+        found = _MEMBER.match(text, place)
+        if found is None or (found["named"] is not None and found["named"] not in _NAMED):
+            return "", place
+        place = found.end()
+        if found["named"] is not None:
+            members += _NAMED[found["named"]]
+            continue
+        low, high = (found["low"] or found["one"])[-1], (found["high"] or "")[-1:]
+        members += re.escape(low)
+        if low < high:
+            members += f"{re.escape(low)}-{re.escape(high)}"
+    return f"(?!/)[{'^' if negated else ''}{members}]", place + 1

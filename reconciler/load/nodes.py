@@ -117,6 +117,8 @@ class _Reader:
                 key, key_event = event.value, event
                 if key in container.marks or known.get(key) != key or not event.implicit[0]:
                     self._key(container, event)
+                if event.anchor is not None:
+                    self.anchors[event.anchor] = (key, 1)
                 event = following()
                 kind = type(event)
             if kind is scalar:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,9 @@ _MARKERS = (layout.FILE, ".git")
 
 _FILE, _LINK, _SUBMODULE = "100644", "120000", "160000"
 
+_MODULE = re.compile(r'^\s*path\s*=\s*"?(.*?)"?\s*$', re.MULTILINE)
+"""Where `.gitmodules` says that a submodule belongs: one that was not fetched is an empty folder."""
+
 
 class PathTree:
     """The files below one folder, of which some were asked for."""
@@ -34,6 +38,7 @@ class PathTree:
         self._asked = tuple(asked)
         self._whole = whole
         self._hidden = Ignore(_text(root / ".gitignore"))
+        self._modules = frozenset(_MODULE.findall(_text(root / ".gitmodules")))
 
     def entries(self) -> Iterable[Entry]:
         """Return every file in path order; of a folder that belongs to no repository, only what was asked for."""
@@ -90,10 +95,12 @@ class PathTree:
 
     def _enter(self, folder: str, folders: list[str], found: list[Entry]) -> None:
         """Walk on, but not into a repository of its own: Git makes a submodule of it, and without Git it does not count."""
-        if not os.path.lexists(self.root / folder / ".git"):
-            folders.append(folder)
-        elif (self.root / ".git").exists():
+        inside = os.path.lexists(self.root / folder / ".git")
+        unfetched = folder in self._modules and not os.listdir(self.root / folder)
+        if (inside or unfetched) and (self.root / ".git").exists():
             found.append(Entry(path=folder, mode=_SUBMODULE, oid=folder, size=None))
+        elif not inside:
+            folders.append(folder)
 
     def _is_asked(self, name: str) -> bool:
         """Whether a path, something above it (but not the root) or something below it was asked for."""

@@ -34,15 +34,20 @@ class Bearer:
     host: str
     pool: str
     starts_at: float
-    """POSIX time in seconds, as `expires_at`."""
+    """POSIX time in seconds, as `expires_at`: as long before it was issued as it lives afterwards."""
     expires_at: float
     serial: str
     """Hexadecimal."""
 
     @property
     def renew_at(self) -> float:
-        """POSIX time from which it is to be renewed: two thirds of its life."""
-        return self.starts_at + (self.expires_at - self.starts_at) * 2 / 3
+        """POSIX time from which it is to be renewed: two thirds of its life.
+
+        It lives from the middle of its time. The half before is for clocks that are set back after it was issued: a certificate
+        that is not good yet would keep its host out until then, and another one could not be had.
+        """
+        issued = (self.starts_at + self.expires_at) / 2
+        return issued + (self.expires_at - issued) * 2 / 3
 
 
 def uri(instance: str, host: str, pool: str) -> str:

@@ -76,9 +76,17 @@ def test_a_key_by_halves_is_not_replaced(tmp_path: Path, own: authority.Authorit
 def test_a_host_certificate_names_host_instance_and_pool_for_a_day(own: authority.Authority) -> None:
     bearer = certificates.read(certified(own))
     assert (bearer.instance, bearer.host, bearer.pool) == ("test", "a", "spot")
-    life = bearer.expires_at - bearer.starts_at
-    assert 24 * 3600 <= life <= 25 * 3600
-    assert bearer.renew_at == pytest.approx(bearer.starts_at + life * 2 / 3)
+    now = Clock().now()
+    assert bearer.expires_at == pytest.approx(now + 24 * 3600, abs=60)
+    assert bearer.renew_at == pytest.approx(now + 16 * 3600, abs=60)
+
+
+def test_a_clock_that_is_set_back_a_day_keeps_neither_hosts_nor_the_server_out(own: authority.Authority) -> None:
+    """A host that had joined while the clock was an hour ahead stayed out for that hour, and so did one with a slow clock."""
+    back = Clock().now() - 23 * 3600
+    server = x509.load_pem_x509_certificates(own.serve()[1])[0]
+    assert server.not_valid_before_utc.timestamp() <= back
+    assert certificates.read(certified(own)).starts_at <= back
 
 
 def test_a_certificate_is_for_one_use(own: authority.Authority) -> None:

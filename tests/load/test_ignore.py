@@ -27,6 +27,9 @@ PATHS = [
     "a b.yaml",
     "star*.yaml",
     "end ",
+    "odd[",
+    "odd\\",
+    "bell\x0bb.yaml",
 ]
 
 LINES = [
@@ -68,6 +71,23 @@ LINES = [
     "x[]&&~~||^[-].yaml",
     "x[!--a].yaml",
     "x[+--].yaml",
+    "x[[:digit:]].yaml",
+    "x[^[:digit:][:alpha:]].yaml",
+    "[[:upper:]",
+    "x[[:number:]].yaml",
+    "x[1-].yaml",
+    "x[9-0].yaml",
+    "x[\\]].yaml",
+    "x[0\\-9].yaml",
+    "x[a-",
+    "odd[",
+    "odd[\\]",
+    "odd\\",
+    "odd\\\\ ",
+    "end\\  ",
+    "x1.yaml\r\nb.yaml\r",
+    "\ufeffa.yaml",
+    "bell\x0bb.yaml",
 ]
 
 

@@ -51,6 +51,11 @@ def test_aliases_within_the_limits_mean_what_they_stand_for() -> None:
     assert "more than 100 aliases" in message("a: &x 1\nb: [" + ", ".join(["*x"] * 101) + "]")
 
 
+def test_an_alias_may_stand_for_a_key() -> None:
+    reading = nodes.read("&name train: {job: *name}\n")
+    assert (reading.root, reading.findings) == ({"train": {"job": "train"}}, [])
+
+
 def test_a_value_cannot_contain_itself() -> None:
     assert message("a: &x [*x]") == "1:8 the alias *x stands for nothing before it"
 

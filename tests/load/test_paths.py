@@ -110,6 +110,16 @@ def test_a_repository_inside_is_what_git_would_make_of_it(tmp_path: Path, monkey
         assert problems(Path()) == []
 
 
+def test_a_submodule_that_was_not_fetched_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a fresh clone, as in CI, it is an empty folder: validate was content with what the loop refuses."""
+    modules = '[submodule "x"]\n\tpath = code/vendor\n\turl = ../x\n[submodule "y"]\n  path = "gone"\n'
+    write(tmp_path, {**fixtures.INFRASTRUCTURE, ".gitmodules": modules, "jobs/a.yaml": fixtures.job(), "gone/a.yaml": "a: 1"})
+    (tmp_path / "code" / "vendor").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert problems(Path()) == ["code/vendor:1:1: a submodule is not read (commit its files, or name it in .perdureignore)"]
+
+
 @pytest.mark.parametrize("name", [b"a\xff.yaml", b"a\nb.yaml", b"-a.yaml"])
 def test_a_file_whose_name_misleads_is_refused_also_when_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes

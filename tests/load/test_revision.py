@@ -186,6 +186,23 @@ def test_a_circle_freezes_its_members() -> None:
     assert set(second.frozen) == {TRAIN, OTHER}
 
 
+def test_a_circle_through_what_a_circle_freezes_freezes_its_members_too() -> None:
+    """They waited for each other for ever, and nothing said so."""
+    first = good(
+        {"a.yaml": fixtures.job(extra="dependsOn: [last]"), "b.yaml": fixtures.job("other"), "c.yaml": fixtures.job("last")}
+    )
+    files = {
+        "a.yaml": fixtures.job(extra="dependsOn: [other]"),
+        "b.yaml": fixtures.job("other", extra="dependsOn: [train]"),
+        "c.yaml": fixtures.job("last", extra="dependsOn: [train]"),
+    }
+    second = after(first, files)
+    assert second.jobs == first.jobs
+    assert [problem.message for problem in second.problems if problem.name == "last"] == [
+        "spec.dependsOn goes in a circle: last → train → last"
+    ]
+
+
 def test_documents_of_other_programs_are_passed_over() -> None:
     foreign = {
         "compose.yaml": "services: {web: {image: !custom x, ports: [22:22], on: yes}}\nx: &a {b: 1}\ny: {<<: *a}\n",

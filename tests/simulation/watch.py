@@ -265,9 +265,12 @@ class Watch:
         if now.ending is not record.Ending.LOST or host is None:
             return
         if now.failure == failures.VANISHED:
-            job = host.disk.jobs.get(ref)
+            job, entry = host.disk.jobs.get(ref), host.disk.entries.get(ref)
+            # A machine that came back without its data may have been asked to stop what an old message called running: that
+            # leaves a note that it was never begun here, and nothing that could begin.
+            told = entry is not None and job is None and entry.assignment.want is not spec.Want.RUN
             insist(
-                ref not in host.disk.entries and (job is None or not job.alive),
+                (entry is None or told) and (job is None or not job.alive),
                 "unknown is not absent",
                 f"{self._call(ref)} was given up as vanished and is on {was.host}",
             )
