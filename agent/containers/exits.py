@@ -33,6 +33,8 @@ def decide(detail: seam.Detail | None, record: books.Record, *, saved: bool) -> 
     stopped = record.ending in (books.Ending.STOP, books.Ending.ENGINE)
     if detail is None or unseen:
         why = "its container was removed" if detail is None else "its container engine was away"
+        if detail is not None and detail.error:
+            why = "somebody has told its container engine to start it again"
         return observed.Exit(kind=Kind.UNKNOWN, detail=f"{why}, and nobody saw how it ended", stopped=stopped)
     number = detail.code - 128 if FIRST <= detail.code <= LAST else None
     code = detail.code if number is None else None
