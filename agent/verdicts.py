@@ -6,10 +6,11 @@ stands alone, so the words are written down here and tested against it.
     question  {"v": 1, "verb": "create", "container": ID, "namespace": NS, "attempt": "<run>-<n>", "bundle": PATH,
                "root": PATH, "annotations": {…}}
               {"v": 1, "verb": "kill", …, "signal": 15}
+              {"v": 1, "verb": "pause" | "resume", …}
               {"v": 1, "verb": "started" | "deleted" | "failed", …, "reason": TEXT}
     answer    {"verdict": "create"} | {"verdict": "refuse", "reason": TEXT}
               {"verdict": "restore", "directory": PATH, "volumes": [NAME…]}
-              {"verdict": "deliver"} to kill, {} to the rest, {"error": TEXT} to what was not understood
+              {"verdict": "deliver"} to kill, pause and resume, {} to the rest, {"error": TEXT} to what was not understood
 
 While an answer takes its time (a checkpoint before a stop signal) an empty line goes out every second: who hears nothing
 for its deadline knows that this agent is stopped, not busy.
@@ -97,6 +98,10 @@ class Judge(Protocol):
 
     def kill(self, asked: Asked) -> None:
         """Return when the signal may be delivered. May take as long as a checkpoint."""
+        ...
+
+    def hold(self, asked: Asked) -> None:
+        """Return when it may be paused, or let go on. May take as long as a checkpoint holds it still."""
         ...
 
     def started(self, asked: Asked) -> None:
@@ -230,6 +235,9 @@ def _answer(judge: Judge, line: bytes) -> dict[str, Any]:
             case "kill":
                 judge.kill(asked)
                 return {"verdict": "deliver"}
+            case "pause" | "resume":
+                judge.hold(asked)
+                return {"verdict": "deliver"}
             case "started":
                 judge.started(asked)
             case "deleted":
@@ -251,7 +259,7 @@ def _worded(verdict: Create | Restore | Refuse) -> dict[str, Any]:
             return {"verdict": "refuse", "reason": verdict.reason}
 
 
-VERBS = ("create", "kill", "started", "deleted", "failed")
+VERBS = ("create", "kill", "pause", "resume", "started", "deleted", "failed")
 _TEXTS = ("container", "namespace", "attempt", "bundle", "root", "reason")
 _NEEDED = ("container", "namespace", "attempt")
 

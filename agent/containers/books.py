@@ -25,6 +25,8 @@ class Ending(enum.Enum):
     TIMEOUT = "timeout"
     ENGINE = "engine"
     """Its engine was told to end it: `docker stop`, its own shutdown, the removal of a service."""
+    PAST_US = "past us"
+    """It was to go on from a checkpoint, and its engine has begun it from its beginning: the interposer was not called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

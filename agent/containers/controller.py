@@ -111,6 +111,9 @@ class ContainerController:
         if sight.at < self._moved.get(entry.ref, 0.0):
             return process.Look(presence=process.Presence.STARTING)  # the list is older than what we did
         listed = sight.of(entry.ref, record.container)
+        if listed is not None and _past_us(entry, record, listed):
+            self._end(entry, books.Ending.PAST_US, at_once=True)
+            return process.Look(presence=process.Presence.STARTING)
         saved = _saved_at_end(entry, record)
         if listed is None and record.begun:
             exit, now = exits.decide(None, record, saved=saved), self._setup.clock.now()
@@ -120,9 +123,8 @@ class ContainerController:
         detail = self.view.detail(listed)
         if listed.state in seam.OVER and detail is not None:
             exit = exits.decide(detail, record, saved=saved)
-            return process.Look(
-                presence=process.Presence.ENDED, started_at=detail.started_at, ended_at=detail.ended_at, exit=exit
-            )
+            began = None if record.ending is books.Ending.PAST_US else detail.started_at
+            return process.Look(presence=process.Presence.ENDED, started_at=began, ended_at=detail.ended_at, exit=exit)
         started = detail.started_at if detail is not None else entry.started_at
         self._mind(entry, record, started)
         held = (
@@ -185,6 +187,10 @@ class ContainerController:
             return  # it ran and was removed: `look` says so
         if record.failed:
             raise refusal.CannotStart(record.failed)  # what was granted once is not granted again
+        if entry.spec.checkpoint.engine is model.EngineName.CRIU:
+            self.view.look()  # it may have been told to call another runtime since it was prepared
+            if why := self.obstacle():
+                raise refusal.CannotStart(why)
         made = listed.id if listed is not None else self._create(entry, record)
         self.books.set(entry.ref, container=made, begun=True)
         try:
@@ -380,6 +386,13 @@ class ContainerController:
             text = f"the checkpoint was taken on image {was}, {name} is another one here, and"
             raise refusal.CannotStart(f"{text} {error.message}. {error.remedy}".rstrip(". ")) from error
         self._remember_image(entry.ref, found, was)
+
+
+def _past_us(entry: journal.Entry, record: books.Record, listed: seam.Listed) -> bool:
+    """Whether it runs from its beginning although it is to go on from a checkpoint: nobody has asked for its grant."""
+    runs = listed.state in (seam.State.RUNNING, seam.State.PAUSED)
+    criu = entry.spec.checkpoint.engine is model.EngineName.CRIU
+    return runs and criu and bool(entry.spec.restore) and not record.granted
 
 
 def _saved_at_end(entry: journal.Entry, record: books.Record) -> bool:

@@ -29,6 +29,8 @@ PULLING = 600
 """Seconds without a word from a registry."""
 UNSEEN = 255
 """Exit status that dockerd gives what ended while it was away; of a program that chose it there is an event."""
+NO_START = (125, 126, 127, 128)
+"""Exit statuses by which it tells of a start that failed, also of what has run before: how that ended is an event, too."""
 DENIED = (
     *("unauthorized", "no basic auth", "authorization failed", "incorrect username or password", "forbidden"),
     *("denied:", "access denied", "is denied"),  # not: permission denied, which the engine's own disk may say
@@ -95,16 +97,17 @@ class Dockerd:
         with self._told(f"container {container[:12]} cannot be looked at") as client:
             found = client.inspect_container(container)
             state = found["State"]
-            ended_at = seconds(state.get("FinishedAt", ""))
-            witnessed = True
-            if state.get("ExitCode") == UNSEEN and not state["Running"] and ended_at is not None:
-                witnessed = any(each.id == container for each in self.ends(ended_at - 1, ended_at + 2))
+            ended_at, code, witnessed = seconds(state.get("FinishedAt", "")), int(state.get("ExitCode") or 0), True
+            doubtful = code == UNSEEN or (code in NO_START and state.get("Error"))
+            if doubtful and not state["Running"] and ended_at is not None:
+                seen = [each.code for each in self.ends(ended_at - 1, ended_at + 2) if each.id == container]
+                code, witnessed = (seen[-1], True) if seen else (code, False)
             return seam.Detail(
                 running=bool(state["Running"]),
                 pid=int(state.get("Pid") or 0),
                 started_at=seconds(state.get("StartedAt", "")),
                 ended_at=ended_at,
-                code=int(state.get("ExitCode") or 0),
+                code=code,
                 out_of_memory=bool(state.get("OOMKilled")),
                 error=str(state.get("Error") or ""),
                 witnessed=witnessed,

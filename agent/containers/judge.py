@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from agent import journal, verdicts
 from agent.containers import books, seam
@@ -34,12 +34,15 @@ class Judge:
         control: containers.ContainerController,
         docker: seam.Docker,
         clock: clocks.Clock,
+        at_rest: Callable[[str], None] = lambda container: None,
     ) -> None:
-        """`entries` is the journal's own mapping: read here, changed by the agent's loop."""
+        """`entries` is the journal's own mapping: read here, changed by the agent's loop. `at_rest` returns once no dump of a
+        container is under way."""
         self._entries = entries
         self._control = control
         self._docker = docker
         self._clock = clock
+        self._at_rest = at_rest
 
     def create(self, asked: verdicts.Asked) -> verdicts.Create | verdicts.Restore | verdicts.Refuse:
         """Grant what is assigned to this host, ready, and asked for the first time, by the container it is meant for."""
@@ -102,6 +105,10 @@ class Judge:
                 unsaved = outcome.reason.replace("\n  ", ". ").rstrip(".")
                 self._control.books.set(entry.ref, unsaved=unsaved)
         self._control.books.end(entry.ref, books.Ending.ENGINE)
+
+    def hold(self, asked: verdicts.Asked) -> None:
+        """Wait until no checkpoint holds it still: CRIU moves what its engine would freeze, and leaves it as it was found."""
+        self._at_rest(asked.container)
 
     def started(self, asked: verdicts.Asked) -> None:
         """The next list shows it."""

@@ -117,7 +117,9 @@ def opened(
     with contextlib.ExitStack() as stack:
         try:
             if os.geteuid() == 0:
-                stack.enter_context(verdicts.serve(path, judge.Judge(book.entries, control, docker, about.clock)))
+                at_rest = made.at_rest if isinstance(made, criu_engine.CriuEngine) else lambda container: None
+                answers = judge.Judge(book.entries, control, docker, about.clock, at_rest)
+                stack.enter_context(verdicts.serve(path, answers))
         except (errors.PerdureError, OSError) as error:
             ability.unanswered = f"the interposer is not answered: {error}".replace("\n  ", ". ")
         stack.callback(docker.close)

@@ -82,7 +82,8 @@ class Detail:
     error: str = ""
     """What stood in the way of its start."""
     witnessed: bool = True
-    """Whether the engine saw its end. One that was away then says 255 of whatever it does not find any more (dockerd 26)."""
+    """Whether the engine saw its end, and still knows it. One that was away then says 255 of whatever it does not find any
+    more, and one that was told to start it again, and could not, says 128 (dockerd 26)."""
     variables: tuple[str, ...] = field(default=(), repr=False)
     """What its program was given to begin with (NAME=VALUE), secrets among them."""
 

@@ -105,6 +105,15 @@ def _kill(made: Call) -> None:
             question.ask(machine, made, attempt, seconds, signal=number)
 
 
+def _hold(made: Call) -> None:
+    """Ask before it is paused or let go on: the agent first lets a checkpoint end that holds it still."""
+    attempt = call.read_json(made.home, "state.json").get("attempt")
+    if attempt:
+        machine = call.host()
+        with suppress(OSError):
+            question.ask(machine, made, attempt, machine["deadline"])
+
+
 def _tell(made: Call) -> None:
     """Let the agent know. It learns the same from its engine, only later."""
     with suppress(OSError, ValueError, Refused):
@@ -133,6 +142,8 @@ ACTIONS = {
     "checkpoint": _checkpoint,
     "start": _tell,
     "kill": _kill,
+    "pause": _hold,
+    "resume": _hold,
     "delete": _deleted,
 }
 

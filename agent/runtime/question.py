@@ -13,12 +13,14 @@ from agent.runtime.call import Call, Config
 
 NOTE_SECONDS = 2.0
 """What is waited for an agent that only listens."""
+PATIENT = ("kill", "pause", "resume")
+"""Before which the agent may have a checkpoint to take, or to end."""
 
 
 def ask(machine: Config, call: Call, attempt: str, seconds: float, **more: Any) -> Config:
     """Return the agent's answer. Raises OSError when none comes within so many seconds.
 
-    For a stop signal they count from its last sign of life: an agent that checkpoints gives one every second.
+    For `PATIENT` questions they count from its last sign of life: an agent that checkpoints gives one every second.
     """
     question = {"v": 1, "verb": call.command, "container": call.container, "namespace": call.namespace, "attempt": attempt}
     end = time.monotonic() + seconds
@@ -31,7 +33,7 @@ def ask(machine: Config, call: Call, attempt: str, seconds: float, **more: Any) 
         agent.sendall(json.dumps({**question, **more}).encode() + b"\n")
         heard = b""
         while not heard.endswith(b"\n"):
-            agent.settimeout(seconds if call.command == "kill" else max(0.001, end - time.monotonic()))
+            agent.settimeout(seconds if call.command in PATIENT else max(0.001, end - time.monotonic()))
             piece = agent.recv(1 << 16)
             if not piece:
                 raise ConnectionError("the agent hung up")

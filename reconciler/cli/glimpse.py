@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler import annotate, errors
 from reconciler.contracts import link
-from reconciler.core import observed, spec
+from reconciler.core import observed
 from reconciler.seams import durable
 
 NAME = "observed.json"
@@ -27,6 +27,9 @@ SHARE = 20
 
 NOT_SHOWN = frozenset({"spec"})
 """Members of items that no command shows. Checkpoints are: a host may tell of one before the ledger does."""
+
+OF_TARGETS = ("labels", "cpu", "memory", "draining", "conditions")
+"""Members of a host's state to which its target adds what it knows: a Swarm's node, a Pool."""
 
 
 class Glimpse:
@@ -69,20 +72,33 @@ class Glimpse:
 
 
 def newer(world: observed.World, heard: Mapping[str, link.Heard]) -> observed.World:
-    """Return `world` with the newest states of its hosts."""
+    """Return `world` with what its hosts have said otherwise since. What their targets know besides stays."""
     targets = {}
     for name, target in world.targets.items():
-        states = {host: heard[host].state for host in target.hosts if host in heard}
-        items: dict[spec.AttemptRef, observed.Item] = {
-            ref: item for ref, item in target.items.items() if item.host not in states
-        }
-        items |= {item.ref: item for state in states.values() for item in state.items}
-        hosts = {
-            host: dataclasses.replace(view, state=states[host]) if host in states else view
-            for host, view in target.hosts.items()
-        }
+        items, hosts = dict(target.items), dict(target.hosts)
+        for host, view in target.hosts.items():
+            if host not in heard:
+                continue
+            before = {item.ref: item for item in view.state.items}
+            now = {item.ref: item for item in heard[host].state.items}
+            for ref in before.keys() & items.keys():
+                if items[ref].host != host:
+                    continue
+                if ref in now:
+                    items[ref] = _since(items[ref], before[ref], now[ref])
+                else:
+                    del items[ref]
+            own = {member: getattr(view.state, member) for member in OF_TARGETS}
+            hosts[host] = dataclasses.replace(view, state=dataclasses.replace(heard[host].state, **own))
         targets[name] = dataclasses.replace(target, hosts=hosts, items=items)
     return dataclasses.replace(world, targets=targets)
+
+
+def _since(shown: observed.Item, before: observed.Item, now: observed.Item) -> observed.Item:
+    """Return what is shown of an attempt with the members that its host says otherwise now."""
+    members = [each.name for each in dataclasses.fields(observed.Item)]
+    changed = {name: getattr(now, name) for name in members if getattr(now, name) != getattr(before, name)}
+    return dataclasses.replace(shown, **changed)
 
 
 def read(data: Path) -> observed.World | None:

@@ -53,14 +53,22 @@ def test_what_the_judge_says_is_the_answer(
 
 
 @pytest.mark.parametrize(
-    ("verb", "answer"), [("kill", {"verdict": "deliver"}), ("started", {}), ("deleted", {}), ("failed", {})]
+    ("verb", "asks", "answer"),
+    [
+        ("kill", "kill", {"verdict": "deliver"}),
+        ("pause", "hold", {"verdict": "deliver"}),
+        ("resume", "hold", {"verdict": "deliver"}),
+        ("started", "started", {}),
+        ("deleted", "deleted", {}),
+        ("failed", "failed", {}),
+    ],
 )
-def test_the_other_verbs(address: Path, verb: str, answer: dict[str, Any]) -> None:
+def test_the_other_verbs(address: Path, verb: str, asks: str, answer: dict[str, Any]) -> None:
     judge = Answers()
     with verdicts.serve(address, judge):
         assert _ask(address, {**QUESTION, "verb": verb, "signal": 15, "reason": "why"}) == answer
     ((said, asked),) = judge.asked
-    assert (said, asked.signal, asked.reason) == (verb, 15, "why")
+    assert (said, asked.signal, asked.reason) == (asks, 15, "why")
 
 
 def test_only_root_may_open_it(address: Path) -> None:

@@ -42,6 +42,21 @@ class TestDockerd(docker_contract.DockerContract):
         made.docker.close()
 
 
+def test_how_it_ended_is_known_though_somebody_has_told_it_to_start_again(docker_node: Docker) -> None:
+    """`docker start`, or `docker restart`: what stands in the way is then said in place of the program's own status."""
+    bench, program = RealBench(docker_node), "/srv/shown/program"
+    docker_node.node.write(program, "#!/bin/sh\n", 0o755)
+    docker_node.cli("run", "--name", "once", "--mount", "type=bind,source=/srv/shown,target=/x", bench.image, "/x/program")
+    docker_node.node.path(program).unlink()
+    with pytest.raises(errors.Refused, match="no such file"):
+        bench.docker.start("once")
+    said = docker_node.inspect("once")
+    assert said["State"]["ExitCode"] in dockerd.NO_START
+    found = bench.docker.inspect(said["Id"])
+    bench.docker.close()
+    assert (found.code, found.witnessed) == (0, True)
+
+
 def test_an_engine_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(errors.Unavailable, match="does not answer"):
         dockerd.Dockerd("/nowhere/docker.sock").about()

@@ -13,6 +13,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -71,6 +72,8 @@ class CriuEngine:
         self._version: tuple[int, ...] = ()
         self._processor = b""
         self._needs = ""
+        self._dumps: set[str] = set()
+        self._over = threading.Condition()
 
     def preflight(self, site: engine.Site) -> engine.Can | engine.Cannot:
         """Say whether a checkpoint of this container can be taken, and if not, which of the known reasons it is."""
@@ -144,6 +147,24 @@ class CriuEngine:
     def sweep(self) -> tuple[str, ...]:
         """Undo what an agent that was killed left: thaw, unlock, discard. Returns the containers concerned. Before any take."""
         return leftovers.sweep(self._folder)
+
+    @contextlib.contextmanager
+    def dumping(self, container: str) -> Iterator[None]:
+        """Note that a dump of a container is under way."""
+        with self._over:
+            self._dumps.add(container)
+        try:
+            yield
+        finally:
+            with self._over:
+                self._dumps.discard(container)
+                self._over.notify_all()
+
+    def at_rest(self, container: str) -> None:
+        """Return once no dump of a container is under way: what somebody else freezes meanwhile CRIU cannot move, and in the
+        end it leaves frozen what it has found so."""
+        with self._over:
+            self._over.wait_for(lambda: container not in self._dumps)
 
     @property
     def criu(self) -> str:
@@ -242,7 +263,8 @@ class _Take:
                 one.ahead(sink)
         self._made.tell_processor(self._folder / program.IMAGES)
 
-    def _start(self, *, leave_running: bool) -> Freeze:
+    @contextlib.contextmanager
+    def _start(self, *, leave_running: bool) -> Iterator[Freeze]:
         order = program.Order(
             pid=self._state.pid,
             folder=self._folder,
@@ -256,8 +278,10 @@ class _Take:
             last=self.last,
             patience=self._limit(),
         )
-        self._freeze = Freeze(self._made.criu, order, self._trace, self._given_up)
-        return self._freeze
+        with self._made.dumping(self._trace.container):
+            trace = dataclasses.replace(self._trace, paused=leftovers.frozen(order.freezer))
+            with Freeze(self._made.criu, order, trace, self._given_up) as self._freeze:
+                yield self._freeze
 
     def _rest(self, out: tree.Out, taker: takers.Direct | takers.Spooled) -> None:
         """Send what is not pages. The program stands still."""

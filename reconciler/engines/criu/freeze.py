@@ -49,7 +49,9 @@ class Freeze:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._asking: socket.socket | None = None
         self._stands = False
-        """Pages have come: every process stands and holds code of CRIU, which must not be killed any more."""
+        """Pages have come: every process stands, and CRIU has let go of the control group."""
+        self._thawed = self._held = False
+        """We had to let go of the group, and it was certainly somebody else who held it."""
         self._over = threading.Event()
         self.began = time.monotonic()
         with theirs, contextlib.ExitStack() as undo:
@@ -138,10 +140,14 @@ class Freeze:
     def _look(self) -> None:
         while not self._over.wait(_BEAT):
             self._reason = self._given_up()
-            hangs = not self._stands and self.standing() > _SEIZING and leftovers.frozen(self._order.freezer)
-            if not self._reason and hangs:
+            slow = not self._stands and self.standing() > _SEIZING
+            if (slow or self._stands) and not self.trace.paused and leftovers.frozen(self._order.freezer):
+                # Somebody else has frozen what CRIU has to move, or it hangs in the kernel with what it has frozen itself. It
+                # must not be killed: its code may be in the program.
+                leftovers.thaw(self._order.freezer)
+                self._thawed, self._held = True, self._stands
+            elif not self._reason and slow and self._thawed and self.standing() > 2 * _SEIZING:
                 self._reason = "the processes did not stand still in time"
-                self._process.kill()  # no socket tells it anything where it is, and nothing of it is in any process yet
             if self._reason:
                 self._close()
                 return
@@ -172,3 +178,5 @@ class Freeze:
         if self._process.returncode != 0:
             leftovers.calm(self.trace)
             self._process.wait()
+        if self._held and self.trace.lives:
+            leftovers.freeze(self.trace.freezer)

@@ -122,9 +122,19 @@ def frozen(cgroup: str) -> bool:
     return False
 
 
+def freeze(cgroup: str) -> None:
+    """Hold a cgroup's processes still."""
+    _tell(cgroup, "FROZEN", "1")
+
+
 def thaw(cgroup: str) -> None:
     """Let a cgroup's processes go on."""
-    for name, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+    _tell(cgroup, "THAWED", "0")
+
+
+def _tell(cgroup: str, first: str, second: str) -> None:
+    """Tell the freezer of either version of cgroups."""
+    for name, word in (("freezer.state", first), ("cgroup.freeze", second)):
         with contextlib.suppress(OSError):
             descriptor = os.open(Path(cgroup) / name, os.O_WRONLY)
             try:

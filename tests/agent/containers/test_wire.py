@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from pathlib import Path
@@ -72,6 +73,35 @@ def test_the_registry_of_an_image(name: str, expected: str) -> None:
 )
 def test_what_a_registry_says(status: int, said: str, kind: type[errors.PerdureError]) -> None:
     assert dockerd.of_a_registry(status, said) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "remembered", "expected"),
+    [
+        (128, "perdure: granted already", (0,), (0, True)),
+        (127, "no such file", (137,), (137, True)),
+        (128, "perdure: granted already", (), (128, False)),
+        (128, "", (), (128, True)),
+        (255, "", (), (255, False)),
+        (255, "", (255,), (255, True)),
+        (3, "", (), (3, True)),
+    ],
+)
+def test_how_a_container_ended_whatever_a_later_start_came_to(
+    monkeypatch: pytest.MonkeyPatch, status: int, error: str, remembered: tuple[int, ...], expected: tuple[int, bool]
+) -> None:
+    state = {"Running": False, "ExitCode": status, "Error": error, "FinishedAt": "2026-01-01T00:00:00Z"}
+    ends = tuple(seam.End(id=name, at=0.0, code=code) for name, code in (("other", 9), *(("c", each) for each in remembered)))
+
+    class Client:
+        def inspect_container(self, container: str) -> dict[str, object]:
+            return {"State": state}
+
+    engine = dockerd.Dockerd("/nowhere")
+    monkeypatch.setattr(engine, "_told", lambda what: contextlib.nullcontext(Client()))
+    monkeypatch.setattr(engine, "ends", lambda since, until: ends)
+    found = engine.inspect("c")
+    assert (found.code, found.witnessed) == expected
 
 
 def registries(folder: Path, text: str, mode: int = 0o600) -> Path:

@@ -51,6 +51,9 @@ class Answers:
     def kill(self, asked: verdicts.Asked) -> None:
         self.asked.append(("kill", asked))
 
+    def hold(self, asked: verdicts.Asked) -> None:
+        self.asked.append(("hold", asked))
+
     def started(self, asked: verdicts.Asked) -> None:
         self.asked.append(("started", asked))
 

@@ -223,7 +223,10 @@ def test_an_agent_that_is_stopped_fails_the_create_within_its_deadline(place: Pl
     assert place.subcommands() == ["kill"]
 
 
-def test_a_stop_signal_waits_for_an_agent_that_is_busy_not_for_its_deadline(place: Place) -> None:
+@pytest.mark.parametrize(("verb", "words"), [("kill", ("TERM",)), ("pause", ()), ("resume", ())])
+def test_a_stop_signal_or_a_pause_waits_for_an_agent_that_is_busy_not_for_its_deadline(
+    place: Place, verb: str, words: tuple[str, ...]
+) -> None:
     place.install(deadline=1.5)  # two signs of life come in that time
     place.home.mkdir(parents=True)
     (place.home / "state.json").write_text(json.dumps({"v": 1, "root": str(place.root), "attempt": ATTEMPT}))
@@ -234,14 +237,18 @@ def test_a_stop_signal_waits_for_an_agent_that_is_busy_not_for_its_deadline(plac
             super().kill(asked)
             allowed.wait(3)
 
+        def hold(self, asked: verdicts.Asked) -> None:
+            super().hold(asked)
+            allowed.wait(3)
+
     answers = Busy()
     with place.agent(answers):
-        assert place.call("kill", CONTAINER, "TERM").returncode == 0
-        assert answers.verbs == ["kill"]
+        assert place.call(verb, CONTAINER, *words).returncode == 0
+        assert answers.verbs == ["kill" if verb == "kill" else "hold"]
         log = Path(json.loads((place.etc / "runtime.json").read_text())["log"])
         assert not log.exists() or "failed" not in log.read_text()
         allowed.set()
-    assert place.subcommands() == ["kill"]
+    assert place.subcommands() == [verb]
 
 
 def test_restoring(place: Place, answers: Answers, image: Path) -> None:

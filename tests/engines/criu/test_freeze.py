@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import pytest
 
 from reconciler import errors
 from reconciler.contracts import engine
+from reconciler.engines.criu import engine as criu_engine
 from reconciler.engines.criu import freeze, leftovers, program, takers
+from reconciler.seams import clock
 from tests.engines.criu.test_before_and_after import state
 from tests.engines.program import Memory
 
@@ -35,10 +37,23 @@ def dump(tmp_path: Path, script: str, given_up: Callable[[], str]) -> freeze.Fre
 def test_a_criu_that_hangs_in_the_kernel_holds_nobody_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where processes are frozen and do not come to stand, its own limit does not count."""
     monkeypatch.setattr(freeze, "_SEIZING", 0.3)
+    monkeypatch.setattr(leftovers, "PATIENCE", 0.3)
     made = dump(tmp_path, "#!/bin/sh\nexec sleep 1000\n", str)
     with pytest.raises(errors.Unavailable, match="did not stand still in time"), made:
         made.standstill()
     assert (tmp_path / "cgroup" / "freezer.state").read_text().startswith("THAWED")
+
+
+def test_who_asks_in_the_middle_of_a_dump_waits_for_its_end(tmp_path: Path) -> None:
+    made = criu_engine.CriuEngine(clock.System(), tmp_path)
+    waiting = threading.Thread(target=made.at_rest, args=("c1",))
+    with made.dumping("c1"):
+        waiting.start()
+        made.at_rest("c2")
+        waiting.join(0.2)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 SENDS = f"""#!{sys.executable} -IS
@@ -50,15 +65,22 @@ with socket.socket(fileno=int(sys.argv[sys.argv.index("--ps-socket") + 1])) as p
 pathlib.Path(__file__).with_name("undone").touch()
 sys.exit(1)
 """
+WAITS = """group = pathlib.Path(__file__).with_name("cgroup") / "freezer.state"
+    while group.read_text().startswith("FROZEN"):
+        pass"""
+"""Sends nothing while the container is frozen."""
 
 
-def test_a_criu_whose_container_somebody_pauses_meanwhile_is_not_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("begun", [True, False], ids=["pages have come", "before any page"])
+def test_a_container_that_somebody_freezes_meanwhile_is_let_go_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
-    """Its code is in every process by then, and who killed it would leave it there."""
+    """criu cannot move it before, and who killed criu would leave its code in the program."""
     monkeypatch.setattr(freeze, "_SEIZING", 0.3)
-    late = time.monotonic() + 1.5
-    made = dump(tmp_path, SENDS, lambda: "it takes too long" if time.monotonic() > late else "")
+    group = tmp_path / "cgroup/freezer.state"
+    script = SENDS if begun else SENDS.replace("pages.send(bytes(4))", WAITS)
+    made = dump(tmp_path, script, lambda: "it takes too long" if group.read_text().startswith("THAWED") else "")
     with pytest.raises(errors.Unavailable, match="it takes too long"), made:
         made.pages((4, 1), takers.Direct(Memory()), lambda: None)
     assert (tmp_path / "undone").exists()
+    assert group.read_text().startswith("FROZEN" if begun else "THAWED")
