@@ -1,4 +1,7 @@
-"""A plugin of pytest in the guest: a lab there, whose nodes lie over the guest's own root, and ten times the patience."""
+"""A plugin of pytest in the guest: a lab there, whose nodes lie over the guest's own root, and ten times the patience.
+
+Looks are as far apart, too: with one emulated processor, what asks keeps what is asked about from getting anywhere.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from tests.lab.cache import Cache
 
 PLACE = Path("/var/cache/perdure")
 SLOWER = 10.0
+BETWEEN = 2.0
+"""Seconds between two looks, at least."""
 
 _eventually = conditions.eventually
 
@@ -25,9 +30,9 @@ class Whole(Cache):
         return "/"
 
 
-def patiently(predicate: Callable[[], Any], timeout: float = 30.0, *more: Any, **named: Any) -> Any:
+def patiently(predicate: Callable[[], Any], timeout: float = 30.0, interval: float = 0.02, *more: Any, **named: Any) -> Any:
     """`conditions.eventually` on a machine that is emulated."""
-    return _eventually(predicate, timeout * SLOWER, *more, **named)
+    return _eventually(predicate, timeout * SLOWER, max(interval * SLOWER, BETWEEN), *more, **named)
 
 
 cache.PLACE = PLACE
