@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from reconciler import errors
 from reconciler.seams.git import process
 
 
@@ -57,3 +59,17 @@ def test_a_timer_keeps_no_process_from_its_end(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("threading.Timer", Noted)
     assert process.run(["--version"], dict(os.environ)).code == 0
     assert [one.daemon for one in made] == [True]
+
+
+def test_where_git_cannot_be_started_that_is_trouble_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is short of memory for a moment must not end a loop."""
+    process.require()
+
+    def refused(*_given: object, **_more: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    with pytest.raises(errors.Unavailable, match="temporarily unavailable"):
+        process.run(["--version"], dict(os.environ))
+    with pytest.raises(errors.Unavailable), process.conversation(["cat-file", "--batch"], dict(os.environ)):
+        pass

@@ -115,16 +115,21 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def _start(
     arguments: Sequence[str], environment: Mapping[str, str], inherit: tuple[int, ...], complaints: int = subprocess.PIPE
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["git", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=complaints,
-        env=dict(environment),
-        cwd="/",
-        start_new_session=True,
-        pass_fds=inherit,
-    )
+    try:
+        return subprocess.Popen(
+            ["git", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=dict(environment),
+            cwd="/",
+            start_new_session=True,
+            pass_fds=inherit,
+        )
+    except OSError as error:
+        raise errors.Unavailable(
+            f"git cannot be started: {error.strerror or error}", where="git", remedy="Free memory on this machine."
+        ) from error
 
 
 def _pour(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> bytes:
