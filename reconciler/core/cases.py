@@ -133,9 +133,11 @@ def _waits_with(job: model.Job, now: float) -> str:
 def _standing(about: Gathered) -> Mapping[facts.Key, record.Record]:
     """Return the unfinished runs with work done that no manifest asks for any more, a live one first."""
     found: dict[facts.Key, record.Record] = {}
+    unfinished = (record.Phase.PENDING, record.Phase.RUNNING, record.Phase.SUSPENDED)
     for name, run in about.records.items():
-        unfinished = run.phase in (record.Phase.PENDING, record.Phase.RUNNING, record.Phase.SUSPENDED) and run.attempts
-        if name not in about.wanted.by_run and unfinished and (run.live is not None or run.key not in found):
+        if name in about.wanted.by_run or run.phase not in unfinished or run.unbegun:
+            continue
+        if run.live is not None or run.key not in found:
             found[run.key] = run
     return found
 

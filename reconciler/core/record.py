@@ -154,6 +154,12 @@ class Record:
         newest = self.newest
         return newest if newest and newest.live else None
 
+    @property
+    def unbegun(self) -> bool:
+        """Whether no program of it has ever been started: there is nothing to lose."""
+        ends = (attempt.exit.kind if attempt.exit else None for attempt in self.attempts)
+        return not self.checkpoints and all(kind is observed.ExitKind.NOT_STARTED for kind in ends)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:

@@ -23,7 +23,7 @@ def _superseded(case: ruling.Case) -> ruling.Decision | None:
     """The manifest asks for another run: this one gives way if it has nothing to lose or the manifest says so."""
     if case.job is not None or case.successor is None:
         return None
-    if case.run.phase is record.Phase.STOPPED or not case.run.attempts:
+    if case.run.phase is record.Phase.STOPPED or case.run.unbegun:
         return ruling.keep("Superseded", "the manifest asks for another run now", record.Phase.STOPPED)
     if case.successor.on_change is model.OnChange.RESTART:
         ends = ruling.keep("Superseded", ruling.restarted(case), record.Phase.STOPPED)

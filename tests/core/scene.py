@@ -205,6 +205,7 @@ def _attempt(number: int, node: Node, alias: str) -> record.Attempt:
         started_at=node.get("started", intended + 5),
         ended_at=float(node.get("ended", intended + 50)) if ending else None,
         ending=ending,
+        exit=_exit(node["exit"]) if "exit" in node else None,
         failure=node.get("failure", ""),
         detail=node.get("detail", ""),
         last_step=node.get("step"),
