@@ -35,6 +35,8 @@ class Service:
     id: str
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    replicas: int = 1
+    """How many tasks it is told to have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,6 @@ LARGE = f"import os\nheld = os.urandom(1 << 20) * 1500\n{COUNT}"
 CHECKPOINT = "apiVersion: perdure.dev/v1alpha1\nkind: Checkpoint\nmetadata: {name: %s}\nspec: {job: %s}\n"
 
 IN_THE_MIDDLE = """
-while ! pgrep -f "criu dump" > /dev/null; do :; done
 while grep -q "TracerPid:.0$" "/proc/$1/status"; do :; done
 while ! grep -q THAWED "$2"; do :; done
 shift 2
@@ -41,7 +40,7 @@ def test_who_pauses_it_or_lets_it_go_on_in_the_middle_of_a_checkpoint_waits_for_
     site.until(name, started(1))
     counted_on(site, name, 20, 1)
     (own,) = host.containers()
-    group = host.node.out("sh", "-c", f"ls -d /sys/fs/cgroup/freezer/docker/{own['Id']}/freezer.state")
+    group = f"/sys/fs/cgroup/freezer/docker/{own['Id']}/freezer.state"
     if verb == "unpause":
         host.docker.cli("pause", own["Id"])
     words = ["docker", verb, own["Id"]]
@@ -57,3 +56,20 @@ def test_who_pauses_it_or_lets_it_go_on_in_the_middle_of_a_checkpoint_waits_for_
     assert [n for _, n in counted] == list(range(1, counted[-1][1] + 1))
     assert [each["ending"] for each in site.run(name)["attempts"]] == [None]
     site.commit({f"job-{name}.yaml": None, f"job-{name}-saved.yaml": None, "empty.txt": name}, "x\n\nPerdure-Allow-Empty: true")
+
+
+def test_a_program_that_is_killed_in_the_middle_of_its_last_checkpoint_is_not_waited_for(site: fleet.Fleet) -> None:
+    """CRIU may wait for it without end."""
+    host, text = site.hosts["alpha"], fleet.job("killed", LARGE)
+    site.commit({"job-killed.yaml": text})
+    site.until("killed", started(1))
+    counted_on(site, "killed", 20, 1)
+    (own,) = host.containers()
+    group = f"/sys/fs/cgroup/freezer/docker/{own['Id']}/freezer.state"
+    words = ["docker", "kill", own["Id"]]
+    somebody = host.node.popen(["timeout", "60", "sh", "-c", IN_THE_MIDDLE, "sh", str(own["State"]["Pid"]), group, *words])
+    site.commit({"job-killed.yaml": f"{text}  state: Suspended\n"})
+    said, _ = somebody.communicate(timeout=90)
+    assert somebody.returncode == 0, said
+    site.until("killed", lambda run: run["phase"] == "suspended", timeout=90)
+    assert host.node.run(["pgrep", "-x", "criu"], check=False).stdout == ""

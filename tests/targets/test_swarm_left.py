@@ -1,6 +1,8 @@
-"""Machines that leave a Swarm while an attempt waits there for its container."""
+"""Machines that leave a Swarm, or are closed to new tasks, while an attempt waits there for its container."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 
@@ -54,3 +56,52 @@ def test_an_engine_that_does_not_answer_for_long_may_begin_what_waits(site: Site
         site.a.report(item(run(), ready=True), facts={})
         assert site.view().items[run().spec.ref].state is State.PREPARING
         site.clock.pass_(20.0)
+
+
+def waits(site: Site, seconds: float) -> observed.Item:
+    """What is said of the attempt once its host has waited so long."""
+    for _ in range(4):
+        site.a.report(item(run(), ready=True))
+        site.view()
+        site.clock.pass_(seconds / 4)
+    site.a.report(item(run(), ready=True))
+    return site.view().items[run().spec.ref]
+
+
+@pytest.mark.parametrize("availability", ["pause", "drain"])
+def test_what_waits_on_a_node_that_is_closed_by_then_begins_elsewhere(site: Site, availability: str) -> None:
+    """`docker node update` while its image was pulled: its task would wait for as long as the node is closed."""
+    site.ready(run())
+    site.view()
+    site.target.apply(run())
+    site.managers.nodes["n1"] = dataclasses.replace(site.managers.nodes["n1"], availability=availability)
+    site.managers.step()
+    seen = waits(site, 20.0)
+    assert (seen.state, seen.condition) == (State.PREPARING, "Swarm: task new, wanted running: no suitable node")
+    seen = waits(site, 40.0)
+    assert seen.state is State.ENDED
+    assert seen.exit is not None
+    assert (seen.exit.kind, seen.exit.detail) == (
+        observed.ExitKind.NOT_STARTED,
+        "Swarm could not create its container: no suitable node",
+    )
+
+
+def test_what_has_no_room_on_an_open_node_waits(site: Site) -> None:
+    site.ready(run())
+    site.view()
+    site.target.apply(run())
+    assert waits(site, 300.0).state is State.PREPARING
+
+
+def test_a_service_that_somebody_has_scaled_to_nothing_begins_nothing(site: Site) -> None:
+    site.ready(run())
+    site.view()
+    site.target.apply(run())
+    (number,) = site.managers.bodies
+    site.managers.bodies[number]["Mode"] = {"Replicated": {"Replicas": 0}}
+    del site.managers.tasks[number]
+    assert waits(site, 20.0).condition == "Swarm: somebody has scaled its service to nothing"
+    exit = waits(site, 40.0).exit
+    assert exit is not None
+    assert exit.detail == "Swarm could not create its container: somebody has scaled its service to nothing"

@@ -29,6 +29,9 @@ _BEAT = 0.1
 _SEIZING = 20.0
 """Seconds after which processes are not only slow to stand still: CRIU, whose own limit is shorter, hangs in the kernel."""
 
+_ENDED = 2.0
+"""Seconds that CRIU has to notice that the program was killed. It may wait for it without end, and has nothing to undo."""
+
 _DUMP, _FROZEN_TIME = 1, 2
 """Fields of CRIU's `images/stats.proto`."""
 
@@ -52,6 +55,8 @@ class Freeze:
         """Pages have come: every process stands, and CRIU has let go of the control group."""
         self._thawed = self._held = False
         """We had to let go of the group, and it was certainly somebody else who held it."""
+        self._released = False
+        self._ended_at: float | None = None
         self._over = threading.Event()
         self.began = time.monotonic()
         with theirs, contextlib.ExitStack() as undo:
@@ -93,6 +98,7 @@ class Freeze:
             asking = self._asking
             if asking is None:
                 raise receiver.Gone
+            self._released = True
             try:
                 asking.sendall(hook.YES)
                 if self._process.wait(leftovers.PATIENCE) != 0:
@@ -148,9 +154,19 @@ class Freeze:
                 self._thawed, self._held = True, self._stands
             elif not self._reason and slow and self._thawed and self.standing() > 2 * _SEIZING:
                 self._reason = "the processes did not stand still in time"
+            if not self._reason and self._is_left():
+                self._reason = "the container was ended meanwhile"
+                self._process.kill()
             if self._reason:
                 self._close()
                 return
+
+    def _is_left(self) -> bool:
+        """Whether the program was ended by somebody else, and CRIU goes on waiting for it."""
+        if self._released or self.trace.lives:
+            return False
+        self._ended_at = self._ended_at or time.monotonic()
+        return time.monotonic() > self._ended_at + _ENDED
 
     def _close(self) -> None:
         """Let CRIU know. What is blocked in a read elsewhere wakes up."""

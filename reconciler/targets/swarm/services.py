@@ -68,7 +68,9 @@ class SwarmTarget:
         self._nodes = frozenset(node.id for node in listing.nodes)
         own, hosts = sight.services(listing, self._instance), self._hosts(at)
         self._busy = frozenset(ref for ref, each in own.items() if not each.over)
-        known = sight.Known(name=self._name, instance=self._instance, stalled=self._stalled_since(own, hosts))
+        known = sight.Known(
+            name=self._name, instance=self._instance, stalled=self._stalled_since(own, hosts, sight.closed(listing))
+        )
         return sight.join(known, hosts, listing)
 
     def apply(self, assignment: spec.Assignment) -> settle.Outcome:
@@ -119,16 +121,17 @@ class SwarmTarget:
         return presence if ended else target.Presence.UNKNOWN
 
     def _stalled_since(
-        self, own: Mapping[spec.AttemptRef, sight.Own], hosts: Mapping[str, observed.HostView]
+        self, own: Mapping[spec.AttemptRef, sight.Own], hosts: Mapping[str, observed.HostView], closed: frozenset[str]
     ) -> frozenset[spec.AttemptRef]:
         """Return the attempts for which no container will be made, while hosts that are heard again and again wait for one."""
         now, before, stalled = self._clock.monotonic(), self._waiting, set()
         self._waiting = {}
         for view in hosts.values():
             session, generation = view.state.session, view.state.generation
-            left = sight.has_left(view.state, self._nodes)
+            left, shut = sight.has_left(view.state, self._nodes), view.state.facts.get(sight.NODE, "") in closed
             for item in view.state.items:
-                never = left or (item.ref in own and own[item.ref].over)
+                each = own.get(item.ref)
+                never = left or (each is not None and (each.over or each.idle or (shut and each.unplaced)))
                 if not item.ready or view.silent_since is not None or not never:
                     continue
                 first = before.get(item.ref)

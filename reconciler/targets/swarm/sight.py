@@ -42,10 +42,20 @@ class Own:
         return self.over and not any(task.created or task.state == "orphaned" for task in self.tasks)
 
     @property
+    def idle(self) -> bool:
+        """Whether somebody has told it to have no task, and it has none."""
+        return not self.tasks and self.service.replicas == 0
+
+    @property
+    def unplaced(self) -> bool:
+        """Whether no node has anything of it."""
+        return not any(task.node for task in self.tasks)
+
+    @property
     def said(self) -> str:
         """What the managers say of it, in their own words."""
         if not self.tasks:
-            return "its service has no task yet"
+            return "somebody has scaled its service to nothing" if self.idle else "its service has no task yet"
         task = next((each for each in self.tasks if each.state not in swarm.OVER), self.tasks[-1])
         text = f"task {task.state}, wanted {task.wanted}"
         return f"{text}: {task.said}" if task.said else text
@@ -59,8 +69,8 @@ class Known:
     instance: str
     """Attempts of others are not spoken of."""
     stalled: Container[spec.AttemptRef] = ()
-    """Attempts whose hosts go on waiting for a container that will not be: its task is over, and it was made and not begun; or
-    its host has left the Swarm."""
+    """Attempts whose hosts go on waiting for a container that will not be: its task is over, and it was made and not begun; its
+    service was scaled to nothing; nothing new is placed on its node; or its host has left the Swarm."""
 
 
 def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Listing) -> observed.TargetView:
@@ -91,6 +101,11 @@ def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Li
 def has_left(state: observed.HostState, nodes: Container[str]) -> bool:
     """Whether a machine's engine answers, and is none of these nodes: one that comes back is another node."""
     return ENGINE in state.facts and state.facts.get(NODE, "") not in nodes
+
+
+def closed(listing: swarm.Listing) -> frozenset[str]:
+    """Return the nodes on which somebody lets nothing new be placed."""
+    return frozenset(node.id for node in listing.nodes if node.availability != "active")
 
 
 def services(listing: swarm.Listing, instance: str) -> dict[spec.AttemptRef, Own]:
@@ -136,7 +151,7 @@ def _joined(item: observed.Item, own: Own | None, *, ends: bool, left: bool) -> 
     if ends:
         why = f"host {item.host} is not a node of it any more"
         if own is not None and not left:
-            why = own.tasks[-1].said or own.said
+            why = (own.tasks[-1].said if own.tasks else "") or own.said
         detail = f"Swarm could not create its container: {why}"
         never = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=detail)
         return dataclasses.replace(item, state=observed.ItemState.ENDED, ready=False, exit=never)

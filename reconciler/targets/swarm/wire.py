@@ -141,7 +141,10 @@ def node(answer: Mapping[str, Any]) -> swarm.Node:
 def read_service(answer: Mapping[str, Any]) -> swarm.Service:
     """Return one service as `GET /services` has it."""
     about = answer.get("Spec") or {}
-    return swarm.Service(id=answer["ID"], name=about.get("Name", ""), labels=dict(about.get("Labels") or {}))
+    replicas = ((about.get("Mode") or {}).get("Replicated") or {}).get("Replicas", 1)
+    return swarm.Service(
+        id=answer["ID"], name=about.get("Name", ""), labels=dict(about.get("Labels") or {}), replicas=int(replicas)
+    )
 
 
 def task(answer: Mapping[str, Any]) -> swarm.Task:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,20 +14,20 @@ import pytest
 from reconciler import errors
 from reconciler.contracts import engine
 from reconciler.engines.criu import engine as criu_engine
-from reconciler.engines.criu import freeze, leftovers, program, takers
+from reconciler.engines.criu import freeze, leftovers, program, runtime_state, takers
 from reconciler.seams import clock
 from tests.engines.criu.test_before_and_after import state
 from tests.engines.program import Memory
 
 
-def dump(tmp_path: Path, script: str, given_up: Callable[[], str]) -> freeze.Freeze:
+def dump(tmp_path: Path, script: str, given_up: Callable[[], str], **changed: object) -> freeze.Freeze:
     """A dump by a program that takes the place of criu, whose container is frozen once it has begun."""
     criu, group = tmp_path / "criu", tmp_path / "cgroup"
     criu.write_text(script)
     criu.chmod(0o700)
     group.mkdir()
     container = engine.Container(id="c1", state_file=tmp_path / "state.json", bundle=tmp_path)
-    one = state(tmp_path, cgroup_paths={"freezer": str(group)})
+    one = state(tmp_path, cgroup_paths={"freezer": str(group)}, **changed)
     folder, trace = leftovers.begin(tmp_path / "dumps", container, one)
     (group / "freezer.state").write_text("FROZEN")
     order = program.Order(
@@ -42,6 +44,24 @@ def test_a_criu_that_hangs_in_the_kernel_holds_nobody_still(tmp_path: Path, monk
     with pytest.raises(errors.Unavailable, match="did not stand still in time"), made:
         made.standstill()
     assert (tmp_path / "cgroup" / "freezer.state").read_text().startswith("THAWED")
+
+
+def test_a_criu_that_waits_for_a_program_that_somebody_has_killed_is_ended(tmp_path: Path) -> None:
+    """It waits in a futex for what it has put into the program."""
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    begun = time.monotonic()
+    made = dump(
+        tmp_path,
+        "#!/bin/sh\nexec sleep 1000\n",
+        str,
+        init_process_pid=sleeper.pid,
+        init_process_start=runtime_state.started(sleeper.pid),
+    )
+    sleeper.kill()
+    sleeper.wait()
+    with pytest.raises(errors.Unavailable, match="the container was ended meanwhile"), made:
+        made.standstill()
+    assert time.monotonic() - begun < 30
 
 
 def test_who_asks_in_the_middle_of_a_dump_waits_for_its_end(tmp_path: Path) -> None:
