@@ -18,7 +18,7 @@ def test_what_the_other_has_begun_is_not_taken_for_gone(site: Site) -> None:
     site.run("wait", "second", "--for", "running", "--timeout", "60s")
     site.gate.touch()
     for name in ("first", "second"):
-        site.run("wait", name, "--for", "finished", "--timeout", "60s")
+        site.run("wait", name, "--for", "finished", "--timeout", "240s", timeout=300.0)
         [run] = site.json("history", name)["runs"]
         assert [each["ending"] for each in run["attempts"]] == ["finished"], site.output("other")
 
