@@ -137,12 +137,17 @@ def test_an_output_that_begins_anew_is_not_taken_for_the_rest_of_one(printer: Pr
     assert printer.run() == b"hush and on\nhush\n"
 
 
+def with_secret(rig: rigs.Rig, content: str) -> tuple[Path, spec.AttemptSpec]:
+    """Give the host a secret; return its file, and an attempt that is given it."""
+    path = rig.folder / "secrets/TOKEN"
+    path.write_text(content)
+    path.chmod(0o600)
+    return path, dataclasses.replace(rigs.WHAT, workload=dataclasses.replace(rigs.WHAT.workload, secrets=("TOKEN",)))
+
+
 def test_what_a_program_was_given_stays_out_of_its_output_after_a_rotation(tmp_path: Path) -> None:
     rig = rigs.Rig(tmp_path)
-    path = rig.folder / "secrets/TOKEN"
-    path.write_text("before-it\n")
-    path.chmod(0o600)
-    what = dataclasses.replace(rigs.WHAT, workload=dataclasses.replace(rigs.WHAT.workload, secrets=("TOKEN",)))
+    path, what = with_secret(rig, "before-it\n")
     one = rig.running(what)
     path.write_text("after-it\n")
     rig.start()
@@ -164,10 +169,7 @@ def test_what_a_program_was_given_stays_out_of_its_output_after_a_rotation(tmp_p
 def test_what_a_restored_program_has_in_memory_stays_out_of_its_output(tmp_path: Path) -> None:
     """Its container is made with the value of now; the program was started with the one before."""
     rig = rigs.Rig(tmp_path)
-    path = rig.folder / "secrets/TOKEN"
-    path.write_text("after-it\n")
-    path.chmod(0o600)
-    what = dataclasses.replace(rigs.WHAT, workload=dataclasses.replace(rigs.WHAT.workload, secrets=("TOKEN",)))
+    _, what = with_secret(rig, "after-it\n")
     program = subprocess.Popen(["sleep", "600"], env={"TOKEN": "before-it"})
     try:
         rig.running(what).pid = program.pid
