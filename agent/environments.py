@@ -141,10 +141,10 @@ def _files(place: Path, work: Path) -> Iterator[bytes]:
     for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
         if path.is_symlink() or path.is_file():
             yield bytes(path.relative_to(work))
-            yield os.fsencode(path.readlink()) if path.is_symlink() else _digest(path)
+            yield os.fsencode(path.readlink()) if path.is_symlink() else _file_digest(path)
 
 
-def _digest(path: Path) -> bytes:
+def _file_digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -56,7 +56,9 @@ class Freeze:
         self._thawed = self._held = False
         """We had to let go of the group, and it was certainly somebody else who held it."""
         self._released = False
+        """CRIU was told that the checkpoint counts: it ends the program itself, if that is to end."""
         self._ended_at: float | None = None
+        """When the program was first seen to have ended before that."""
         self._over = threading.Event()
         self.began = time.monotonic()
         with theirs, contextlib.ExitStack() as undo:
