@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -67,6 +68,7 @@ class Host:
         self.spec = model.StoreSpec(name="main", root=str(folder / "store"))
         (folder / "store").mkdir()
         (folder / "secrets").mkdir(mode=0o700)
+        self.run = self.another()
         self._generation = 0
         self._assigned: dict[spec.AttemptRef, spec.Assignment] = {}
 
@@ -81,6 +83,10 @@ class Host:
             "pace": PACE,
         }
         return service.Options(**{**values, **changed})
+
+    def another(self) -> str:
+        """A run that no test beside this one has: its processes are known by it, and ended with it."""
+        return secrets.token_hex(16)
 
     @contextlib.contextmanager
     def up(self, **changed: Any) -> Iterator[loop.Agent]:
@@ -112,7 +118,7 @@ class Host:
         workload = model.Workload(command=tuple(command), **changed.pop("workload", {}))
         values: dict[str, Any] = {
             "instance": "test",
-            "run": "0" * 31 + "1",
+            "run": self.run,
             "attempt": number,
             "tenant": "default",
             "job": "job",

@@ -283,7 +283,7 @@ def test_the_timer_takes_checkpoints_and_a_deaf_program_gets_a_condition(host: H
     with host.up():
         ref = host.assign(host.attempt(TRAINS, checkpoint=policy(interval=0.3)))
         host.until(ref, lambda item: len(item.checkpoints) >= 2)
-        deaf = host.assign(host.attempt(DEAF, number=2, run="2" * 32, checkpoint=policy(interval=0.1, deadline=0.1)))
+        deaf = host.assign(host.attempt(DEAF, number=2, run=host.another(), checkpoint=policy(interval=0.1, deadline=0.1)))
         host.until(deaf, lambda item: "the timer checkpoint failed: the program did not save" in item.condition)
         host.running(deaf)
         for each in (ref, deaf):
@@ -334,18 +334,18 @@ def test_a_checkpoint_that_is_too_large_is_refused_and_the_program_goes_on(host:
 def test_a_notice_saves_and_ends_what_can_be_saved_and_lets_the_rest_run(host: Host) -> None:
     with host.up() as agent:
         saves = host.assign(host.attempt(TRAINS))
-        deaf = host.assign(host.attempt(DEAF, run="2" * 32))
-        unasked = host.assign(host.attempt(TRAINS, run="3" * 32, checkpoint=policy(on=())))
+        deaf = host.assign(host.attempt(DEAF, run=host.another()))
+        unasked = host.assign(host.attempt(TRAINS, run=host.another(), checkpoint=policy(on=())))
         for ref in (saves, deaf, unasked):
             host.running(ref)
         host.logged(saves, "from 0")
-        agent.notice(3.0, "reclaimed")
+        agent.notice(6.0, "reclaimed")
+        late = host.assign(host.attempt(TRAINS, run=host.another()))
         found = host.ended(saves)
         assert (found.stopped, found.detail) == (True, "")
         item = host.item(saves)
         assert item is not None
         assert item.checkpoints[-1].purpose is Purpose.NOTICE
-        late = host.assign(host.attempt(TRAINS, run="4" * 32))
         assert (host.ended(late).kind, host.ended(late).stopped) == (Kind.NOT_STARTED, True)
         host.until(deaf, lambda item: "notice checkpoint failed" in item.condition)
         conditions.eventually(lambda: host.state.notice is None)
@@ -391,7 +391,7 @@ def test_a_checkpoint_of_another_tenant_is_refused(host: Host) -> None:
         host.ended(ref)
         item = host.item(ref)
         assert item is not None
-        other = host.assign(host.attempt(TRAINS, run="2" * 32, tenant="evil", restore=item.checkpoints[-1].digest))
+        other = host.assign(host.attempt(TRAINS, run=host.another(), tenant="evil", restore=item.checkpoints[-1].digest))
         found = host.ended(other)
     assert (found.kind, found.fatal) == (Kind.NOT_STARTED, True)
     assert "another tenant" in found.detail

@@ -288,7 +288,7 @@ def test_a_secret_of_one_tenant_is_not_anothers(host: Host) -> None:
     with host.up():
         blue = host.assign(host.attempt("pass", tenant="blue", workload={"secrets": ("TOKEN",)}))
         assert host.ended(blue).code == 0
-        red = host.assign(host.attempt("pass", run="2" * 32, tenant="red", workload={"secrets": ("TOKEN",)}))
+        red = host.assign(host.attempt("pass", run=host.another(), tenant="red", workload={"secrets": ("TOKEN",)}))
         assert "missing" in host.ended(red).detail
         for number, name in enumerate(("../blue/TOKEN", "blue/TOKEN", "PERDURE_RUN", "")):
             bad = host.assign(host.attempt("pass", number=number + 10, tenant="red", workload={"secrets": (name,)}))
