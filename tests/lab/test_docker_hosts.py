@@ -20,7 +20,7 @@ from tests import conditions
 from tests.lab import fleet, installed
 from tests.lab.lab import Lab
 from tests.lab.stores import Store
-from tests.lab.test_docker_jobs import COUNT, PIECES, counted_on, joins, lines, seamless, started
+from tests.lab.test_docker_jobs import COUNT, LINES, PIECES, counted_on, joins, lines, seamless, started
 
 SAVES = """
 import json, os, pathlib, time
@@ -111,7 +111,7 @@ def test_nobody_else_can_be_an_attempt(site: fleet.Fleet, alpha: fleet.Host) -> 
 def test_with_live_restore_it_outlives_its_engine(site: fleet.Fleet, alpha: fleet.Host, number: int) -> None:
     alpha.docker.configure({**alpha.docker.options, "live-restore": True})
     alpha.docker.restart()
-    declare(site, f"lives{number}", COUNT, checkpoint="{interval: 1s}")
+    declare(site, f"lives{number}", LINES, checkpoint="{interval: 1s}")
     site.until(f"lives{number}", started(1))
     alpha.docker.stop(number)
     alpha.docker.start()

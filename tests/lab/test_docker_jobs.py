@@ -36,6 +36,16 @@ while True:
 """
 """Counts as `COUNT` does, but whenever it is held still a line has begun that has not ended."""
 
+LINES = """
+import os, secrets, time
+nonce, n = secrets.token_hex(16), 0
+while True:
+    n += 1
+    os.write(1, f"{nonce} {n}\\n".encode())
+    time.sleep(0.02)
+"""
+"""Counts as `COUNT` does, each line in one piece: the beginning of a line is in dockerd's memory, and gone when that ends."""
+
 UNTIL = """
 import os, sys, time
 while not os.path.exists("/flag/go"):
