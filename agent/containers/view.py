@@ -118,12 +118,19 @@ class View:
         asked = self._clock.monotonic()
         while not self._clock.wait(PAUSE, self._closed):
             now = self._clock.monotonic()
-            if now >= asked + ABOUT or (self._trouble and now >= asked + PAUSE * 4):
+            due = now >= asked + ABOUT or (self._trouble and now >= asked + PAUSE * 4)
+            silent = not due and now < self._read_at + IDLE and not self._answers()
+            # Where one has gone away is nobody's choice for what is resumed in the same moment.
+            if due or (silent and not self._trouble):
                 asked = now
                 self.look()
-            elif now < self._read_at + IDLE:
-                with contextlib.suppress(errors.PerdureError):  # the next look at the engine itself tells why
-                    self.now()
+
+    def _answers(self) -> bool:
+        try:
+            self.now()
+        except errors.PerdureError:
+            return False
+        return True
 
     def look(self) -> None:
         """Ask the engine what it is and what it has. One that does not answer is trouble, not an error."""
