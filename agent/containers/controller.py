@@ -91,7 +91,8 @@ class ContainerController:
     def look(self, entry: journal.Entry) -> process.Look:
         """Return what the newest list says; while the engine does not answer, what was seen last: containers outlive it.
 
-        Except one that was ended by its own checkpoint: it need not wait for an engine that was shut down to come back.
+        Except one that was ended by its own checkpoint, and one that we have not begun: they need not wait for an engine that
+        was shut down to come back.
         Raises `errors.Unavailable` where nothing was seen yet.
         """
         try:
@@ -102,6 +103,8 @@ class ContainerController:
                 return process.Look(presence=process.Presence.ENDED, started_at=entry.started_at, ended_at=now, exit=exit)
             if entry.ref in self._seen:
                 return self._seen[entry.ref]
+            if entry.spec.created_by is spec.Creator.AGENT and not self.books.get(entry.ref).begun:
+                return process.Look(presence=process.Presence.ABSENT)
             raise
         found = self._seen[entry.ref] = self._look(entry, sight)
         return found

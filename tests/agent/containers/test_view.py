@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agent.containers import fake, view
 from reconciler import errors
+from reconciler.core import observed, spec
 from reconciler.seams import clock
 from tests import conditions
+from tests.agent.containers.rig import WHAT, Rig
 
 
 def test_that_an_engine_has_gone_away_is_known_at_once() -> None:
@@ -24,3 +28,18 @@ def test_that_an_engine_has_gone_away_is_known_at_once() -> None:
         conditions.eventually(lambda: watching.about is not None and not watching.trouble)
     finally:
         watching.close()
+
+
+def test_what_was_given_to_a_host_whose_engine_is_away_is_given_back(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.docker.trouble = errors.Unavailable("connection refused")
+    rig.clock.at += view.STALE + 1
+    rig.assign()
+    rig.look(3)
+    assert rig.item().exit == observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail="connection refused")
+    rig.assign(WHAT, want=spec.Want.REMOVE)
+    rig.look(3)
+    assert rig.agent.state().items
+    rig.docker.trouble = None
+    rig.look(30)
+    assert not rig.agent.state().items
