@@ -126,7 +126,7 @@ def joins(site: fleet.Fleet, job: str, attempt: int) -> None:
 
     def told() -> str:
         ends = " … ".join(f"{each[:90]!r} … {each[-90:]!r}" for each in logs())
-        return f"{ends}\n{site.told(job)}"
+        return f"{site.told(job)}\n{ends}"
 
     conditions.eventually(whole, 120, interval=0.5, message=told)
 
