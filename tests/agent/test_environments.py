@@ -144,6 +144,17 @@ def test_a_build_that_was_cut_short_is_done_again(counted: Counted, tmp_path: Pa
     assert list((tmp_path / "made").iterdir()) == []
 
 
+def test_an_environment_that_somebody_has_removed_is_built_again(counted: Counted, tmp_path: Path) -> None:
+    work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
+    place = counted.get(file, work)
+    place.rmdir()
+    assert counted.get(file, work) == place
+    assert (counted.built, place.is_dir()) == (2, True)
+    place.rmdir()
+    counted.sweep(older=0.0)
+    assert list((tmp_path / "made").iterdir()) == []
+
+
 def test_two_at_once_build_once(counted: Counted, tmp_path: Path) -> None:
     work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
     threads = [threading.Thread(target=counted.get, args=(file, work)) for _ in range(8)]
