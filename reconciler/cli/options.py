@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler import errors
+from reconciler.core import quantities
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 TRACE = "perdure.trace"
@@ -68,6 +71,18 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     """Put a given flag into the context's flags; one given after the command's name overrides one before it."""
     flags = ctx.obj if isinstance(ctx.obj, Flags) else Flags()
     ctx.obj = dataclasses.replace(flags, **{parameter.name: value}) if value is not None and parameter.name else flags
+
+
+def duration(text: str, flag: str) -> float:
+    """Return the seconds of a duration that was given to `flag`, as manifests write it. Raises `errors.UsageError`."""
+    if not quantities.DURATION.fullmatch(text):
+        meant = quantities.proper_duration(text)
+        raise errors.UsageError(
+            f"{text!r} is not a duration",
+            where=flag,
+            remedy=f"Did you mean {meant}?" if meant else "Write it as 30s, 5m or 1h30m: longest unit first, each once.",
+        )
+    return quantities.seconds(text)
 
 
 def examples(*lines: str) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import click
 
-from reconciler import errors
 from reconciler.cli import complete, compose, following, looking, options, output, selection, standing
-from reconciler.core import model, quantities, record, transition
+from reconciler.core import model, record, transition
 
 GOALS = ("finished", "running", "checkpointed")
-
-DURATION = re.compile(r"(?:[0-9]{1,6}(?:ms|[dhms]))+")
 
 NEVER = 1
 """Exit code when the goal was not reached."""
@@ -35,7 +31,7 @@ def wait(flags: options.Flags, *, job: str, goal: str, timeout: str | None) -> i
 
     Exits with 0 when that is reached, and with 1 when the time is over or it can never be reached.
     """
-    until = time.monotonic() + duration(timeout) if timeout is not None else None
+    until = time.monotonic() + options.duration(timeout, "--timeout") if timeout is not None else None
     since = time.time()
     found: list[standing.Standing] = []
     looker = looking.Looker(compose.settings(flags))
@@ -47,13 +43,6 @@ def wait(flags: options.Flags, *, job: str, goal: str, timeout: str | None) -> i
             return _told(flags, job, goal, found, text=never, code=NEVER)
     waited = transition.duration(time.time() - since)
     return _told(flags, job, goal, found, text=f"{job} is not {goal} after {waited}", code=NEVER)
-
-
-def duration(text: str) -> float:
-    """Return the seconds of a duration. Raises `errors.UsageError`."""
-    if not DURATION.fullmatch(text):
-        raise errors.UsageError(f"{text!r} is not a duration", where="--timeout", remedy="Write it as 30s, 5m or 1h30m.")
-    return quantities.seconds(text)
 
 
 def reached(each: standing.Standing, goal: str, since: float) -> bool:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from reconciler import errors
-from reconciler.cli import selection, standing, waiting
+from reconciler.cli import options, selection, standing, waiting
 from reconciler.core import model, observed, record
 from tests.cli.test_selection import job, run
 
@@ -55,8 +55,9 @@ def test_what_can_never_be_reached_is_said_at_once(one: standing.Standing, goal:
     assert waiting.hopeless(one, goal, 1000.0) == text
 
 
-@pytest.mark.parametrize("text", ["soon", "5", "5 minutes", ""])
-def test_a_duration_has_a_unit(text: str) -> None:
-    with pytest.raises(errors.UsageError, match="not a duration"):
-        waiting.duration(text)
-    assert waiting.duration("1h30m") == 5400.0
+@pytest.mark.parametrize("text", ["soon", "5", "5 minutes", "", "5s3d", "0s", "1h1h"])
+def test_a_timeout_is_written_as_in_manifests(text: str) -> None:
+    with pytest.raises(errors.UsageError, match="not a duration") as caught:
+        options.duration(text, "--timeout")
+    assert caught.value.where == "--timeout"
+    assert options.duration("1h30m", "--timeout") == 5400.0
