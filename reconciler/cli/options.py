@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -71,6 +72,23 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     """Put a given flag into the context's flags; one given after the command's name overrides one before it."""
     flags = ctx.obj if isinstance(ctx.obj, Flags) else Flags()
     ctx.obj = dataclasses.replace(flags, **{parameter.name: value}) if value is not None and parameter.name else flags
+
+
+class Argument(click.Argument):
+    """One that must not be empty: it comes from an unset variable of a shell, and would name the folder one stands in."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return it as its type has it. Raises `errors.UsageError`."""
+        if value == "" or (isinstance(value, (tuple, list)) and "" in value):
+            raise errors.UsageError(
+                "it is empty",
+                where=self.metavar or self.human_readable_name,
+                remedy="If it comes from a variable of your shell, see whether that is set.",
+            )
+        return super().process_value(ctx, value)
+
+
+argument = functools.partial(click.argument, cls=Argument)
 
 
 def duration(text: str, flag: str) -> float:

@@ -26,7 +26,7 @@ def token() -> None:
         "perdure token create berlin | ssh berlin perdure-agent join - --name berlin",
     )
 )
-@click.argument("host", metavar="HOST")
+@options.argument("host", metavar="HOST")
 @click.option("--pool", metavar="POOL", default="", help="The Pool it becomes part of.")
 @click.option("--expires", metavar="DURATION", default="15m", help="How long the token is good. [default: 15m]")
 @click.option("--address", metavar="HOST[:PORT]", default="", help="Where the host reaches this machine, for joining.")
