@@ -16,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class Environments:
         self._folder = folder
         self._account = account
         self._guard = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks = weakref.WeakValueDictionary[str, threading.Lock]()  # those that somebody holds or waits for
 
     def get(self, requirements: Path, work: Path) -> Path:
         """Return the environment for a requirements file of the working copy `work`, building it if need be.

@@ -93,6 +93,7 @@ def test_what_is_included_counts_too(counted: Counted, tmp_path: Path) -> None:
     work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
     first = counted.get(file, work)
     assert counted.get(file, work) == first
+    assert len(counted._locks) == 0, "nobody holds one any more"
     (work / "base.txt").write_text("a==2\n")
     assert counted.get(file, work) != first
     assert counted.built == 2
