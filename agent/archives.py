@@ -7,7 +7,6 @@ knows: whoever listens to it calls `ended`, and after having been away asks it a
 from __future__ import annotations
 
 import json
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ from agent.runtime.call import Refused
 from reconciler.seams import durable
 
 FOLDER = Path("/var/lib/perdure/archives")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +38,17 @@ def remembered(folder: Path = FOLDER) -> tuple[Remembered, ...]:
     )
 
 
-def ended(which: Remembered, code: int | None, folder: Path = FOLDER) -> None:
+def ended(which: Remembered, code: int | None, folder: Path = FOLDER) -> str:
     """Note how a container has ended; None: its engine does not know it any more, and nobody saw.
+
+    Returns what stands in the way of that; it is tried again when this is called again.
 
     After 0 its image and its work directory go. After anything else they stay: the next start goes on from there. Of a
     container that is not remembered there is nothing to remove.
     """
     record = folder / which.namespace / f"{which.container}.json"
     if code not in (0, None) or not record.exists():
-        return
+        return ""
     if code == 0:
         try:
             said = json.loads(record.read_bytes())
@@ -57,9 +56,9 @@ def ended(which: Remembered, code: int | None, folder: Path = FOLDER) -> None:
                 if path:
                     _remove(path, said["root"])
         except (OSError, ValueError, KeyError, TypeError, Refused) as error:
-            log.warning("the image of %s is not removed: %s", which.container, error)
-            return
+            return f"the image of {which.container} is not removed: {error}"
     durable.remove(record)
+    return ""
 
 
 def _remove(path: str, root: str) -> None:

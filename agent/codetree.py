@@ -14,6 +14,7 @@ import shutil
 import stat
 import tarfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -39,7 +40,7 @@ class CodeTrees:
         self._folder = folder
         self._archive = archive
         self._guard = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks = weakref.WeakValueDictionary[str, threading.Lock]()  # those that somebody holds or waits for
 
     def get(self, tree: str) -> Path:
         """Return the folder with the files of a tree, fetching it if need be: also where it is not what was fetched.

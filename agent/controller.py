@@ -261,9 +261,8 @@ class HostController:
         to = self._stores.get(entry.spec)
         if to is None:
             return
-        if entry.ref not in self._shippers:
-            self._shippers.setdefault(entry.ref, (logs.Shipper(self._place(entry), entry.ref), threading.Lock()))
-        shipper, lock = self._shippers[entry.ref]
+        known = self._shippers.get(entry.ref) or (logs.Shipper(self._place(entry), entry.ref), threading.Lock())
+        shipper, lock = self._shippers.setdefault(entry.ref, known)  # its removal may have let go of it in between
         with lock:
             shipper.ship(to)
 

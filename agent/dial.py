@@ -11,7 +11,6 @@ module makes none up, so a loop that hangs falls silent.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging
 import random
 import threading
@@ -120,6 +119,7 @@ class Dial:
         tries = 0
         while not self._stop.is_set():
             pause = self._pace.backoff
+            own = None
             try:
                 own = self._current()
                 tries = 0 if self._session(own) else tries
@@ -127,7 +127,7 @@ class Dial:
                 self._tell(error.message)
                 pause = self._pace.refused
             except rpc.grpc.RpcError as error:
-                self._tell(f"the reconciler cannot be reached: {error.details()}")
+                self._tell(f"the reconciler cannot be reached: {error.details()}{_hint(own, error, self._clock.now())}")
             tries += 1
             longest = min(max(self._pace.backoff_cap, pause), pause * 2 ** min(tries - 1, 16))
             self._clock.wait(longest * random.uniform(0.5, 1.0), self._stop)
@@ -137,9 +137,17 @@ class Dial:
         own = identity.load(self._data)
         if own.host != self._host:
             raise errors.Refused(f"this machine has joined again as host {own.host}: start the agent of {self._host} anew")
-        if self._clock.now() >= own.bearer.expires_at:
-            at = datetime.datetime.fromtimestamp(own.bearer.expires_at, datetime.UTC).isoformat(timespec="seconds")
-            raise errors.Refused(f"the certificate of host {own.host} expired at {at}: join again with a new token")
+        now, bearer = self._clock.now(), own.bearer
+        if now >= bearer.expires_at:
+            raise errors.Refused(
+                f"the certificate of host {own.host} has expired ({_term(own, now)}): "
+                "join again with a new token, or set the clock if it is wrong"
+            )
+        if now < bearer.starts_at:
+            raise errors.Refused(
+                f"the certificate of host {own.host} is not valid yet ({_term(own, now)}): "
+                "set the clock of this machine, or, if the reconciler's was wrong, join again with a new token"
+            )
         return own
 
     def _stay_certified(self) -> None:
@@ -261,6 +269,20 @@ class Dial:
         elif not trouble:
             _log.info("connected to the reconciler")
         self._trouble = trouble
+
+
+def _term(own: identity.Identity, now: float) -> str:
+    return certificates.term(own.bearer.starts_at, own.bearer.expires_at, now)
+
+
+def _hint(own: identity.Identity | None, error: rpc.grpc.RpcError, now: float) -> str:
+    """Return what else may be in the way: a server refuses a certificate without a word, by hanging up."""
+    if own is None or "Socket closed" not in (error.details() or ""):
+        return ""
+    return (
+        ". If this goes on, compare the reconciler's clock with this one: it hangs up on a certificate that is not valid by "
+        f"its own, and that of host {own.host} is {_term(own, now)}"
+    )
 
 
 def _too_long(data: bytes) -> str:

@@ -16,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ LONGEST = 3600.0
 """Seconds an installation may take."""
 TAIL = 15
 """Last lines of pip that are told."""
+READY = ".ready"
+"""Ending of the files that say which environments are whole."""
 PASSED = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 """Variables of the agent's own environment that pip gets, besides its own PIP_…"""
 INCLUDED = re.compile(r"^\s*(?:-[rc][\s=]*|--(?:requirement|constraint)[\s=]+)(\S+)", re.MULTILINE)
@@ -44,7 +47,7 @@ class Environments:
         self._folder = folder
         self._account = account
         self._guard = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks = weakref.WeakValueDictionary[str, threading.Lock]()  # those that somebody holds or waits for
 
     def get(self, requirements: Path, work: Path) -> Path:
         """Return the environment for a requirements file of the working copy `work`, building it if need be.
@@ -57,8 +60,9 @@ class Environments:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
             place = self._folder / name
-            ready = self._folder / f"{name}.ready"
-            if not ready.exists():
+            ready = self._folder / f"{name}{READY}"
+            if not (ready.exists() and place.is_dir()):  # somebody may have removed it and left its mark
+                ready.unlink(missing_ok=True)
                 shutil.rmtree(place, ignore_errors=True)
                 try:
                     self._build(place, requirements, work, base)
@@ -72,9 +76,10 @@ class Environments:
 
     def sweep(self, older: float) -> None:
         """Remove what a crash left, and environments that were last used before POSIX time `older`."""
-        for place in self._folder.iterdir():
-            ready = self._folder / f"{place.name}.ready"
-            if place.is_dir() and (not ready.exists() or ready.stat().st_mtime < older):
+        for found in list(self._folder.iterdir()):
+            place = found.with_name(found.name.removesuffix(READY))
+            ready = place.with_name(f"{place.name}{READY}")
+            if not (place.is_dir() and ready.exists()) or ready.stat().st_mtime < older:
                 ready.unlink(missing_ok=True)
                 shutil.rmtree(place, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from agent import identity
 from reconciler import errors
+from reconciler.seams import clock
 from reconciler.wire import agent_pb2, certificates, protocol, rpc, token
 
 SECONDS = 30.0
@@ -64,6 +65,7 @@ def _pinned_authority(parts: token.Token) -> bytes:
         shown = ssl.get_server_certificate((host.strip("[]"), int(port)), timeout=SECONDS)
     except (OSError, ValueError, OverflowError) as error:
         raise _unreachable(parts) from error
+    _check_clock(parts, shown.encode())
     with rpc.secure_channel(parts.address, shown.encode()) as channel:
         try:
             stub = rpc.services.JoiningStub(channel)
@@ -76,6 +78,18 @@ def _pinned_authority(parts: token.Token) -> bytes:
     if token.pin(der) != parts.pin:
         raise _not_pinned(parts)
     return pem
+
+
+def _check_clock(parts: token.Token, shown: bytes) -> None:
+    """Raise `errors.Refused` where the server's certificate is not good by this machine's clock: TLS would refuse it."""
+    certificate, now = x509.load_pem_x509_certificate(shown), clock.System().now()
+    begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+    if not begin <= now < end:
+        raise errors.Refused(
+            f"the certificate of the server there is {certificates.term(begin, end, now)}; the token is not used up",
+            where=parts.address,
+            remedy="Compare the clocks of both machines and set the one that is wrong, then try again.",
+        )
 
 
 def _redeem(parts: token.Token, authority: bytes, host: str, request: bytes) -> agent_pb2.JoinReply:

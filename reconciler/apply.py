@@ -91,7 +91,7 @@ class Applier:
         declared = desired.stores.get(act.store)
         if declared is None:
             return settle.Outcome(result=settle.Result.SKIPPED, detail=f"store {act.store} is not declared")
-        order = store.Prune(run=act.run, digests=act.digests, reason=act.sentence, grace=retention.GRACE)
+        order = store.Prune(run=act.run, digests=act.digests, keep=act.keep, reason=act.sentence, grace=retention.GRACE)
         adapter = self._registry.store(declared)
         deleted = adapter.prune(order, now)
         if deleted:

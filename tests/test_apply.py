@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 from reconciler import apply, errors, registry
-from reconciler.contracts import target
-from reconciler.core import action, model, observed, record, settle, situation, spec
+from reconciler.contracts import store, target
+from reconciler.core import action, model, observed, record, retention, settle, situation, spec
+from reconciler.storage import path
+from tests.storage import images
 
 HOSTS = model.TargetSpec(name="machines")
 DESIRED = model.Desired(revision="r", targets={"machines": HOSTS})
@@ -157,6 +160,31 @@ def test_an_undeclared_target_or_store_is_left_alone() -> None:
     plan = action.Plan(revision="r", actions=(prune, lost))
     results = [found.result for _, found in applier_of(machines).carry_out(plan, {}, DESIRED, 0.0)]
     assert results == [settle.Result.SKIPPED, settle.Result.SKIPPED]
+
+
+def test_a_pin_between_tombstone_and_deletion_gives_another_hour(tmp_path: Path) -> None:
+    declared = images.config(str(tmp_path))
+    depot = path.PathStore(declared, store.Keys())
+    old, new = (images.put(depot, {"state": bytes([step])}, images.meta(at=float(step))) for step in (1, 2))
+    saved = (record.Saved(taken=old, pinned_by=("before-upgrade",)), record.Saved(taken=new))
+    policy = model.CheckpointPolicy(keep=1)
+    run = dataclasses.replace(begun(1), run=images.RUN, applied=dataclasses.replace(JOB, checkpoint=policy), checkpoints=saved)
+    applier = apply.Applier(registry.Registry(lambda _: Machines(), lambda _: depot), situation.Budgets())
+    desired = dataclasses.replace(DESIRED, stores={"main": declared})
+
+    def passed(run: record.Record, now: float, *pins: str) -> record.Record:
+        act = retention.prune(run, declared, pins, now)
+        plan = action.Plan(revision="r", actions=(act,) if act else ())
+        settled = settle.settle({run.run: run}, applier.carry_out(plan, {run.run: run}, desired, now), now)
+        return settled.records.get(run.run, run)
+
+    run = passed(run, 0.0)
+    run = passed(run, 100.0, "before-upgrade")
+    for now in (4000.0, 7500.0):
+        run = passed(run, now)
+        assert depot.list(images.RUN) == tuple(each.taken for each in run.checkpoints) == (old, new)
+    run = passed(run, 7600.0)
+    assert depot.list(images.RUN) == tuple(each.taken for each in run.checkpoints) == (new,)
 
 
 def test_one_that_always_fails_keeps_nobody_else_waiting_and_is_tried_again_ever_more_seldom() -> None:

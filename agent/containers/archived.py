@@ -35,6 +35,8 @@ class Keeper:
         self._since = LONG_AGO
         self._missing: dict[str, float] = {}
         """Since when the engine does not know a container, in monotonic seconds."""
+        self._troubles: dict[str, str] = {}
+        """What was said last of a container whose image cannot be removed: each look tries again."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="archived", daemon=True)
 
@@ -54,7 +56,7 @@ class Keeper:
         now = self._clock.now()
         for end in self._docker.ends(self._since, now):
             if end.id in mine and end.at >= mine[end.id].at:
-                archives.ended(mine[end.id], end.code, self._folder)
+                self._end(mine[end.id], end.code)
         moment, missing = self._clock.monotonic(), {}
         for container, one in mine.items():
             try:
@@ -62,12 +64,19 @@ class Keeper:
             except seam.Gone:
                 missing[container] = self._missing.get(container, moment)
                 if moment - missing[container] >= PAUSE:  # its end would have been among the events by now
-                    archives.ended(one, None, self._folder)
+                    self._end(one, None)
                 continue
             if not found.running and found.code == 0 and (found.ended_at or 0.0) >= one.at:
-                archives.ended(one, 0, self._folder)
+                self._end(one, 0)
         self._missing = missing
+        self._troubles = {container: said for container, said in self._troubles.items() if container in mine}
         self._since = now - OVERLAP
+
+    def _end(self, one: archives.Remembered, code: int | None) -> None:
+        trouble = archives.ended(one, code, self._folder)
+        if trouble and trouble != self._troubles.get(one.container):
+            log.warning("%s", trouble)
+        self._troubles[one.container] = trouble
 
     def _run(self) -> None:
         while not self._closed.is_set():

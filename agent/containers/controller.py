@@ -270,7 +270,7 @@ class ContainerController:
         self._free_restore(entry.ref)
         folders.discard(self._setup.places.attempt(entry.ref).shared)
         self.books.forget(entry.ref)
-        self._shipping.forget(entry.ref, listed)
+        self._shipping.forget(entry.ref)
         self._moved.pop(entry.ref, None)
         self._seen.pop(entry.ref, None)
         self._enders.pop(entry.ref, None)

@@ -19,7 +19,7 @@ from agent.containers import seam
 from agent.supervisor import mask
 from agent.supervisor import output as segments
 from reconciler import errors
-from reconciler.core import codec
+from reconciler.core import codec, spec
 from reconciler.engines import folder as folders
 from reconciler.seams import durable
 
@@ -59,25 +59,25 @@ class Calm:
     """Tells when it is worth asking an engine for output: a question costs it more than the program's silence is worth."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, tuple[float, tuple[int, int, int] | None]] = {}
+        self._asked: dict[spec.AttemptRef, tuple[float, tuple[int, int, int] | None]] = {}
 
-    def worth(self, container: str, root: str, now: float) -> bool:
-        """Whether there may be something new, at monotonic `now`. With many containers each is asked more seldom.
+    def worth(self, ref: spec.AttemptRef, container: str, root: str, now: float) -> bool:
+        """Whether an attempt's container may have something new, at monotonic `now`. Of many each is asked more seldom.
 
         The engine's own file says whether it has grown, where it can be seen; nothing is read from it.
         """
-        at, before = self._asked.get(container, (-LONGEST, None))
+        at, before = self._asked.get(ref, (-LONGEST, None))
         if now < at + min(max(len(self._asked) / AT_ONCE, 0.0), LONGEST):
             return False
         grown = _mark(root, container)
         if grown is not None and grown == before:
             return False
-        self._asked[container] = now, grown
+        self._asked[ref] = now, grown
         return True
 
-    def forget(self, container: str) -> None:
-        """Let go of a container."""
-        self._asked.pop(container, None)
+    def forget(self, ref: spec.AttemptRef) -> None:
+        """Let go of an attempt."""
+        self._asked.pop(ref, None)
 
 
 def _mark(root: str, container: str) -> tuple[int, int, int] | None:

@@ -48,7 +48,7 @@ class Shipping:
                 self._pumps[entry.ref] = pump, logs.Shipper(place, entry.ref)
             pump, shipper = self._pumps[entry.ref]
             if found is not None:
-                self._pump(pump, found, at_end=at_end)
+                self._pump(entry.ref, pump, found, at_end=at_end)
             elif entry.ref in self._held:
                 pump.run(self._held[entry.ref], "", over=True)
             if (to := self._stores.get(entry.spec)) is not None:
@@ -67,24 +67,23 @@ class Shipping:
             kept.keep(place)
             kept.trim(self._setup.places.kept, self._setup.clock.now())
 
-    def forget(self, ref: spec.AttemptRef, found: seam.Listed | None) -> None:
+    def forget(self, ref: spec.AttemptRef) -> None:
         """Let go of an attempt."""
-        if found is not None:
-            self._calm.forget(found.id)
+        self._calm.forget(ref)
         if (held := self._held.pop(ref, None)) is not None:
             held.close()
         self._pumps.pop(ref, None)
         self._locks.pop(ref, None)
 
-    def _pump(self, pump: output.Pump, found: seam.Listed, *, at_end: bool) -> None:
-        if not at_end and not self._calm.worth(found.id, self._data(), self._setup.clock.monotonic()):
+    def _pump(self, ref: spec.AttemptRef, pump: output.Pump, found: seam.Listed, *, at_end: bool) -> None:
+        if not at_end and not self._calm.worth(ref, found.id, self._data(), self._setup.clock.monotonic()):
             return
         try:
             pump.run(self._docker, found.id, over=found.state in seam.OVER)
         except seam.Gone:
-            self._calm.forget(found.id)
+            self._calm.forget(ref)
         except errors.PerdureError:
-            self._calm.forget(found.id)  # what was not had is asked for again
+            self._calm.forget(ref)  # what was not had is asked for again
             raise
 
     def _data(self) -> str:

@@ -82,6 +82,7 @@ class View:
             if self._sight is None or self._sight.at < began:
                 at = self._clock.monotonic()
                 self._sight = seen(at, self._docker.list(container.ATTEMPT))
+                self._trim(self._sight)
             return self._sight
 
     def recent(self) -> Sight:
@@ -104,6 +105,12 @@ class View:
         """Let go of what is known of a container."""
         for over in (True, False):
             self._details.pop((identity, over), None)
+
+    def _trim(self, sight: Sight) -> None:
+        """Let go of containers that somebody else has removed: of each that is there, two details are known at most."""
+        if len(self._details) > 2 * len(sight.containers):
+            for key in [key for key in list(self._details) if key[0] not in sight.containers]:
+                self._details.pop(key, None)
 
     def _inspect(self, key: tuple[str, bool]) -> None:
         try:

@@ -42,7 +42,7 @@ _PLAIN = re.compile(r"/[A-Za-z0-9._/-]*")
         "perdure init jobs --store /mnt/shared/checkpoints --encrypted",
     )
 )
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@options.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--store", metavar="DIR", default=None, help="Where checkpoints are kept. [default: beside the data directory]")
 @click.option("--encrypted", is_flag=True, help="Encrypt and sign checkpoints, with keys made here. Jobs with secrets need it.")
 @options.common("text", "json", "yaml")

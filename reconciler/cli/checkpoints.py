@@ -30,7 +30,7 @@ NEWEST = 3
         "perdure checkpoints train -o json | jq -r '.runs[].checkpoints[-1].digest'",
     )
 )
-@click.argument("job", metavar="[JOB]", required=False, shell_complete=complete.jobs)
+@options.argument("job", metavar="[JOB]", required=False, shell_complete=complete.jobs)
 @click.option("--all", "every", is_flag=True, help="Each checkpoint in a line of its own.")
 @options.common("text", "wide", "json", "yaml")
 @click.pass_obj
@@ -138,7 +138,7 @@ class Place:
         "perdure verify --job train --all   with a line for each",
     )
 )
-@click.argument("digests", nargs=-1, metavar="[DIGEST]...")
+@options.argument("digests", nargs=-1, metavar="[DIGEST]...")
 @click.option("--job", metavar="JOB", default=None, help="Those of this job.", shell_complete=complete.jobs)
 @click.option("--all", "every", is_flag=True, help="Each checkpoint in a line of its own.")
 @options.common("text", "json", "yaml")

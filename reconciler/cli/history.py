@@ -11,7 +11,7 @@ from reconciler.core import record, transition
 
 
 @click.command(epilog=options.examples("perdure history train", "perdure history train -o json"))
-@click.argument("job", metavar="JOB", shell_complete=complete.jobs)
+@options.argument("job", metavar="JOB", shell_complete=complete.jobs)
 @options.common("text", "json", "yaml")
 @click.pass_obj
 def history(flags: options.Flags, *, job: str) -> None:

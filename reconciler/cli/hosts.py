@@ -105,7 +105,7 @@ def _cells(row: Row, seen: view.View) -> tuple[str, ...]:
 
 
 @host.command(epilog=options.examples("perdure host revoke berlin"))
-@click.argument("name", metavar="HOST")
+@options.argument("name", metavar="HOST")
 @options.common("text", "json", "yaml")
 @click.pass_obj
 def revoke(flags: options.Flags, *, name: str) -> None:

@@ -29,7 +29,7 @@ def _command(verb: str, *examples: str) -> Callable[[Command], click.Command]:
         made = click.pass_obj(function)
         made = options.common("text", "json", "yaml")(made)
         made = click.option("-n", "--dry-run", is_flag=True, help="Print the patch and change nothing.")(made)
-        made = click.argument("job", metavar="JOB", shell_complete=complete.jobs)(made)
+        made = options.argument("job", metavar="JOB", shell_complete=complete.jobs)(made)
         return click.command(name=verb, epilog=options.examples(*examples))(made)
 
     return decorate

@@ -30,7 +30,7 @@ Empty: there are no more now. Raises `errors.PerdureError`.
         "perdure logs train --attempt 2",
     )
 )
-@click.argument("job", metavar="JOB", shell_complete=complete.jobs)
+@options.argument("job", metavar="JOB", shell_complete=complete.jobs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("--attempt", type=click.IntRange(min=1), default=None, help="Of this attempt only.")
 @options.common("text")

@@ -27,7 +27,7 @@ INVALID = 2
         "perdure validate -o json | jq -r '.problems[].fix'",
     )
 )
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
+@options.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
 @options.common("text", "json", "yaml")
 @click.pass_obj
 def validate(flags: options.Flags, *, paths: tuple[Path, ...]) -> int:
@@ -95,7 +95,7 @@ def _kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 
 @click.command(epilog=options.examples("perdure schema Job > job.json", "perdure schema"))
-@click.argument("kind", metavar="[KIND]", required=False, shell_complete=_kinds)
+@options.argument("kind", metavar="[KIND]", required=False, shell_complete=_kinds)
 @options.common("text", "json", "yaml")
 @click.pass_obj
 def schema(flags: options.Flags, *, kind: str | None) -> None:
@@ -110,7 +110,7 @@ def schema(flags: options.Flags, *, kind: str | None) -> None:
 @click.command(
     epilog=options.examples("perdure explain Job", "perdure explain Job.spec.checkpoint.interval", "perdure explain config")
 )
-@click.argument("field", metavar="KIND[.FIELD...]", shell_complete=_kinds)
+@options.argument("field", metavar="KIND[.FIELD...]", shell_complete=_kinds)
 @options.common("text", "json", "yaml")
 @click.pass_obj
 def explain(flags: options.Flags, *, field: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+
+from reconciler import errors
+from reconciler.core import quantities
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,6 +72,35 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     """Put a given flag into the context's flags; one given after the command's name overrides one before it."""
     flags = ctx.obj if isinstance(ctx.obj, Flags) else Flags()
     ctx.obj = dataclasses.replace(flags, **{parameter.name: value}) if value is not None and parameter.name else flags
+
+
+class Argument(click.Argument):
+    """One that must not be empty: it comes from an unset variable of a shell, and would name the folder one stands in."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return it as its type has it. Raises `errors.UsageError`."""
+        if value == "" or (isinstance(value, (tuple, list)) and "" in value):
+            raise errors.UsageError(
+                "it is empty",
+                where=self.metavar or self.human_readable_name,
+                remedy="If it comes from a variable of your shell, see whether that is set.",
+            )
+        return super().process_value(ctx, value)
+
+
+argument = functools.partial(click.argument, cls=Argument)
+
+
+def duration(text: str, flag: str) -> float:
+    """Return the seconds of a duration that was given to `flag`, as manifests write it. Raises `errors.UsageError`."""
+    if not quantities.DURATION.fullmatch(text):
+        meant = quantities.proper_duration(text)
+        raise errors.UsageError(
+            f"{text!r} is not a duration",
+            where=flag,
+            remedy=f"Did you mean {meant}?" if meant else "Write it as 30s, 5m or 1h30m: longest unit first, each once.",
+        )
+    return quantities.seconds(text)
 
 
 def examples(*lines: str) -> str:

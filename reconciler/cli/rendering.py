@@ -126,8 +126,8 @@ def _definition(function: Any) -> Any:
     """Give a command what both definitions are made of."""
     for decorate in (
         click.argument("command", nargs=-1, type=click.UNPROCESSED),
-        click.argument("image"),
-        click.argument("name"),
+        options.argument("image"),
+        options.argument("name"),
         click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated."),
         click.option("--memory", metavar="SIZE", default="2Gi", help="Memory, e.g. 512Mi.  [default: 2Gi]"),
         click.option("--cpu", type=click.IntRange(1, 192), default=1, help="Processor cores.  [default: 1]"),

@@ -145,7 +145,7 @@ def steps(planned: action.Plan) -> tuple[str, ...]:
         "perdure apply plan             exactly what `perdure diff --out plan` showed, or nothing",
     )
 )
-@click.argument("plan", metavar="[PLAN]", required=False, type=click.Path())
+@options.argument("plan", metavar="[PLAN]", required=False, type=click.Path())
 @options.common("text", "json")
 @click.pass_obj
 def apply(flags: options.Flags, *, plan: str | None) -> int:

@@ -20,7 +20,7 @@ WIDE = (*NARROW, "ATTEMPT", "CHECKPOINT", "RUN", "TARGET", "REVISION", "EVIDENCE
         "perdure status -o json | jq '.jobs[] | select(.phase == \"failed\")'",
     )
 )
-@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=complete.jobs)
+@options.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=complete.jobs)
 @options.common("text", "wide", "json", "yaml")
 @click.pass_obj
 def status(flags: options.Flags, *, jobs: tuple[str, ...]) -> None:
@@ -93,7 +93,7 @@ def short(digest: str) -> str:
 @click.command(
     epilog=options.examples("perdure why train", "perdure why team-a/train[2] -o json"),
 )
-@click.argument("job", metavar="JOB", shell_complete=complete.jobs)
+@options.argument("job", metavar="JOB", shell_complete=complete.jobs)
 @options.common("text", "json", "yaml")
 @click.pass_obj
 def why(flags: options.Flags, *, job: str) -> None:

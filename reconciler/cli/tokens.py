@@ -7,7 +7,7 @@ import click
 from reconciler import config, errors
 from reconciler.cli import compose, hosts, looking, options, output
 from reconciler.contracts import ledger
-from reconciler.core import pools, quantities, record
+from reconciler.core import pools, record
 from reconciler.seams import clock
 
 EVERYWHERE = ("0.0.0.0", "[::]", "")
@@ -26,7 +26,7 @@ def token() -> None:
         "perdure token create berlin | ssh berlin perdure-agent join - --name berlin",
     )
 )
-@click.argument("host", metavar="HOST")
+@options.argument("host", metavar="HOST")
 @click.option("--pool", metavar="POOL", default="", help="The Pool it becomes part of.")
 @click.option("--expires", metavar="DURATION", default="15m", help="How long the token is good. [default: 15m]")
 @click.option("--address", metavar="HOST[:PORT]", default="", help="Where the host reaches this machine, for joining.")
@@ -48,15 +48,14 @@ def create(flags: options.Flags, *, host: str, pool: str, expires: str, address:
             where="HOST",
             remedy="Use letters, digits, dots, dashes and underscores; 63 characters at most.",
         )
-    if not quantities.DURATION.fullmatch(expires):
-        raise errors.UsageError(f"{expires!r} is not a duration", where="--expires", remedy="Write it like 15m or 1h30m.")
+    seconds = options.duration(expires, "--expires")
     joining = _joining_address(given, address)
     _check(given, host, pool)
     folder, time = compose.key_folder(given), clock.System()
     fresh = not authority.exists(folder)
     own = authority.create(folder, given.instance, time)
     secret = tokens.secret()
-    join = record.Join(token=tokens.digest(secret), host=host, pool=pool, expires_at=time.now() + quantities.seconds(expires))
+    join = record.Join(token=tokens.digest(secret), host=host, pool=pool, expires_at=time.now() + seconds)
     hosts.append(given, lambda _: ledger.Change(joins=(join,), message=f"perdure: {host} may join"))
     text = tokens.Token(address=joining, pin=own.pin, secret=secret).text()
     document = {"token": text, "host": host, "pool": pool or None, "expiresAt": output.moment(join.expires_at)}

@@ -27,7 +27,7 @@ PHASES = {
         "perdure top | tee log      not on a terminal: a table whenever something has changed",
     )
 )
-@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@options.argument("jobs", nargs=-1, metavar="[JOB]...")
 @options.common("text")
 @click.pass_obj
 def top(flags: options.Flags, *, jobs: tuple[str, ...]) -> None:

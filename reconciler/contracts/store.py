@@ -131,7 +131,7 @@ class Prune:
     run: str
     digests: tuple[str, ...]
     keep: tuple[str, ...] = ()
-    """Digests that must stay whatever the store believes (pinned, or in the lineage of an unfinished run)."""
+    """Digests that must stay whatever the store believes. They lose their tombstones: later their grace begins anew."""
     reason: str = ""
     grace: float = 3600.0
     """Seconds between tombstone and deletion: longer than the longest restore."""

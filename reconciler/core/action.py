@@ -85,6 +85,8 @@ class Action:
     """What the target is asked to make true, for verbs that go to a target."""
     digests: tuple[str, ...] = ()
     """For PRUNE: the checkpoints to delete; for RESTORE: the one to continue from."""
+    keep: tuple[str, ...] = ()
+    """For PRUNE: the checkpoints whose tombstones are taken back."""
     store: str = ""
 
     @property

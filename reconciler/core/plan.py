@@ -164,6 +164,7 @@ def _digest(revision: str, actions: Iterable[action.Action]) -> str:
             act.host,
             act.store,
             list(act.digests),
+            list(act.keep),
             act.assignment.spec.digest() if act.assignment else "",
             act.assignment.want.value if act.assignment else "",
         ]

@@ -51,7 +51,9 @@ def excess(
 def concerns(run: record.Record, kept: model.StoreSpec) -> bool:
     """Return whether deletion can be due for the run, now or some day: the quick answer for most."""
     count = len(run.checkpoints)
-    return count > 1 and (count > run.applied.checkpoint.keep or kept.retention is not None)
+    if count > 1 and (count > run.applied.checkpoint.keep or kept.retention is not None):
+        return True
+    return any(saved.tombstoned_at is not None for saved in run.checkpoints)
 
 
 def _aged(run: record.Record, kept: model.StoreSpec, now: float) -> bool:
@@ -66,15 +68,19 @@ def _pinned(saved: record.Saved, pins: Container[str] | None) -> bool:
 def prune(
     run: record.Record, kept: model.StoreSpec, pins: Container[str] | None, now: float, lent: Container[str] = ()
 ) -> action.Action | None:
-    """Return the action that takes what is due one step further: to its tombstone, or after the grace to its deletion."""
-    going = [
-        saved
-        for saved in excess(run, kept, pins, now, lent)
-        if saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE
-    ]
-    if not going:
+    """Return the action that takes what is due one step further: to its tombstone, or after the grace to its deletion.
+
+    What has a tombstone and is to stay after all (somebody has pinned it, or a manifest names it now) loses it.
+    """
+    loose = excess(run, kept, pins, now, lent)
+    going = [saved for saved in loose if saved.tombstoned_at is None or now - saved.tombstoned_at >= GRACE]
+    back = [saved for saved in run.checkpoints if saved.tombstoned_at is not None and saved not in loose]
+    if not going and not back:
         return None
     why = "its run is over" if _aged(run, kept, now) else f"`keep` is {run.applied.checkpoint.keep}"
+    of = f"of {len(run.checkpoints)} checkpoints"
+    parts = [f"{len(going)} {of} can go: {why}"] if going else []
+    parts += [f"{len(back)} {of} {'is' if len(back) == 1 else 'are'} kept after all"] if back else []
     return action.Action(
         verb=action.Verb.PRUNE,
         tenant=run.tenant,
@@ -82,8 +88,9 @@ def prune(
         replica=run.replica,
         run=run.run,
         reason="Retention",
-        sentence=f"{len(going)} of {len(run.checkpoints)} checkpoints can go: {why}",
+        sentence="; ".join(parts),
         digests=tuple(saved.taken.digest for saved in going),
+        keep=tuple(saved.taken.digest for saved in back),
         store=kept.name,
     )
 

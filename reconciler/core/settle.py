@@ -69,13 +69,15 @@ def _begins(act: action.Action, run: record.Record) -> bool:
 
 def _pruned(run: record.Record, act: action.Action, outcome: Outcome, now: float) -> record.Record:
     kept = (saved for saved in run.checkpoints if saved.taken.digest not in outcome.digests)
-    marked = tuple(
-        dataclasses.replace(saved, tombstoned_at=now)
-        if saved.taken.digest in act.digests and saved.tombstoned_at is None
-        else saved
-        for saved in kept
-    )
-    return dataclasses.replace(run, checkpoints=marked)
+    return dataclasses.replace(run, checkpoints=tuple(_marked(saved, act, now) for saved in kept))
+
+
+def _marked(saved: record.Saved, act: action.Action, now: float) -> record.Saved:
+    if saved.taken.digest in act.keep:
+        return dataclasses.replace(saved, tombstoned_at=None)
+    if saved.taken.digest in act.digests and saved.tombstoned_at is None:
+        return dataclasses.replace(saved, tombstoned_at=now)
+    return saved
 
 
 def _refused(run: record.Record, detail: str, now: float) -> tuple[record.Record, record.Line]:

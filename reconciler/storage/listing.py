@@ -36,6 +36,7 @@ class Listings:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._known: dict[str, _Known] = {}
+        self._trimmed = monotonic()
 
     def get(self, disk: Disk, run: str, digests: Callable[[], list[str]], read: Callable[[Digests], Listing]) -> Listing:
         """Return the images of a run: as known where its folders have not moved, else what `read` finds of its `digests`."""
@@ -50,7 +51,15 @@ class Listings:
             seen = _Known(digests=names, stamps=stamps, since=now, listed=now)
         answer = read(seen.digests)
         self._known[run] = dataclasses.replace(seen, answer=answer)
+        self._trim(now)
         return answer
+
+    def _trim(self, now: float) -> None:
+        """Let go of runs that nobody asks for any more: of the others no answer is older."""
+        if now >= self._trimmed + STALE:
+            self._trimmed = now
+            for run in [run for run, known in list(self._known.items()) if now >= known.listed + 2 * STALE]:
+                self._known.pop(run, None)
 
 
 def _stamps(disk: Disk, run: str, digests: Digests) -> Stamps:

@@ -28,14 +28,14 @@ def prune(disk: Disk, plan: store.Prune, now: float, token: str) -> set[str]:
     """Carry out a plan; return the digests of the images that its run still has."""
     run = plan.run
     here = set(images(disk, run))
-    for digest in here.intersection(plan.keep):
-        _forgive(disk, run, digest)
     gone = set()
-    for digest in sorted(here.intersection(plan.digests)):
-        if not _kept(disk, digest, plan):
-            since = _tombstone(disk, digest, plan, now, token)
-            if now - since >= plan.grace and _delete(disk, digest, plan):
-                gone.add(digest)
+    for digest in sorted(here.intersection((*plan.digests, *plan.keep))):
+        if _kept(disk, digest, plan):
+            _forgive(disk, run, digest)
+            continue
+        since = _tombstone(disk, digest, plan, now, token)
+        if now - since >= plan.grace and _delete(disk, digest, plan):
+            gone.add(digest)
     if gone:
         collect(disk, run)
     return here - gone
@@ -134,6 +134,7 @@ def _tombstone(disk: Disk, digest: str, plan: store.Prune, now: float, token: st
 
 
 def _forgive(disk: Disk, run: str, digest: str) -> None:
+    """Take the tombstone of what is kept away: once nothing holds it any more, the grace begins anew."""
     folder = layout.image(run, digest)
     with contextlib.suppress(FileNotFoundError):
         disk.unlink(f"{folder}/{layout.TOMBSTONE}")

@@ -7,6 +7,7 @@ host cannot pose as the server. Keys are ECDSA on P-256, which every TLS library
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -74,6 +75,14 @@ def read(pem: bytes) -> Bearer:
         expires_at=certificate.not_valid_after_utc.timestamp(),
         serial=f"{certificate.serial_number:x}",
     )
+
+
+def term(starts_at: float, expires_at: float, now: float) -> str:
+    """Return from when until when a certificate is good and what the clock here says, as a message tells it; POSIX seconds."""
+    begin, end, here = (
+        datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds") for at in (starts_at, expires_at, now)
+    )
+    return f"good from {begin} until {end}, and by this machine's clock it is {here}"
 
 
 def new_key() -> tuple[ec.EllipticCurvePrivateKey, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import subprocess
@@ -162,10 +163,41 @@ def test_an_expired_certificate_is_told_in_plain_words(here: Site) -> None:
     a.start()
     eventually(lambda: "expired" in a.trouble)
     assert "join again with a new token" in a.trouble
+    until = identity.load(here.folder / "agent-a").bearer.expires_at
+    assert told(until) in a.trouble
+    assert f"by this machine's clock it is {told(here.clock.now())[:10]}" in a.trouble
     here.clock.ahead = 0.0
     a.send(state("a", 1))
     heard(here, "a", state("a", 1))
     a.stop()
+
+
+def test_a_certificate_of_tomorrow_is_told_with_both_moments(here: Site) -> None:
+    here.clock.ahead = 48 * HOUR
+    here.join("a")
+    here.clock.ahead = 0.0
+    a = dial.Dial(here.folder / "agent-a", here.clock, QUICK)
+    a.start()
+    eventually(lambda: "is not valid yet" in a.trouble)
+    assert f"good from {told(identity.load(here.folder / 'agent-a').bearer.starts_at)} until" in a.trouble
+    assert "set the clock of this machine" in a.trouble
+    a.stop()
+
+
+def test_a_reconciler_that_hangs_up_may_have_another_clock(here: Site) -> None:
+    """By its own clock the host's certificate is over: it says nothing, for it knows nobody yet."""
+    here.clock.ahead = -72 * HOUR
+    here.join("a")
+    a = dial.Dial(here.folder / "agent-a", here.clock, QUICK)
+    a.start()
+    eventually(lambda: "cannot be reached" in a.trouble)
+    assert "compare the reconciler's clock with this one" in a.trouble
+    assert told(identity.load(here.folder / "agent-a").bearer.expires_at) in a.trouble
+    a.stop()
+
+
+def told(moment: float) -> str:
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="seconds")
 
 
 def test_a_revoked_host_hears_why(here: Site, connect: Connect) -> None:

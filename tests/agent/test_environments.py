@@ -93,6 +93,7 @@ def test_what_is_included_counts_too(counted: Counted, tmp_path: Path) -> None:
     work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
     first = counted.get(file, work)
     assert counted.get(file, work) == first
+    assert len(counted._locks) == 0, "nobody holds one any more"
     (work / "base.txt").write_text("a==2\n")
     assert counted.get(file, work) != first
     assert counted.built == 2
@@ -140,6 +141,17 @@ def test_a_build_that_was_cut_short_is_done_again(counted: Counted, tmp_path: Pa
     assert counted.get(file, work) == place
     assert counted.built == 2
     place.with_name(f"{place.name}.ready").unlink()
+    counted.sweep(older=0.0)
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_an_environment_that_somebody_has_removed_is_built_again(counted: Counted, tmp_path: Path) -> None:
+    work, file = tmp_path / "work", tmp_path / "work/requirements.txt"
+    place = counted.get(file, work)
+    place.rmdir()
+    assert counted.get(file, work) == place
+    assert (counted.built, place.is_dir()) == (2, True)
+    place.rmdir()
     counted.sweep(older=0.0)
     assert list((tmp_path / "made").iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -15,6 +16,7 @@ from agent import identity, join
 from reconciler import errors
 from reconciler.link import authority
 from reconciler.wire import agent_pb2, certificates, protocol, rpc, token
+from tests.link import site
 from tests.link.site import Raw, Site, heard, state
 
 
@@ -120,6 +122,14 @@ def test_who_only_shows_the_pinned_certificate_never_sees_the_secret(here: Site,
     finally:
         server.stop(0).wait()
     assert thief.secrets == []
+
+
+def test_a_server_of_tomorrow_is_told_with_both_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.Clock, "now", lambda _: time.time() + 48 * 3600.0)
+    with Site(tmp_path) as here, pytest.raises(errors.Refused, match="by this machine's clock it is") as caught:
+        here.join("a")
+    assert "Compare the clocks" in caught.value.remedy
+    assert not (tmp_path / "agent-a").exists()
 
 
 def test_nobody_there(here: Site, tmp_path: Path) -> None:

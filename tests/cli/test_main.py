@@ -276,3 +276,29 @@ def test_a_second_ctrl_c_is_no_stack_trace_either(failing: list[BaseException], 
 
 def _interrupted(*_: object) -> int:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("explain", "KIND[.FIELD...]"),
+        ("schema", "[KIND]"),
+        ("why", "JOB"),
+        ("status", "[JOB]..."),
+        ("suspend", "JOB"),
+        ("verify", "[DIGEST]..."),
+        ("host revoke", "HOST"),
+        ("token create", "HOST"),
+        ("init", "DIR"),
+        ("validate", "[PATH]..."),
+        ("apply", "[PLAN]"),
+    ],
+)
+def test_an_empty_argument_is_called_so_and_nothing_is_done(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run([*command.split(), ""]) == 2
+    remedy = "If it comes from a variable of your shell, see whether that is set."
+    assert capsys.readouterr().err == f"perdure: {name}: it is empty\n  {remedy}\n"
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from reconciler.core import action, facts, plan
+from reconciler.core import action, facts, model, plan
 from tests.core import scene
 from tests.core.test_plans import PLANS
 
@@ -37,3 +37,17 @@ def test_one_that_was_made_longer_or_taken_out_holds_too() -> None:
 def test_a_pass_is_due_when_it_has_passed() -> None:
     given = dataclasses.replace(over(None), now=850.0)
     assert plan.compute(given).wake_at == 900.0
+
+
+def test_a_tombstone_is_taken_back_also_where_nothing_is_to_go_any_more() -> None:
+    given = scene.read(PLANS / "retention-deletes-after-the-grace").facts
+    policy = model.CheckpointPolicy(keep=3)
+    records = {
+        name: dataclasses.replace(run, applied=dataclasses.replace(run.applied, checkpoint=policy))
+        for name, run in given.records.items()
+    }
+    jobs = {key: dataclasses.replace(job, checkpoint=policy) for key, job in given.desired.jobs.items()}
+    given = dataclasses.replace(given, records=records, desired=dataclasses.replace(given.desired, jobs=jobs))
+    (act,) = (act for act in plan.compute(given).actions if act.verb is action.Verb.PRUNE)
+    assert (act.digests, act.keep) == ((), (scene.digest("train", 10), scene.digest("train", 20)))
+    assert act.sentence == "2 of 3 checkpoints are kept after all"

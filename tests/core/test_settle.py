@@ -72,3 +72,10 @@ def test_a_deletion_that_the_store_puts_off_writes_nothing() -> None:
     waiting = settle.Outcome(result=Result.CHANGED)
     _, settled = carried_out("retention-deletes-after-the-grace", action.Verb.PRUNE, waiting)
     assert settled.records == {}
+
+
+def test_what_is_wanted_again_loses_its_tombstone() -> None:
+    """Else it would be deleted at once, without a grace, when nothing holds it any more."""
+    before, settled = carried_out("retention-takes-tombstones-back", action.Verb.PRUNE, settle.Outcome(result=Result.CHANGED))
+    assert [saved.tombstoned_at for saved in before.checkpoints] == [100.0, 100.0, None, None]
+    assert [saved.tombstoned_at for saved in settled.records[before.run].checkpoints] == [None, 100.0, None, None]

@@ -98,6 +98,15 @@ def test_all_is_read_again_now_and_then(depot: Depot) -> None:
     assert depot.store.list(RUN) == ()
 
 
+def test_runs_that_nobody_asks_for_are_let_go(depot: Depot) -> None:
+    known = listing.Listings(lambda: depot.now)
+    known.get(depot.disk, "old", list, lambda _: ())
+    for _ in range(4):
+        depot.now += listing.STALE
+        known.get(depot.disk, "new", list, lambda _: ())
+    assert list(known._known) == ["new"]
+
+
 def test_stamps_of_a_real_folder(tmp_path: Path) -> None:
     disk = LocalDisk(str(tmp_path))
     assert disk.stamp("there") == ()

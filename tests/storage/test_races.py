@@ -92,8 +92,12 @@ def test_an_image_pinned_during_the_grace_stays() -> None:
     images.put(depot, {"state": b"2"}, images.meta(at=2))
     plan = store.Prune(run=RUN, digests=(first.digest,), grace=50)
     assert depot.prune(plan, 10) == ()
-    disk.put(f"runs/{RUN}/checkpoints/{first.digest[7:]}/pinned", b"")
+    pin = f"runs/{RUN}/checkpoints/{first.digest[7:]}/pinned"
+    disk.put(pin, b"")
     assert depot.prune(plan, 100) == ()
+    disk.unlink(pin)
+    assert depot.prune(plan, 110) == ()  # the pin took the tombstone away: the grace begins anew
+    assert depot.prune(plan, 160) == (first.digest,)
 
 
 def test_a_dead_restore_holds_nothing() -> None:

@@ -87,6 +87,26 @@ def test_an_engine_that_does_not_answer_changes_nothing(docker: FakeDocker, tmp_
     assert not image.exists()
 
 
+def test_an_image_that_cannot_be_removed_is_told_once_until_that_changes(
+    docker: FakeDocker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity, image = _running(docker, tmp_path)
+    docker.end(identity, 0)
+    record = tmp_path / "archives" / "moby" / f"{identity}.json"
+    whole, created = record.read_bytes(), record.stat().st_mtime
+    keeper = _keeper(docker, tmp_path)
+    for content, said in ((b"[]", 1), (b"{}", 2)):
+        record.write_bytes(content)
+        os.utime(record, (created, created))
+        for _ in range(3):
+            keeper.look()
+        assert caplog.text.count("is not removed") == said
+    record.write_bytes(whole)
+    os.utime(record, (created, created))
+    keeper.look()
+    assert not image.exists()
+
+
 def test_a_host_without_images_asks_nothing(docker: FakeDocker, tmp_path: Path) -> None:
     _keeper(docker, tmp_path).look()
     assert not docker.calls

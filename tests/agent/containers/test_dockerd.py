@@ -16,6 +16,7 @@ from agent.containers import dockerd, seam, view
 from reconciler import errors
 from reconciler.core import container
 from reconciler.seams import clock
+from tests.conditions import eventually
 
 LISTED = {"Id": "c1", "State": "running", "Created": 1, "Labels": {container.ATTEMPT: "1"}, "ImageID": "sha256:1"}
 
@@ -96,3 +97,13 @@ def test_looking_goes_on_once_the_answers_can_be_read(engine: Engine, docker: do
     engine.answers["containers/json"] = [LISTED]
     watching.look()
     assert (watching.trouble, list(watching.recent().containers)) == ("", ["c1"])
+
+
+def test_what_is_known_of_a_container_goes_with_it_whoever_removes_it(engine: Engine, docker: dockerd.Dockerd) -> None:
+    watching = view.View(docker, clock.System())
+    engine.answers |= {"containers/c1/json": {"State": {"Running": True, "Pid": 1}}}
+    (found,) = watching.now().containers.values()
+    eventually(lambda: watching.detail(found) is not None)
+    engine.answers["containers/json"] = []
+    watching.now()
+    assert watching.detail(found) is None

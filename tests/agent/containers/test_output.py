@@ -226,22 +226,30 @@ def test_secrets_are_masked_also_where_a_line_comes_in_parts(printer: Printer) -
 
 def test_an_engine_is_asked_only_when_it_may_have_something(tmp_path: Path) -> None:
     calm, file = output.Calm(), tmp_path / "containers/c/c-json.log"
-    assert calm.worth("c", str(tmp_path), 0.0)
-    assert calm.worth("c", str(tmp_path), 1.0)  # its file cannot be seen
+    assert calm.worth(ref(), "c", str(tmp_path), 0.0)
+    assert calm.worth(ref(), "c", str(tmp_path), 1.0)  # its file cannot be seen
     file.parent.mkdir(parents=True)
     file.write_text("a")
-    assert calm.worth("c", str(tmp_path), 2.0)
-    assert not calm.worth("c", str(tmp_path), 3.0)
+    assert calm.worth(ref(), "c", str(tmp_path), 2.0)
+    assert not calm.worth(ref(), "c", str(tmp_path), 3.0)
     file.write_text("ab")
-    assert calm.worth("c", str(tmp_path), 4.0)
+    assert calm.worth(ref(), "c", str(tmp_path), 4.0)
 
 
 def test_many_containers_are_asked_more_seldom_each(tmp_path: Path) -> None:
     calm = output.Calm()
     for number in range(1000):
-        calm.worth(str(number), str(tmp_path), 0.0)
-    assert not calm.worth("7", str(tmp_path), output.LONGEST - 0.1)
-    assert calm.worth("7", str(tmp_path), output.LONGEST)
+        calm.worth(ref(number), str(number), str(tmp_path), 0.0)
+    assert not calm.worth(ref(7), "7", str(tmp_path), output.LONGEST - 0.1)
+    assert calm.worth(ref(7), "7", str(tmp_path), output.LONGEST)
+    for number in range(1000):
+        calm.forget(ref(number))
+    assert calm.worth(ref(7), "7", str(tmp_path), output.LONGEST)
+    assert calm.worth(ref(7), "7", str(tmp_path), output.LONGEST + 0.1), "those that are gone slow no other down"
+
+
+def ref(number: int = 1) -> spec.AttemptRef:
+    return spec.AttemptRef(run="r", attempt=number)
 
 
 class Files:
