@@ -73,7 +73,7 @@ def test_the_programs_are_saved_and_restored(host: Host, file: str, command: lis
         host.until(first, lambda item: item.progress is not None and item.progress.step > 2)
         host.change(first, request=asked)
         host.ended(first)
-        [taken] = host.store.list("0" * 31 + "1")
+        [taken] = host.store.list(first.run)
         assert taken.step is None or taken.step > 2
         second = host.assign(host.attempt(command, number=2, workload=workload, restore=taken.digest))
         found = host.until(second, lambda item: item.progress is not None and item.state is observed.ItemState.RUNNING)
