@@ -192,6 +192,8 @@ class ContainerController:
             raise refusal.CannotStart(record.failed)  # what was granted once is not granted again
         if entry.spec.checkpoint.engine is model.EngineName.CRIU:
             self.view.look()  # it may have been told to call another runtime since it was prepared
+            if self.view.about is None:
+                raise errors.Unavailable(self.view.trouble)
             if why := self.obstacle():
                 raise refusal.CannotStart(why)
         made = listed.id if listed is not None else self._create(entry, record)

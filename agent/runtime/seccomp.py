@@ -105,7 +105,7 @@ def _told(made: Call, profile: Config, place: str) -> bytes:
         call.write_json(config, place, "config.json")
         pid = os.path.join(place, "pid")
         words = ["create", "--bundle", place, "--pid-file", pid, os.path.basename(place)]
-        if system.run([made.real, "--root", os.path.join(place, "state"), "--log", os.path.join(place, "log"), *words]):
+        if _run(made, place, "--log", os.path.join(place, "log"), *words):
             raise Refused(f"{made.real} cannot say what the seccomp profile means: {_last(os.path.join(place, 'log'))}")
         with open(pid) as file:
             return system.seccomp_filter(int(file.read()))
@@ -124,8 +124,14 @@ def _left(folder: str) -> Iterator[str]:
 
 
 def _remove(made: Call, place: str) -> None:
-    system.run([made.real, "--root", os.path.join(place, "state"), "delete", "--force", os.path.basename(place)])
+    _run(made, place, "delete", "--force", os.path.basename(place))
     shutil.rmtree(place, ignore_errors=True)
+
+
+def _run(made: Call, place: str, *words: str) -> int:
+    """Our own output is that of the program which is to go on: a warning of the runtime would stand in it."""
+    with open(os.devnull, "w") as nowhere:
+        return system.run([made.real, "--root", os.path.join(place, "state"), *words], output=nowhere.fileno())
 
 
 def _last(log: str) -> str:

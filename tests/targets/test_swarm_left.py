@@ -105,3 +105,24 @@ def test_a_service_that_somebody_has_scaled_to_nothing_begins_nothing(site: Site
     exit = waits(site, 40.0).exit
     assert exit is not None
     assert exit.detail == "Swarm could not create its container: somebody has scaled its service to nothing"
+
+
+def test_what_waits_for_the_node_that_its_machine_was_begins_anew(site: Site) -> None:
+    """`docker swarm leave` and `join` in between: the former node is down, and its task is kept for a day."""
+    site.ready(run())
+    site.view()
+    site.target.apply(run())
+    site.managers.nodes["n4"] = dataclasses.replace(site.managers.nodes["n1"], id="n4")
+    site.managers.nodes["n1"] = dataclasses.replace(site.managers.nodes["n1"], state="down")
+    ((number, task),) = site.managers.tasks.items()
+    site.managers.tasks[number] = dataclasses.replace(task, node="n1", state="assigned", wanted="shutdown")
+    joined = {**LEFT, "swarm.node": "n4"}
+    for _ in range(3):
+        site.a.report(item(run(), ready=True), facts=joined)
+        assert site.view().items[run().spec.ref].state is State.PREPARING
+        site.clock.pass_(10.0)
+    site.a.report(item(run(), ready=True), facts=joined)
+    exit = site.view().items[run().spec.ref].exit
+    assert exit is not None
+    assert exit.kind is observed.ExitKind.NOT_STARTED
+    assert exit.detail == "Swarm could not create its container: host a has become another node of it"

@@ -128,10 +128,12 @@ class SwarmTarget:
         self._waiting = {}
         for view in hosts.values():
             session, generation = view.state.session, view.state.generation
-            left, shut = sight.has_left(view.state, self._nodes), view.state.facts.get(sight.NODE, "") in closed
+            node = view.state.facts.get(sight.NODE, "")
+            left, shut = sight.has_left(view.state, self._nodes), node in closed
             for item in view.state.items:
                 each = own.get(item.ref)
-                never = left or (each is not None and (each.over or each.idle or (shut and each.unplaced)))
+                bound = each is not None and (each.over or each.idle or (shut and each.unplaced) or each.elsewhere(node))
+                never = left or bound
                 if not item.ready or view.silent_since is not None or not never:
                     continue
                 first = before.get(item.ref)

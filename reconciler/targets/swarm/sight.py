@@ -51,6 +51,11 @@ class Own:
         """Whether no node has anything of it."""
         return not any(task.node for task in self.tasks)
 
+    def elsewhere(self, node: str) -> bool:
+        """Whether a container may still be made, and not on this node: its machine has joined the Swarm as another one."""
+        left = [task for task in self.tasks if task.state not in swarm.OVER]
+        return bool(left and node) and all(task.node not in ("", node) for task in left)
+
     @property
     def said(self) -> str:
         """What the managers say of it, in their own words."""
@@ -70,7 +75,7 @@ class Known:
     """Attempts of others are not spoken of."""
     stalled: Container[spec.AttemptRef] = ()
     """Attempts whose hosts go on waiting for a container that will not be: its task is over, and it was made and not begun; its
-    service was scaled to nothing; nothing new is placed on its node; or its host has left the Swarm."""
+    service was scaled to nothing; nothing new is placed on its node; or its host has left the Swarm, or joined it anew."""
 
 
 def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Listing) -> observed.TargetView:
@@ -86,7 +91,8 @@ def join(known: Known, hosts: Mapping[str, observed.HostView], listing: swarm.Li
     for ref, item in items.items():
         ends = item.host in heard and (ref in known.stalled or (ref in own and own[ref].never))
         left = item.host in hosts and has_left(hosts[item.host].state, nodes)
-        items[ref] = _joined(item, own.get(ref), ends=ends, left=left)
+        node = hosts[item.host].state.facts.get(NODE, "") if item.host in hosts else ""
+        items[ref] = _joined(item, own.get(ref), ends=ends, left=left, node=node)
     items |= {ref: _alone(ref, each) for ref, each in own.items() if ref not in listed and not each.over}
     return observed.TargetView(
         name=known.name,
@@ -138,9 +144,9 @@ def _doubt(listing: swarm.Listing, items: Items, own: Mapping[spec.AttemptRef, O
     return ""
 
 
-def _joined(item: observed.Item, own: Own | None, *, ends: bool, left: bool) -> observed.Item:
+def _joined(item: observed.Item, own: Own | None, *, ends: bool, left: bool, node: str) -> observed.Item:
     """An attempt that its host reports; `ends`: a container that it still waits for has not begun, and never will; `left`: its
-    host is no node of the Swarm.
+    host is no node of the Swarm, else `node`.
 
     That the task is over is not enough: a short program may have run and finished before its host's word of it arrives.
     """
@@ -152,6 +158,8 @@ def _joined(item: observed.Item, own: Own | None, *, ends: bool, left: bool) -> 
         why = f"host {item.host} is not a node of it any more"
         if own is not None and not left:
             why = (own.tasks[-1].said if own.tasks else "") or own.said
+            if own.elsewhere(node):
+                why = f"host {item.host} has become another node of it"
         detail = f"Swarm could not create its container: {why}"
         never = observed.Exit(kind=observed.ExitKind.NOT_STARTED, detail=detail)
         return dataclasses.replace(item, state=observed.ItemState.ENDED, ready=False, exit=never)

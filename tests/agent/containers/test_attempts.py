@@ -129,21 +129,6 @@ def test_an_agent_that_is_killed_in_the_act_begins_it_once(rig: Rig, monkeypatch
     assert rig.docker.calls["create"] == 1
 
 
-def test_an_engine_that_is_silent_is_trouble_and_not_an_end(rig: Rig) -> None:
-    rig.running()
-    rig.docker.trouble = errors.Unavailable("dockerd does not answer")
-    rig.look(100)
-    item = rig.item()
-    assert item.state is observed.ItemState.RUNNING
-    assert item.exit is None
-    assert rig.agent.state().conditions == ("containers: dockerd does not answer",)
-    assert rig.agent.state().engines == ("application",)
-    rig.docker.trouble = None
-    rig.look(3)
-    assert rig.agent.state().conditions == ()
-    assert rig.agent.state().engines == ("application", "criu", "docker")
-
-
 def test_a_stop_stops(rig: Rig) -> None:
     one = rig.running()
     rig.assign(want=spec.Want.STOP)
@@ -481,12 +466,3 @@ def test_an_engine_that_waits_for_the_end_of_a_container_is_not_asked_meanwhile(
     assert rig.docker.calls == before
     assert rig.ended().stopped
     assert [each.purpose for each in rig.item().checkpoints] == [spec.Purpose.NOTICE]
-
-
-def test_checkpoints_go_on_while_the_engine_is_away(rig: Rig) -> None:
-    """With live-restore containers outlive dockerd, and CRIU does not need it."""
-    rig.running(dataclasses.replace(WHAT, checkpoint=dataclasses.replace(rigs.CRIU, interval=10.0)))
-    rig.docker.trouble = errors.Unavailable("upgraded just now")
-    rig.clock.at += 60
-    rig.look(3)
-    assert len(rig.item().checkpoints) == 1

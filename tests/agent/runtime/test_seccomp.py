@@ -48,7 +48,9 @@ class Runtime:
     says: str = ""
     """What it complains of."""
 
-    def run(self, argv: Sequence[str]) -> int:
+    def run(self, argv: Sequence[str], first_in_path: str = "", output: int | None = None) -> int:
+        del first_in_path
+        os.write(1 if output is None else output, b"Failed to remove cgroup (will retry)\n")
         self.called.append(tuple(argv))
         values = dict(itertools.pairwise(argv))
         if "create" not in argv:
@@ -119,6 +121,14 @@ def test_a_runtime_is_asked_once_for_a_profile(folder: Path, runtime: Runtime, t
     assert runtime.commands == ["create", "delete"] * 2
     assert all(path.is_file() for path in (tmp_path / "run" / "filters").iterdir()), "nothing of the containers is left"
     assert (tmp_path / "run" / "filters").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_the_runtime_prints_is_no_output_of_the_program(
+    folder: Path, runtime: Runtime, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lay(folder)
+    assert runtime.commands == ["create", "delete"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_a_profile_the_image_stays_as_it_is(folder: Path, runtime: Runtime) -> None:
