@@ -156,6 +156,12 @@ class Places:
             raise errors.InvalidInput(f"{name!r} cannot be the name of an attempt")
         return Attempt(private=self.data / "attempts" / name, shared=self.jobs / "attempts" / name)
 
+    def has(self, ref: spec.AttemptRef) -> bool:
+        """Whether anything of an attempt is remembered; nothing is of a name that cannot be a folder's."""
+        with contextlib.suppress(errors.InvalidInput):
+            return self.attempt(ref).private.is_dir()
+        return False
+
 
 def default() -> Path:
     """Return where an agent of this user has its data directory unless it is told otherwise."""

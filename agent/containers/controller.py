@@ -52,11 +52,23 @@ class ContainerController:
         if about is None:
             return controller.Offers(conditions=(f"{container.NO_ENGINE}: {self.view.trouble}",))
         facts = {"docker.version": about.version} | ({"swarm.node": about.node} if about.node else {})
+        strangers = self._strangers()
         if why := self.obstacle():
-            return controller.Offers(engines=("docker",), conditions=(f"{container.NO_CHECKPOINTS}: {why}",), facts=facts)
+            told = (f"{container.NO_CHECKPOINTS}: {why}", *strangers)
+            return controller.Offers(engines=("docker",), conditions=told, facts=facts)
         offered = self._offered()
         facts |= {processor.FACT: offered} if offered else {}
-        return controller.Offers(engines=("criu", "docker"), facts=facts)
+        return controller.Offers(engines=("criu", "docker"), conditions=strangers, facts=facts)
+
+    def _strangers(self) -> tuple[str, ...]:
+        """Say which attempts' containers run that nothing here knows of: an agent with other data has begun them."""
+        sight = self.view.newest
+        ours = sight.attempts.items() if sight is not None else ()
+        found = [each.id[:12] for ref, each in ours if each.state in seam.ALIVE and not self._setup.places.has(ref)]
+        if not found:
+            return ()
+        remedy = f"`docker rm --force {' '.join(sorted(found))}` ends them"
+        return (f"unrecorded: containers run here of attempts that this agent knows nothing of; {remedy}",)
 
     def obstacle(self) -> str:
         """Return why containers cannot be checkpointed here; empty when they can."""
@@ -395,7 +407,7 @@ class ContainerController:
 
 def _past_us(entry: journal.Entry, record: books.Record, listed: seam.Listed) -> bool:
     """Whether it runs from its beginning although it is to go on from a checkpoint: nobody has asked for its grant."""
-    runs = listed.state in (seam.State.RUNNING, seam.State.PAUSED)
+    runs = listed.state in seam.ALIVE
     criu = entry.spec.checkpoint.engine is model.EngineName.CRIU
     return runs and criu and bool(entry.spec.restore) and not record.granted
 

@@ -23,6 +23,7 @@ class State(enum.Enum):
     DEAD = "dead"
 
 
+ALIVE = frozenset({State.RUNNING, State.PAUSED})
 OVER = frozenset({State.EXITED, State.DEAD})
 """States of a container that has run and does not any more."""
 

@@ -75,6 +75,11 @@ class View:
         """Why the engine cannot be used now; empty while it answers."""
         return self._trouble
 
+    @property
+    def newest(self) -> Sight | None:
+        """The newest list, however old it is; nothing is asked for it."""
+        return self._sight
+
     def now(self) -> Sight:
         """Ask the engine. Raises `errors.Unavailable`. One question at a time: who waits gets the answer to a later one."""
         began = self._clock.monotonic()

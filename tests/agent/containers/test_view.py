@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.containers import fake, view
 from reconciler import errors
-from reconciler.core import observed, spec
+from reconciler.core import container, observed, spec
 from reconciler.seams import clock
 from tests import conditions
 from tests.agent.containers.rig import WHAT, Rig
@@ -43,3 +43,23 @@ def test_what_was_given_to_a_host_whose_engine_is_away_is_given_back(tmp_path: P
     rig.docker.trouble = None
     rig.look(30)
     assert not rig.agent.state().items
+
+
+def test_containers_that_an_agent_with_other_data_has_begun_are_told(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    one = rig.running()
+    assert rig.agent.state().conditions == ()
+    (tmp_path / "agent").rename(tmp_path / "former")
+    (tmp_path / "agent").mkdir(mode=0o700)
+    rig.link.assignments = None
+    rig.start()
+    rig.look(3)
+    (said,) = rig.agent.state().conditions
+    remedy = f"`docker rm --force {one.id[:12]}` ends them"
+    assert said == f"unrecorded: containers run here of attempts that this agent knows nothing of; {remedy}"
+    rig.docker.containers[one.id].body["Labels"][container.RUN] = ".."
+    rig.look(1)
+    assert rig.agent.state().conditions == (said,)
+    rig.docker.end(one.id, 0)
+    rig.look(1)
+    assert rig.agent.state().conditions == ()
