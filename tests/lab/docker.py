@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import socket
 import subprocess
@@ -86,6 +87,16 @@ class Docker:
     def cli(self, *arguments: str, timeout: float = 120.0) -> str:
         """What `docker ARGUMENTS` prints. Raises CommandFailed."""
         return self.node.run(["docker", *arguments], timeout=timeout).stdout.rstrip("\n")
+
+    def printed(self, *arguments: str) -> str:
+        """What the container of `docker run ARGUMENTS` prints, from its log: a client of a busy engine may get nothing of it
+        (moby/moby#43121). Raises CommandFailed."""
+        name = f"printed-{secrets.token_hex(4)}"
+        try:
+            self.cli("run", "--name", name, *arguments)
+            return self.cli("logs", name)
+        finally:
+            self.node.run(["docker", "rm", "--force", name], check=False)
 
     def inspect(self, name: str, kind: str = "container") -> dict[str, Any]:
         """What Docker knows of one object."""

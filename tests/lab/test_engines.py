@@ -47,8 +47,8 @@ def test_runc_checkpoints_and_restores_a_counter(lab: Lab, node: Node) -> None:
 
 def test_docker_runs_a_container(docker_node: Docker) -> None:
     code = "import numpy; print(int(numpy.arange(5).sum()))"
-    assert docker_node.cli("run", "--rm", recipe.BASE_IMAGE, "python3", "-c", code) == "10"
-    assert docker_node.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+    assert docker_node.printed(recipe.BASE_IMAGE, "python3", "-c", code) == "10"
+    assert docker_node.printed(recipe.TINY_IMAGE, "echo", "hello") == "hello"
 
 
 def test_docker_is_clean_for_each_test(docker_node: Docker) -> None:

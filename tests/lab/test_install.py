@@ -80,7 +80,7 @@ def test_a_running_dockerd_takes_it_without_a_restart(docker: Docker) -> None:
     program = f"{installed.LIBRARY}/{done['version']}/perdure-runc"
     assert docker.cli("info", "--format", INFO) == f"perdure {program}"
     assert docker.cli("inspect", "--format", "{{.State.Status}}", "before") == "running"
-    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+    assert docker.printed(recipe.TINY_IMAGE, "echo", "hello") == "hello"
     docker.cli("run", "--detach", "--name", "ours", recipe.TINY_IMAGE, "sleep", "1000")
     bundle = f"/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{docker.inspect('ours')['Id']}"
     assert node.path(f"{bundle}/runtime").read_text() == program, "the shim remembers the version, not the link"
@@ -88,7 +88,7 @@ def test_a_running_dockerd_takes_it_without_a_restart(docker: Docker) -> None:
     assert installed.agent(node, "install")["changed"] is False
     installed.restart(docker)
     assert docker.cli("info", "--format", INFO) == f"perdure {program}"
-    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "again") == "again"
+    assert docker.printed(recipe.TINY_IMAGE, "echo", "again") == "again"
 
 
 def test_an_upgrade_and_uninstalling_leave_running_containers_whole(docker: Docker) -> None:
@@ -111,7 +111,7 @@ def test_an_upgrade_and_uninstalling_leave_running_containers_whole(docker: Dock
     assert docker.cli("info", "--format", INFO) == "runc runc"
     assert [use["version"] for use in done["kept"]] == [second]
     assert docker.cli("exec", "new", "echo", "still") == "still"
-    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+    assert docker.printed(recipe.TINY_IMAGE, "echo", "hello") == "hello"
     docker.cli("stop", "--time", "1", "new")
     docker.cli("start", "new")
     assert docker.cli("inspect", "--format", "{{.State.Status}}", "new") == "running"
@@ -195,7 +195,7 @@ def test_a_dockerd_that_cannot_reload_gets_its_file_back(docker: Docker) -> None
     assert "labels" in refused(node, "install")
     assert node.path(installed.DAEMON_JSON).read_text() == before
     assert docker.cli("info", "--format", INFO) == "runc runc"
-    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+    assert docker.printed(recipe.TINY_IMAGE, "echo", "hello") == "hello"
 
 
 SYSTEMCTL = """\
@@ -227,7 +227,7 @@ def test_a_restart_where_it_is_asked_for(docker: Docker) -> None:
     program = f"{installed.LIBRARY}/{installed.agent(node, 'install', '--restart')['version']}/perdure-runc"
     assert node.path("/var/log/systemctl").read_text() == "restart docker\n"
     assert docker.cli("info", "--format", INFO) == f"perdure {program}"
-    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+    assert docker.printed(recipe.TINY_IMAGE, "echo", "hello") == "hello"
 
 
 def test_a_dockerd_that_does_not_start_again_gets_its_file_back(docker: Docker) -> None:
@@ -238,7 +238,7 @@ def test_a_dockerd_that_does_not_start_again_gets_its_file_back(docker: Docker) 
     assert "Job for docker.service failed." in refused(node, "install", "--restart")
     assert node.path(installed.DAEMON_JSON).read_bytes() == before
     assert docker.cli("info", "--format", INFO) == "runc runc", "it was started again, with its own file"
-    assert docker.cli("run", "--rm", recipe.TINY_IMAGE, "echo", "hello") == "hello"
+    assert docker.printed(recipe.TINY_IMAGE, "echo", "hello") == "hello"
     assert not node.path(installed.LIBRARY).exists()
 
 

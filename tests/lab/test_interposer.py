@@ -65,7 +65,7 @@ def test_unmarked_containers_run_without_python_library_or_agent(docker: Docker)
     for path in gone:
         docker.node.run(["mv", path, f"{path}.gone"])
     try:
-        assert docker.cli("run", "--rm", TINY_IMAGE, "echo", "hello") == "hello"
+        assert docker.printed(TINY_IMAGE, "echo", "hello") == "hello"
         docker.cli("run", "--detach", "--name", "sleeper", TINY_IMAGE, "sleep", "1000")
         assert docker.cli("exec", "sleeper", "echo", "inside") == "inside"
         docker.cli("stop", "--time", "0", "sleeper")
@@ -91,7 +91,7 @@ def test_an_agent_that_is_stopped_holds_up_nobody_else(docker: Docker) -> None:
     try:
         conditions.eventually(lambda: "perdure_runc.pyz create" in node.out("ps", "-ef"))
         assert ping(node)
-        assert docker.cli("run", "--rm", TINY_IMAGE, "echo", "hello") == "hello"
+        assert docker.printed(TINY_IMAGE, "echo", "hello") == "hello"
         docker.cli("ps", "--all")
         assert waiting.is_alive()
         waiting.join(60)
@@ -109,7 +109,7 @@ def test_a_refusal_is_what_docker_run_shows(docker: Docker, answers: Answers) ->
 
 def test_a_container_of_ours_has_the_shape_of_every_engine(docker: Docker, answers: Answers) -> None:
     script = "cat /proc/mounts; cat /sys/class/net/lo/operstate; hostname -i; cat /proc/sys/net/ipv4/ip_unprivileged_port_start"
-    said = docker.cli("run", "--rm", "--env", "PERDURE_ATTEMPT=abc-1", "--shm-size", "8m", TINY_IMAGE, "sh", "-c", script)
+    said = docker.printed("--env", "PERDURE_ATTEMPT=abc-1", "--shm-size", "8m", TINY_IMAGE, "sh", "-c", script)
     for mount in ("/dev/shm tmpfs", "/etc/hosts ", "/etc/hostname ", "/etc/resolv.conf ", "/dev/termination-log "):
         assert f" {mount}" in said
     assert "size=8192k" in said
@@ -291,7 +291,7 @@ def test_before_a_stop_signal_the_agent_may_checkpoint(docker: Docker) -> None:
         assert careful.asked[-1][1].signal == 15
         assert "got it" not in printed.read_text()  # dockerd holds the container's lock: `docker logs` would wait
         assert docker.cli("ps", "--quiet") != ""
-        assert docker.cli("run", "--rm", TINY_IMAGE, "echo", "hello") == "hello"
+        assert docker.printed(TINY_IMAGE, "echo", "hello") == "hello"
         allowed.set()
         stopping.communicate(timeout=60)
     assert docker.inspect("one")["State"]["ExitCode"] == 3
