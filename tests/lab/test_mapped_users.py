@@ -76,10 +76,10 @@ def test_rootless(lab: Lab, node: Node) -> None:
 
 
 def _starts_none_of_ours(node: Node, host: str = DOCKER) -> None:
-    run = ("run", "--rm", "--network", "none")
-    plain = _docker(node, host, *run, TINY_IMAGE, "cat", "/proc/self/uid_map")
-    assert plain.stdout.split() == MAPPED, plain.stderr
-    ours = _docker(node, host, *run, "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "true")
+    run = ("run", "--network", "none")
+    begun = _docker(node, host, *run, "--name", "plain", TINY_IMAGE, "cat", "/proc/self/uid_map")
+    assert _docker(node, host, "logs", "plain").stdout.split() == MAPPED, begun.stderr
+    ours = _docker(node, host, *run, "--rm", "--env", "PERDURE_ATTEMPT=abc-1", TINY_IMAGE, "true")
     assert ours.returncode == 125
     assert REFUSED in ours.stderr
 
