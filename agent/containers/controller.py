@@ -280,7 +280,6 @@ class ContainerController:
         self._shipping.finish(entry, listed, unshipped=unshipped)
         if listed is not None:
             self._docker.remove(listed.id)
-            self.view.forget(listed.id)
         self._free_restore(entry.ref)
         folders.discard(self._setup.places.attempt(entry.ref).shared)
         self.books.forget(entry.ref)

@@ -106,16 +106,10 @@ class View:
             threading.Thread(target=self._inspect, args=(key,), name="inspect", daemon=True).start()
         return self._details.get(key)
 
-    def forget(self, identity: str) -> None:
-        """Let go of what is known of a container."""
-        for over in (True, False):
-            self._details.pop((identity, over), None)
-
     def _trim(self, sight: Sight) -> None:
-        """Let go of containers that somebody else has removed: of each that is there, two details are known at most."""
-        if len(self._details) > 2 * len(sight.containers):
-            for key in [key for key in list(self._details) if key[0] not in sight.containers]:
-                self._details.pop(key, None)
+        """Let go of containers that were removed, whoever has done it."""
+        for key in [key for key in list(self._details) if key[0] not in sight.containers]:
+            self._details.pop(key, None)
 
     def _inspect(self, key: tuple[str, bool]) -> None:
         try:

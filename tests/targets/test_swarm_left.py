@@ -18,6 +18,15 @@ def site() -> Site:
     return Site()
 
 
+def given_up(site: Site, facts: dict[str, str]) -> str:
+    """Why the attempt that still waits has not started, once its host has said again how it stands."""
+    site.a.report(item(run(), ready=True), facts=facts)
+    exit = site.view().items[run().spec.ref].exit
+    assert exit is not None
+    assert exit.kind is observed.ExitKind.NOT_STARTED
+    return exit.detail
+
+
 @pytest.mark.parametrize("created", [True, False])
 def test_what_waits_for_a_container_on_a_machine_that_has_left_the_swarm_has_not_started(site: Site, created: bool) -> None:
     """For the managers its node is down, and the task may begin there at any time."""
@@ -31,11 +40,7 @@ def test_what_waits_for_a_container_on_a_machine_that_has_left_the_swarm_has_not
         assert seen.state is State.PREPARING
         assert (seen.condition, seen.ready) == ("host a is not a node of the Swarm now", False)
         site.clock.pass_(10.0)
-    site.a.report(item(run(), ready=True), facts=LEFT)
-    exit = site.view().items[run().spec.ref].exit
-    assert exit is not None
-    assert exit.kind is observed.ExitKind.NOT_STARTED
-    assert exit.detail == "Swarm could not create its container: host a is not a node of it any more"
+    assert given_up(site, LEFT) == "Swarm could not create its container: host a is not a node of it any more"
 
 
 def test_a_machine_that_leaves_before_it_speaks_of_its_attempt_is_seen_all_the_same(site: Site) -> None:
@@ -121,8 +126,4 @@ def test_what_waits_for_the_node_that_its_machine_was_begins_anew(site: Site) ->
         site.a.report(item(run(), ready=True), facts=joined)
         assert site.view().items[run().spec.ref].state is State.PREPARING
         site.clock.pass_(10.0)
-    site.a.report(item(run(), ready=True), facts=joined)
-    exit = site.view().items[run().spec.ref].exit
-    assert exit is not None
-    assert exit.kind is observed.ExitKind.NOT_STARTED
-    assert exit.detail == "Swarm could not create its container: host a has become another node of it"
+    assert given_up(site, joined) == "Swarm could not create its container: host a has become another node of it"
