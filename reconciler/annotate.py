@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Mapping
 
 from reconciler import errors
@@ -88,13 +89,21 @@ def published(world: observed.World, without: frozenset[str] = IN_RECORDS) -> by
         )
         for name, target in world.targets.items()
     }
-    shown = [(each.name, each.default) for each in dataclasses.fields(observed.Item) if each.name not in without]
+    shown = [each for each in dataclasses.fields(observed.Item) if each.name not in without]
+    names, defaults = [each.name for each in shown], [each.default for each in shown]
+    values = operator.attrgetter(*names)
+
+    def told(item: observed.Item) -> dict[str, object]:
+        """Return the members that differ from their default: of ten thousand attempts most members are empty."""
+        every = zip(names, values(item), defaults, strict=True)
+        return {name: value for name, value, default in every if value is not default and value != default}
+
     return codec.encode(
         {
             "v": 1,
             "at": world.at,
             "targets": targets,
-            "items": {name: [_told(item, shown) for item in target.items.values()] for name, target in world.targets.items()},
+            "items": {name: [told(item) for item in target.items.values()] for name, target in world.targets.items()},
             "objects": {name: list(target.objects.items()) for name, target in world.targets.items() if target.objects},
             "unheard": [[target, host, silence] for (target, host), silence in world.unheard.items()],
             "stores": unlisted(world) if "checkpoints" in without else world.stores,
@@ -105,11 +114,6 @@ def published(world: observed.World, without: frozenset[str] = IN_RECORDS) -> by
 def unlisted(world: observed.World) -> dict[str, observed.StoreView]:
     """Return the stores that cannot be listed, and why: all that a reader of the records does not know of stores."""
     return {name: view for name, view in world.stores.items() if not view.known}
-
-
-def _told(item: observed.Item, shown: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the members that differ from their default: of ten thousand attempts most members are empty."""
-    return {name: value for name, default in shown if (value := getattr(item, name)) != default}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -254,12 +254,11 @@ def _may_begin(run: record.Record, subject: Subject, world: observed.World) -> b
     """
     if run.phase in record.TERMINAL:
         return False
-    if run.live is not None:
-        sighting = situation.locate(run.run, run.live, world)
-        if isinstance(sighting, situation.Here) and sighting.item.state is not observed.ItemState.ENDED:
-            return False
+    live = run.live
+    if live is not None and situation.running(run.run, live, world):
+        return False
     asked = subject.wanted.by_run.get(run.run)
-    if asked is None and run.phase is record.Phase.STOPPED and run.live is None:
+    if asked is None and run.phase is record.Phase.STOPPED and live is None:
         return False
     successor = subject.wanted.by_key.get(run.key)
     declared = asked or (subject.wanted.by_run[successor] if successor else None)

@@ -18,6 +18,8 @@ class Wanted:
     instance: str
     by_run: Mapping[str, tuple[model.Job, int]]
     by_key: Mapping[Key, str]
+    jobs: Mapping[model.ObjectRef, model.Job] | None = field(default=None, compare=False, repr=False)
+    """Whose runs these are, all of them, as the revision declares them; None: not only those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ def wanted(instance: str, desired: model.Desired, before: Wanted | None = None) 
     by_run: dict[str, tuple[model.Job, int]] = {}
     by_key: dict[Key, str] = {}
     known = before if before is not None and before.instance == instance else None
+    if known is not None and known.jobs is desired.jobs:
+        return known
     for job in desired.jobs.values():
         for replica in range(job.replicas):
             key = (job.tenant, job.name, replica)
@@ -51,7 +55,7 @@ def wanted(instance: str, desired: model.Desired, before: Wanted | None = None) 
                 run = identity.run_id(instance, job, replica)
             by_run[run] = (job, replica)
             by_key[key] = run
-    return Wanted(instance=instance, by_run=by_run, by_key=by_key)
+    return Wanted(instance=instance, by_run=by_run, by_key=by_key, jobs=desired.jobs)
 
 
 def frozen(given: Facts) -> Mapping[str, str]:

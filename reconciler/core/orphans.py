@@ -19,14 +19,14 @@ def find(instance: str, records: Mapping[str, record.Record], world: observed.Wo
         if not target.known:
             continue
         for ref, item in target.items.items():
+            run = records.get(ref.run)
+            live = run.live if run is not None else None
+            if live is not None and live.number == ref.attempt:
+                continue
             if item.want is spec.Want.REMOVE or (item.spec is not None and item.spec.instance != instance):
                 continue
             if ref in target.objects and item.host not in target.hosts:
                 continue  # no host speaks of it: what the engine keeps for it is dealt with below
-            run = records.get(ref.run)
-            newest = run.newest if run is not None else None
-            if newest is not None and newest.number == ref.attempt and newest.live:
-                continue
             view = target.hosts.get(item.host)
             if view is not None and view.silent_since is not None:
                 continue

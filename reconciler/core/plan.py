@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.core import (
@@ -64,15 +65,17 @@ def follow(given: Facts, before: resting.Resting) -> tuple[action.Plan, resting.
         lines += more
     actions += cases.unplanned(about)
     actions += orphans.find(given.instance, records, given.world)
-    actions += _prunes(given, records.values())
-    actions.sort(key=_order)
+    concerned = retention.concerned(records.values(), given.desired)
+    actions += _prunes(given, concerned)
+    actions.sort(key=_step)
+    actions.sort(key=_place)
     changed = {run: each for run, each in records.items() if given.records.get(run) is not each}
     planned = action.Plan(
         revision=given.desired.revision,
         actions=tuple(actions),
         records=changed,
         lines=tuple(lines),
-        wake_at=_wake_at(about, window, actions, changed),
+        wake_at=_wake_at(about, window, actions, changed, concerned),
         digest=_digest(given.desired.revision, actions),
     )
     return planned, rested
@@ -112,7 +115,11 @@ def _absorbed(given: Facts, wanted: facts.Wanted, before: resting.Resting) -> _A
 
 
 def _wake_at(
-    about: cases.Gathered, window: launches.Window, actions: Iterable[action.Action], changed: Mapping[str, record.Record]
+    about: cases.Gathered,
+    window: launches.Window,
+    actions: Iterable[action.Action],
+    changed: Mapping[str, record.Record],
+    concerned: Iterable[retention.Concerned],
 ) -> float | None:
     """The next moment at which the plan may be another one; at once where a run waits for what this very plan changes."""
     if any(cases.makes_way(about, run) for run in changed.values() if run.phase is record.Phase.STOPPED):
@@ -122,7 +129,7 @@ def _wake_at(
         return about.given.now
     limited = any(act.reason == "LaunchLimit" for act in actions)
     moments = (
-        wake.at(about.given, about.records.values(), about.sightings.values()),
+        wake.at(about.given, about.records.values(), about.sightings.values(), concerned),
         window.opens_at if limited else None,
     )
     return min((moment for moment in moments if moment is not None), default=None)
@@ -133,12 +140,10 @@ def _taken_back(before: record.Record, after: record.Record) -> bool:
     return before.pending is not None and after.pending is None
 
 
-def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.Action]:
+def _prunes(given: Facts, concerned: Sequence[retention.Concerned]) -> Iterator[action.Action]:
     """Plan deletions, where the store answers. What an unreadable revision pins is not known, so all pins hold then."""
     pins = {demands.request_id(manifest) for manifest in given.desired.checkpoints.values() if manifest.keep}
     unsure = bool(demands.unsure(given.desired)) or not (given.desired.jobs or given.desired.allow_empty)
-    stored = ((run, retention.keeps(run, given.desired)) for run in records)
-    concerned = [(run, kept) for run, kept in stored if kept is not None and retention.concerns(run, kept)]
     lent = retention.lent(given.records.values(), given.desired) if concerned else frozenset()
     for run, kept in concerned:
         act = retention.prune(run, kept, None if unsure else pins, given.now, lent)
@@ -148,9 +153,12 @@ def _prunes(given: Facts, records: Iterable[record.Record]) -> Iterator[action.A
 
 _RANK: Mapping[action.Verb, int] = {verb: rank for rank, verb in enumerate(action.Verb)}
 
+_place = operator.attrgetter("tenant", "job", "replica", "run")
+"""Where an action stands among all. Those of one run stay in the order of their steps: sorting is stable."""
 
-def _order(act: action.Action) -> tuple[str, str, int, str, int, int]:
-    return (act.tenant, act.job, act.replica, act.run, act.attempt or 0, _RANK[act.verb])
+
+def _step(act: action.Action) -> tuple[int, int]:
+    return (act.attempt or 0, _RANK[act.verb])
 
 
 def _digest(revision: str, actions: Iterable[action.Action]) -> str:

@@ -151,8 +151,8 @@ class Record:
     @property
     def live(self) -> Attempt | None:
         """The newest attempt if the ledger has not seen it end."""
-        newest = self.newest
-        return newest if newest and newest.live else None
+        attempts = self.attempts
+        return attempts[-1] if attempts and attempts[-1].ending is None else None
 
     @property
     def unbegun(self) -> bool:

@@ -9,6 +9,9 @@ from reconciler.core import action, lineage, model, record
 GRACE = 3600.0
 """Seconds between tombstone and deletion: longer than the longest restore."""
 
+Concerned = tuple[record.Record, model.StoreSpec]
+"""A run and its store as that is declared now."""
+
 
 def lent(records: Iterable[record.Record], desired: model.Desired) -> frozenset[str]:
     """Return the checkpoints that runs other than their own build on: restored by an unfinished one, or named by a manifest."""
@@ -19,9 +22,19 @@ def lent(records: Iterable[record.Record], desired: model.Desired) -> frozenset[
     )
 
 
-def keeps(run: record.Record, desired: model.Desired) -> model.StoreSpec | None:
-    """Return the run's store as it is declared now, also for a run that is over; None where it is not: nothing is deleted."""
-    return desired.stores.get(run.store.name) if run.store is not None else None
+def concerned(records: Iterable[record.Record], desired: model.Desired) -> list[Concerned]:
+    """Return the runs of which a deletion can be due, now or some day, also of those that are over: of many, few.
+
+    Of a store that is not declared any more nothing is deleted.
+    """
+    found: list[Concerned] = []
+    for run in records:
+        if not run.checkpoints or run.store is None:
+            continue
+        kept = desired.stores.get(run.store.name)
+        if kept is not None and _may_exceed(run, kept):
+            found.append((run, kept))
+    return found
 
 
 def excess(
@@ -48,8 +61,7 @@ def excess(
     return tuple(saved for saved in going if saved.taken.digest not in needed and saved.taken.digest not in lent)
 
 
-def concerns(run: record.Record, kept: model.StoreSpec) -> bool:
-    """Return whether deletion can be due for the run, now or some day: the quick answer for most."""
+def _may_exceed(run: record.Record, kept: model.StoreSpec) -> bool:
     count = len(run.checkpoints)
     if count > 1 and (count > run.applied.checkpoint.keep or kept.retention is not None):
         return True

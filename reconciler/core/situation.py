@@ -90,6 +90,16 @@ def locate(run: str, attempt: record.Attempt, world: observed.World) -> Sighting
     return Absent(view=view)
 
 
+def running(run: str, attempt: record.Attempt, world: observed.World) -> bool:
+    """Return whether `locate` finds it `Here` and not ended: the quick answer for most."""
+    target = world.targets.get(attempt.target)
+    item = target.items.get(spec.AttemptRef(run=run, attempt=attempt.number)) if target is not None and target.known else None
+    if target is None or item is None or item.state is observed.ItemState.ENDED:
+        return False
+    view = target.hosts.get(attempt.host)
+    return view.silent_since is None if view is not None else not attempt.host
+
+
 def other_agent(attempt: record.Attempt, state: observed.HostState) -> bool:
     """Whether a host's agent cannot tell what became of an attempt: another one has it, or its data was lost, in this boot."""
     told = bool(attempt.agent and state.agent)

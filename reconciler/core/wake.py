@@ -10,12 +10,20 @@ LOOK = 10.0
 """Seconds between looks at a Swarm while something is awaited of it: unlike agents it rings no bell."""
 
 
-def at(given: facts.Facts, records: Iterable[record.Record], sightings: Iterable[situation.Sighting]) -> float | None:
+def at(
+    given: facts.Facts,
+    records: Iterable[record.Record],
+    sightings: Iterable[situation.Sighting],
+    concerned: Iterable[retention.Concerned],
+) -> float | None:
     """Return the POSIX time of that moment, or None when only an event can change anything."""
     runs = tuple(records)
     moments = [*_declared(given), *_silences(given, sightings), *_engines(given, runs)]
     for run in runs:
-        moments += _of_run(given, run)
+        if run.phase is record.Phase.PENDING or run.pending is not None:
+            moments += _of_run(given, run)
+    for run, kept in concerned:
+        moments += retention.moments(run, kept)
     return min((moment for moment in moments if moment > given.now), default=None)
 
 
@@ -54,6 +62,3 @@ def _of_run(given: facts.Facts, run: record.Record) -> Iterator[float]:
         yield run.not_before if waits and run.not_before else given.now + situation.lag_left(run, given.now, given.budgets)
     if run.pending is not None and run.pending.failed_at is not None:
         yield run.pending.failed_at + given.budgets.delay(run.pending.tries)
-    kept = retention.keeps(run, given.desired)
-    if kept is not None and retention.concerns(run, kept):
-        yield from retention.moments(run, kept)

@@ -229,6 +229,17 @@ def test_what_is_taken_over_from_the_pass_before_is_what_would_be_planned(
 
 @quick
 @given(situations.scenes())
+def test_the_quick_answer_whether_an_attempt_runs_is_that_of_the_long_one(scenery: scene.Scene) -> None:
+    known = scenery.facts
+    for name, run in known.records.items():
+        for attempt in run.attempts:
+            found = situation.locate(name, attempt, known.world)
+            here = isinstance(found, situation.Here) and found.item.state is not observed.ItemState.ENDED
+            assert situation.running(name, attempt, known.world) is here
+
+
+@quick
+@given(situations.scenes())
 def test_names_kept_from_pass_to_pass_are_the_names(scenery: scene.Scene) -> None:
     known = scenery.facts
     first = facts.wanted(known.instance, known.desired)
