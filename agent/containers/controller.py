@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent import checkpointing, controller, journal, process, progress, refusal, secretfiles, setup
-from agent.containers import body, books, counting, exits, images, interposed, room, seam, shipping, sites, view
+from agent.containers import body, books, counting, exits, interposed, provenance, room, seam, shipping, sites, view
 from reconciler import errors
-from reconciler.contracts import engine, store
+from reconciler.contracts import engine
 from reconciler.core import container, model, observed, processor, spec
 from reconciler.engines import folder as folders
 
@@ -38,8 +38,9 @@ class ContainerController:
         self._offered = offered
         self.books = books.Books(about.places)
         self.view = view.View(docker, about.clock)
+        self._provenance = provenance.Provenance(docker, self.books, about.places.data)
         self._sites = sites.Sites(about, docker, self.books, self.view)
-        self._checkpoints = checkpointing.Checkpointing(about, stores, self._sites.site, self._made_from)
+        self._checkpoints = checkpointing.Checkpointing(about, stores, self._sites.site, self._provenance.of)
         self._seen: dict[spec.AttemptRef, process.Look] = {}
         self._moved: dict[spec.AttemptRef, float] = {}
         self._enders: dict[spec.AttemptRef, threading.Thread] = {}
@@ -165,10 +166,9 @@ class ContainerController:
         to = self._stores.get(what)
         if to is not None and not to.claim(entry.ref, owner, what.ledger):
             raise refusal.Superseded
-        image = images.obtain(self._docker, what.workload.image, own.data / images.REGISTRIES)
+        self._provenance.settle(entry.ref, what.workload.image)
         self._free_restore(entry.ref)  # of an earlier try, which a power cut may have cut short
         room.make(own.attempt(entry.ref))
-        self._remember_image(entry.ref, image, what.workload.image)
 
     def restore(self, entry: journal.Entry) -> None:
         """Lay the checkpoint out aside, then name it: a folder that the record does not name is none."""
@@ -177,7 +177,7 @@ class ContainerController:
             return
         try:
             with self._checkpoints.opened(entry) as image:
-                self._on_the_same_image(entry, image.meta)
+                self._provenance.keep_to(entry, image.meta)
                 whole = room.inside(place) / "restore" if body.contract(what) else room.for_restore(place, entry.ref, image)
                 partial = whole.with_name(whole.name + room.PARTIAL)
                 folders.discard(partial)
@@ -372,36 +372,6 @@ class ContainerController:
             folders.discard(Path(record.restore))
             with contextlib.suppress(errors.Unavailable):  # its journal is gone already
                 self.books.set(ref, restore="")
-
-    def _made_from(self, entry: journal.Entry) -> str:
-        return self.books.get(entry.ref).exactly
-
-    def _remember_image(self, ref: spec.AttemptRef, image: seam.Image, name: str) -> None:
-        self.books.set(ref, image=image.id, digest=images.digest(image, name), stop_signal=image.stop_signal)
-
-    def _on_the_same_image(self, entry: journal.Entry, taken: store.Meta) -> None:
-        """Continue on the image that the checkpoint was taken on, also where its name means another by now.
-
-        Which image that may be is the manifest's to say: a checkpoint picks a version of the one that is named there, unless
-        that is one version. One that was made on its host has no name that tells, and is taken from the run's own checkpoints
-        alone.
-        Raises `refusal.CannotStart` where it is another image, or cannot be had.
-        """
-        record, name, was = self.books.get(entry.ref), entry.spec.workload.image, taken.image
-        if not was or was.rpartition("@")[2] in (record.image, record.digest.rpartition("@")[2]):
-            return
-        if "@" in name and (found := self._docker.image(was)) is not None and found.id == record.image:
-            return  # registries may know one image by several digests
-        named = images.repository(was) == images.repository(name) if "@" in was else taken.run == entry.spec.run
-        if not named or "@" in name:
-            text = f"the checkpoint was taken on image {was}, and the Job names {name}, which is another one"
-            raise refusal.CannotStart(f"{text}. Name the former in `workload.image`, or restore another checkpoint", fatal=True)
-        try:
-            found = images.obtain(self._docker, was, self._setup.places.data / images.REGISTRIES)
-        except errors.Refused as error:
-            text = f"the checkpoint was taken on image {was}, {name} is another one here, and"
-            raise refusal.CannotStart(f"{text} {error.message}. {error.remedy}".rstrip(". ")) from error
-        self._remember_image(entry.ref, found, was)
 
 
 def _past_us(entry: journal.Entry, record: books.Record, listed: seam.Listed) -> bool:
