@@ -28,6 +28,8 @@ def measure(options: Options) -> Iterator[figures.Figure]:
                     what="until another clone can fetch it", unit="ms", values=found["append"], bound=figures.at_most(LIMIT)
                 ),
                 figures.Series(what="until another clone has fetched it", unit="ms", values=found["fetched"]),
+                figures.Series(what="plain `git commit` and `git push` of a line", unit="ms", values=found["plain"]),
+                figures.ratios("the append, against that", found["append"], found["plain"]),
             ),
             note="the push is accepted; that a plain `git fetch` of another clone brings it is checked after each one",
         )

@@ -20,7 +20,7 @@ from tests.seams import repositories
 
 
 def measure(folder: Path, runs: int, rounds: int, seed: int) -> None:
-    """Print the milliseconds of each append, and of the append with the fetch of another clone after it."""
+    """Print the milliseconds of each append, of the append with the fetch of another clone after it, and of a plain push."""
     folder.mkdir()
     remote = repositories.bare(folder / "remote.git")
     person = repositories.Person(remote, folder / "person")
@@ -33,7 +33,7 @@ def measure(folder: Path, runs: int, rounds: int, seed: int) -> None:
     book.append(book.read(), ledger.Change(records=tuple(every)))
     _fetch(person)
     chance = random.Random(seed)
-    append, fetched = [], []
+    append, fetched, plain = [], [], []
     for number in range(rounds):
         snapshot = book.read()
         began = time.perf_counter()
@@ -45,7 +45,8 @@ def measure(folder: Path, runs: int, rounds: int, seed: int) -> None:
             raise AssertionError(f"the other clone has not fetched what was appended: {committed}")
         append.append((pushed - began) * 1e3)
         fetched.append((done - began) * 1e3)
-    print(json.dumps({"append": append, "fetched": fetched}))
+        plain.append(_plain(person, number))
+    print(json.dumps({"append": append, "fetched": fetched, "plain": plain}))
 
 
 def _run(seed: str, revision: str) -> record.Record:
@@ -83,6 +84,15 @@ def _transition(run: record.Record, number: int) -> ledger.Change:
     )
     after = dataclasses.replace(run, attempts=(attempt,), phase=record.Phase.FINISHED, ended_at=1.7e9 + number)
     return ledger.Change(records=(after,), notes={run.revision: (line,)}, message=f"perdure: {line.say}")
+
+
+def _plain(person: repositories.Person, number: int) -> float:
+    """Return what git alone needs on this machine for one commit and its push, in milliseconds."""
+    (person.folder / "README.md").write_text(f"jobs {number}\n")
+    began = time.perf_counter()
+    person.git("commit", "--quiet", "--all", "--message", "a change")
+    person.push()
+    return (time.perf_counter() - began) * 1e3
 
 
 def _fetch(person: repositories.Person) -> None:

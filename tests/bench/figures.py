@@ -70,7 +70,7 @@ class Figure:
     """What a reader must know about the method or the machine."""
 
 
-def ratios(what: str, ours: Sequence[float], peer: Sequence[float], bound: Bound) -> Series:
+def ratios(what: str, ours: Sequence[float], peer: Sequence[float], bound: Bound | None = None) -> Series:
     """Return ours divided by the peer's, pair by pair: what else the machine did meanwhile concerns both halves of a pair."""
     return Series(what=what, unit="×", values=[one / other for one, other in zip(ours, peer, strict=True)], bound=bound)
 
