@@ -140,7 +140,7 @@ def explanation(each: standing.Standing, seen: view.View) -> str:
         f"  Evidence:  {output.clean(each.sentence)}",
     ]
     if each.attempt is not None:
-        lines.append(f"  Attempt:   {attempt_text(each)}")
+        lines.append(f"  Attempt:   {_attempt(each)}")
     if each.checkpoint is not None:
         when = transition.duration(seen.now - each.checkpoint.taken_at)
         lines.append(
@@ -158,8 +158,8 @@ def explanation(each: standing.Standing, seen: view.View) -> str:
     return "\n".join(lines)
 
 
-def attempt_text(each: standing.Standing) -> str:
-    """Return which attempt it is, where, and how far it has come."""
+def _attempt(each: standing.Standing) -> str:
+    """Return which attempt it is, where, how far it has come, and how it ended unless the evidence says so already."""
     attempt = each.attempt
     if attempt is None:
         return "none yet"
@@ -168,5 +168,6 @@ def attempt_text(each: standing.Standing) -> str:
         text += f", step {each.progress}"
     if attempt.ending is not None:
         text += f", {attempt.ending.value}"
-        text += f" ({output.clean(attempt.detail)})" if attempt.detail else ""
+        told = not attempt.detail or attempt.detail in each.sentence
+        text += "" if told else f" ({output.clean(attempt.detail)})"
     return text

@@ -35,3 +35,21 @@ def test_what_the_evidence_says_is_not_said_again() -> None:
 def test_what_it_does_not_say_is_said_besides() -> None:
     lines = explained(f"attempt 1 on a; {LATE}", "its cpu limit is not enforced", LATE)
     assert "  Besides:   its cpu limit is not enforced" in lines
+
+
+def test_how_an_attempt_ended_is_not_said_again() -> None:
+    failed = dataclasses.replace(RUN.attempts[-1], ending=record.Ending.FAILED, detail="exited with 7")
+    each = standing.Standing(
+        subject=selection.Subject(key=RUN.key, job=None, run=RUN.run, recorded=RUN),
+        phase=record.Phase.FAILED,
+        reason="Failed",
+        sentence="attempt 1 exited with 7",
+        attempt=failed,
+    )
+    assert _attempt(each).endswith(", failed")
+    assert _attempt(dataclasses.replace(each, sentence="no retry is left")).endswith(", failed (exited with 7)")
+
+
+def _attempt(each: standing.Standing) -> str:
+    [line] = [line for line in status.explanation(each, SEEN).splitlines() if "Attempt:" in line]
+    return line
