@@ -11,6 +11,7 @@ from reconciler import apply, errors, registry
 from reconciler.contracts import store, target
 from reconciler.core import action, model, observed, record, retention, settle, situation, spec
 from reconciler.storage import path
+from tests.core import runs
 from tests.storage import images
 
 HOSTS = model.TargetSpec(name="machines")
@@ -43,23 +44,12 @@ class Machines:
         return self.presence
 
 
-JOB = model.Job(name="train", target="machines", workload=model.Workload(command=("true",)))
+JOB = runs.JOB
 
 
 def begun(number: int) -> record.Record:
     attempts = tuple(record.Attempt(number=each, target="machines", host="a", intended_at=0.0) for each in range(1, number + 1))
-    return record.Record(
-        instance="i",
-        run="run",
-        tenant="default",
-        job="train",
-        replica=0,
-        identity=1,
-        revision="r",
-        created_at=0.0,
-        applied=JOB,
-        attempts=attempts,
-    )
+    return runs.of(JOB, *attempts)
 
 
 def start(number: int) -> action.Action:

@@ -13,6 +13,7 @@ from reconciler.contracts import store, target
 from reconciler.core import facts, model, observed, record, spec
 from reconciler.storage import fake as stores
 from reconciler.targets import fake as targets
+from tests.core import runs
 from tests.simulation import clocks, schedule
 
 STORE = model.StoreSpec(name="main", root="/store")
@@ -23,21 +24,8 @@ RUN = "1" * 32
 
 def run(**changed: object) -> record.Record:
     attempt = record.Attempt(number=1, target="hosts", host="alpha", intended_at=0.0)
-    values: dict[str, object] = {
-        "instance": "i",
-        "run": RUN,
-        "tenant": "default",
-        "job": "train",
-        "replica": 0,
-        "identity": 1,
-        "revision": "r",
-        "created_at": 0.0,
-        "phase": record.Phase.RUNNING,
-        "applied": JOB,
-        "store": STORE,
-        "attempts": (attempt,),
-    }
-    return record.Record(**{**values, **changed})  # type: ignore[arg-type]
+    values: dict[str, object] = {"run": RUN, "phase": record.Phase.RUNNING, "store": STORE, "attempts": (attempt,)}
+    return runs.of(JOB, **{**values, **changed})
 
 
 def look(

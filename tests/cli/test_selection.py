@@ -9,6 +9,7 @@ import pytest
 from reconciler import errors
 from reconciler.cli import selection
 from reconciler.core import identity, model, record
+from tests.core import runs
 
 WORKLOAD = model.Workload(command=("true",))
 
@@ -20,18 +21,8 @@ def job(name: str, tenant: str = "default", replicas: int = 1, rerun: str = "") 
 
 
 def run(of: model.Job, phase: record.Phase = record.Phase.RUNNING, replica: int = 0, at: float = 0.0) -> record.Record:
-    return record.Record(
-        instance="default",
-        run=identity.run_id("default", of, replica),
-        tenant=of.tenant,
-        job=of.name,
-        replica=replica,
-        identity=1,
-        revision="r",
-        created_at=at,
-        phase=phase,
-        applied=of,
-    )
+    name = identity.run_id("default", of, replica)
+    return runs.of(of, instance="default", run=name, replica=replica, created_at=at, phase=phase)
 
 
 def subjects(declared: list[model.Job], recorded: list[record.Record]) -> tuple[selection.Subject, ...]:

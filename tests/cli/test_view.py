@@ -8,21 +8,13 @@ from collections.abc import Mapping
 from reconciler.cli import selection, standing, view
 from reconciler.contracts import ledger
 from reconciler.core import lineage, model, observed, record, spec
+from tests.core import runs
 
-JOB = model.Job(name="train", target="machines", workload=model.Workload(command=("true",)))
 REF = spec.AttemptRef(run="run", attempt=1)
-RUN = record.Record(
-    instance="i",
-    run="run",
-    tenant="default",
-    job="train",
-    replica=0,
-    identity=1,
-    revision="r",
-    created_at=0.0,
+RUN = runs.of(
+    runs.JOB,
+    record.Attempt(number=1, target="machines", host="a", intended_at=1.0, started_at=2.0, seen=(5, 7)),
     phase=record.Phase.RUNNING,
-    applied=JOB,
-    attempts=(record.Attempt(number=1, target="machines", host="a", intended_at=1.0, started_at=2.0, seen=(5, 7)),),
 )
 
 
@@ -100,7 +92,7 @@ def test_what_a_run_has_saved_is_what_it_would_continue_from() -> None:
     damaged = record.Saved(taken=SECOND, damaged=True)
     run = dataclasses.replace(RUN, checkpoints=(record.Saved(taken=FIRST), damaged))
     seen = view.View(instance="i", now=30.0, desired=None, snapshot=ledger.Snapshot(), world=observed.World(at=30.0))
-    subject = selection.Subject(key=("default", "train", 0), job=JOB, run="run", recorded=run)
+    subject = selection.Subject(key=("default", "train", 0), job=runs.JOB, run="run", recorded=run)
     assert standing.of(subject, seen).checkpoint == FIRST
 
 
@@ -111,7 +103,7 @@ def test_a_cause_that_the_evidence_tells_is_not_told_again() -> None:
     }
     for condition, besides in said.items():
         run = dataclasses.replace(RUN, condition=condition)
-        subject = selection.Subject(key=("default", "train", 0), job=JOB, run="run", recorded=run)
+        subject = selection.Subject(key=("default", "train", 0), job=runs.JOB, run="run", recorded=run)
         each = standing.Standing(
             subject=subject,
             phase=run.phase,

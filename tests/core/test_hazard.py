@@ -7,7 +7,8 @@ from typing import Literal
 
 import pytest
 
-from reconciler.core import failures, hazard, intend, model, observed, record, spec
+from reconciler.core import failures, hazard, intend, observed, record, spec
+from tests.core import runs
 
 SPOT = "aws/p4d/eu-1"
 HOUR = 3600.0
@@ -31,19 +32,7 @@ def attempt(
 
 
 def run(*attempts: record.Attempt) -> record.Record:
-    job = model.Job(name="train", target="spot", workload=model.Workload(command=("true",)))
-    return record.Record(
-        instance="main",
-        run="a",
-        tenant="default",
-        job="train",
-        replica=0,
-        identity=1,
-        revision="",
-        created_at=0.0,
-        applied=job,
-        attempts=attempts,
-    )
+    return runs.of(runs.JOB, *attempts)
 
 
 def test_a_market_is_what_the_labels_of_a_host_say() -> None:

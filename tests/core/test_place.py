@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from reconciler.core import model, observed, place, record, spec
-from tests.core import scene
+from tests.core import runs, scene
 
 GIB = scene.GIB
 HALF = model.Resources(cpu=500, memory=GIB)
@@ -32,19 +32,7 @@ def seen(*items: observed.Item) -> observed.World:
 def running(target: str) -> record.Record:
     """A run that was placed on `a`, which may not have said so yet."""
     attempt = record.Attempt(number=1, target=target, host="a", intended_at=0.0)
-    return record.Record(
-        instance="i",
-        run="1" * 32,
-        tenant="default",
-        job="train",
-        replica=0,
-        identity=1,
-        revision="r",
-        created_at=0.0,
-        phase=record.Phase.RUNNING,
-        applied=job(target),
-        attempts=(attempt,),
-    )
+    return runs.of(job(target), attempt, run="1" * 32, phase=record.Phase.RUNNING)
 
 
 def item(number: int, state: observed.ItemState = observed.ItemState.RUNNING) -> observed.Item:
