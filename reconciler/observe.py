@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from reconciler import errors, registry
 from reconciler.contracts import store, target
-from reconciler.core import facts, model, observed, record, situation, spec
+from reconciler.core import facts, model, observed, record, silence, situation
 
 T = TypeVar("T")
 
@@ -72,47 +72,22 @@ class Subject:
     """Seconds of a clock that never jumps."""
 
 
-Awaited = dict[tuple[str, str], tuple[float, int]]
-"""By (target, host): since when (monotonic seconds) and how often it was looked for in vain."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Deaf:
-    """For how long, and in how many observations, nobody of a target was heard: no evidence against any of its hosts."""
-
-    seconds: float = 0.0
-    tries: int = 0
-
-
 class Observer:
-    """Builds the world of one pass.
-
-    Remembers only since when hosts that never spoke have been awaited, and for how long nobody of a target was heard.
-    """
+    """Builds the world of one pass. Remembers only silences."""
 
     def __init__(self, adapters: registry.Registry, gather: Gather) -> None:
         self._registry = adapters
         self._gather = gather
-        self._awaited: Awaited = {}
-        self._deaf: dict[str, tuple[float, int]] = {}
-        """By target: since when (monotonic seconds) and in how many observations nobody of it is heard."""
-        self._excuses: dict[tuple[str, str], _Deaf] = {}
-        """By (target, host), of hosts that are silent still."""
+        self._silences = silence.Silences()
 
     def observe(self, subject: Subject) -> observed.World:
         """Return what targets and stores report now."""
         adapters = self._registry.targets(subject.desired.targets)
         views = self._targets(adapters, subject.now)
-        over = self._listened(subject, views)
-        views = {name: self._recounted(subject, view, over.get(name, _Deaf())) for name, view in views.items()}
-        world = observed.World(at=subject.now, targets=views)
-        before = {key: _excused(each, over.get(key[0], _Deaf())) for key, each in self._awaited.items()}
-        self._awaited = _awaited(subject, world, before)
-        unheard = {
-            host: observed.Silence(since=subject.now - (subject.monotonic - since), tries=tries)
-            for host, (since, tries) in self._awaited.items()
-        }
-        return dataclasses.replace(world, stores=self._stores(subject, world), unheard=unheard)
+        counted = silence.count(self._silences, views, subject.records.values(), subject.now, subject.monotonic)
+        self._silences = counted.silences
+        world = observed.World(at=subject.now, targets=counted.views, unheard=counted.unheard)
+        return dataclasses.replace(world, stores=self._stores(subject, world))
 
     def _targets(self, adapters: Mapping[str, target.Target], now: float) -> dict[str, observed.TargetView]:
         answers = self._answers("target", {name: _look(adapter, now) for name, adapter in adapters.items()})
@@ -120,39 +95,6 @@ class Observer:
             name: observed.TargetView(name=name, known=False, error=view) if isinstance(view, str) else view
             for name, view in answers.items()
         }
-
-    def _listened(self, subject: Subject, views: Mapping[str, observed.TargetView]) -> Mapping[str, _Deaf]:
-        """Note of which targets nobody is heard; return, by target, what has been so until now."""
-        over: dict[str, _Deaf] = {}
-        for name, view in views.items():
-            if view.known and all(each.silent_since is not None for each in view.hosts.values()):
-                since, looks = self._deaf.get(name, (subject.monotonic, 0))
-                self._deaf[name] = (since, looks + 1)
-            elif view.known and name in self._deaf:
-                since, looks = self._deaf.pop(name)
-                over[name] = _Deaf(seconds=subject.monotonic - since, tries=looks)
-        return over
-
-    def _recounted(self, subject: Subject, view: observed.TargetView, over: _Deaf) -> observed.TargetView:
-        """Leave out of each host's silence what was not its own.
-
-        What kept us from hearing anybody proves nothing against those who dial in a little later than the first.
-        """
-        if not view.known or view.name in self._deaf:
-            return view
-        hosts = dict(view.hosts)
-        for host, each in view.hosts.items():
-            before = self._excuses.pop((view.name, host), _Deaf())
-            if each.silent_since is None:
-                continue
-            excuse = _Deaf(seconds=before.seconds + over.seconds, tries=before.tries + over.tries)
-            if excuse.tries:
-                self._excuses[view.name, host] = excuse
-                since = min(each.silent_since + excuse.seconds, subject.now)
-                hosts[host] = dataclasses.replace(
-                    each, silent_since=since, silent_tries=max(each.silent_tries - excuse.tries, 1)
-                )
-        return dataclasses.replace(view, hosts=hosts)
 
     def _stores(self, subject: Subject, world: observed.World) -> Mapping[str, observed.StoreView]:
         wanted = _questions(subject, world)
@@ -182,39 +124,8 @@ class Observer:
         return look
 
 
-def _excused(awaited: tuple[float, int], over: _Deaf) -> tuple[float, int]:
-    since, tries = awaited
-    return since + over.seconds, max(tries - over.tries, 0)
-
-
 def _look(adapter: target.Target, now: float) -> Callable[[], observed.TargetView]:
     return lambda: adapter.observe(now)
-
-
-def _awaited(subject: Subject, world: observed.World, before: Awaited) -> Awaited:
-    """Count how long and how often hosts of live attempts were awaited that have not spoken since this process began, or whose
-    agent cannot tell about these attempts.
-
-    By the clock that never jumps: else an hour set forward would spend the time budget of every host at once.
-    """
-    counted: Awaited = {}
-    for run in subject.records.values():
-        attempt = run.live
-        if attempt is None or not attempt.host or (attempt.target, attempt.host) in counted:
-            continue
-        view = world.targets.get(attempt.target)
-        if view is None or not view.known:
-            continue
-        host = view.hosts.get(attempt.host)
-        if host is not None and (not situation.other_agent(attempt, host.state) or _listed(run, view)):
-            continue
-        since, tries = before.get((attempt.target, attempt.host), (subject.monotonic, 0))
-        counted[attempt.target, attempt.host] = (since, tries + 1)
-    return counted
-
-
-def _listed(run: record.Record, view: observed.TargetView) -> bool:
-    return spec.AttemptRef(run=run.run, attempt=run.attempts[-1].number) in view.items
 
 
 Question = tuple[model.StoreSpec, tuple[str, ...], tuple[tuple[str, str], ...]]
