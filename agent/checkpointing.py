@@ -125,6 +125,7 @@ class Checkpointing:
             job=what.job,
             run=what.run,
             attempt=what.attempt,
+            number=entry.checkpoints[-1].number + 1 if entry.checkpoints else 1,
             engine=what.checkpoint.engine.value,
             taken_at=self._setup.clock.now(),
             purpose=asked.purpose,

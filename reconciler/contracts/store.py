@@ -21,6 +21,8 @@ class Meta:
     job: str
     run: str
     attempt: int
+    number: int = 0
+    """Which of its attempt's it is, from 1: clocks jump, and what it was built upon may be gone. 0: nobody knows."""
     engine: str
     engine_version: str = ""
     taken_at: float

@@ -39,10 +39,10 @@ def latest(run: record.Record, offered: Iterable[observed.Taken]) -> observed.Ta
 
 
 def head(checkpoints: Iterable[observed.Taken]) -> observed.Taken | None:
-    """Return the last of one attempt's checkpoints: the one that is no other's parent, whatever the host's clock said."""
+    """Return the last of one attempt's checkpoints, whatever the host's clock said: that of the highest number, or the one that
+    is no other's parent where they have none."""
     taken = tuple(checkpoints)
     if len(taken) < 2:
         return taken[0] if taken else None
     parents = {each.parent for each in taken}
-    ends = [each for each in taken if each.digest not in parents]
-    return max(ends or taken, key=lambda each: (each.taken_at, each.step or 0, each.digest))
+    return max(taken, key=lambda each: (each.number, each.digest not in parents, each.taken_at, each.step or 0, each.digest))

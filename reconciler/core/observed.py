@@ -68,6 +68,8 @@ class Taken:
 
     digest: str
     attempt: int
+    number: int = 0
+    """Which of its attempt's it is, from 1; 0: nobody knows."""
     taken_at: float
     purpose: spec.Purpose = spec.Purpose.TIMER
     request: str = ""

@@ -74,7 +74,7 @@ class FakeStore:
         """Return the complete images of a run, oldest first."""
         self._check()
         found = [kept.taken for kept in self.images.values() if kept.meta.run == run and not kept.damaged]
-        return tuple(sorted(found, key=lambda taken: (taken.attempt, taken.taken_at, taken.digest)))
+        return tuple(sorted(found, key=lambda taken: (taken.attempt, taken.number, taken.taken_at, taken.digest)))
 
     def runs(self) -> Iterable[str]:
         """Return the runs that have anything here."""
@@ -151,6 +151,7 @@ class FakeStore:
         taken = observed.Taken(
             digest=digest,
             attempt=sink.meta.attempt,
+            number=sink.meta.number,
             taken_at=sink.meta.taken_at,
             purpose=sink.meta.purpose,
             request=sink.meta.request,
@@ -169,7 +170,13 @@ class FakeStore:
         parents = {one.taken.parent for one in run.values()}
         newest = max(
             run.values(),
-            key=lambda one: (one.meta.attempt, one.taken.digest not in parents, one.meta.taken_at, one.taken.digest),
+            key=lambda one: (
+                one.meta.attempt,
+                one.meta.number,
+                one.taken.digest not in parents,
+                one.meta.taken_at,
+                one.taken.digest,
+            ),
         )
         return newest is kept and not set(run) <= set(plan.digests)
 

@@ -51,6 +51,7 @@ class Body:
         return observed.Taken(
             digest=digest,
             attempt=self.meta.attempt,
+            number=self.meta.number,
             taken_at=self.meta.taken_at,
             purpose=self.meta.purpose,
             request=self.meta.request,

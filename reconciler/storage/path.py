@@ -129,7 +129,7 @@ class PathStore:
                 self._check_owner(one, run)
                 if not contents.lacking(self._place(disk, one.body.meta.tenant, run), one.body, sizes):
                     found.append(one.body.taken(digest))
-        return tuple(sorted(found, key=lambda taken: (taken.attempt, taken.taken_at, taken.digest)))
+        return tuple(sorted(found, key=lambda taken: (taken.attempt, taken.number, taken.taken_at, taken.digest)))
 
     def runs(self) -> Iterable[str]:
         """Return the runs that have anything here."""

@@ -107,7 +107,8 @@ def _kept(disk: Disk, digest: str, plan: store.Prune) -> bool:
 
 
 def _newest(disk: Disk, run: str, here: list[str]) -> str:
-    """Return the end of the newest attempt's line: the one that is no other's parent, whatever the hosts' clocks said."""
+    """Return the end of the newest attempt's line, whatever the hosts' clocks said: its last, or the one that is no other's
+    parent where the images do not say which they are."""
     ages, parents = [], set()
     for digest in here:
         try:
@@ -116,8 +117,9 @@ def _newest(disk: Disk, run: str, here: list[str]) -> str:
             continue
         file.close()
         parents.add(found.body.parent)
-        ages.append((found.body.meta.attempt, found.body.meta.taken_at, digest))
-    return max(ages, key=lambda age: (age[0], age[2] not in parents, age[1], age[2]))[2] if ages else ""
+        meta = found.body.meta
+        ages.append((meta.attempt, meta.number, meta.taken_at, digest))
+    return max(ages, key=lambda age: (*age[:2], age[3] not in parents, *age[2:]))[3] if ages else ""
 
 
 def _tombstone(disk: Disk, digest: str, plan: store.Prune, now: float, token: str) -> float:

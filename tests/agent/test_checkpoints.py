@@ -293,6 +293,7 @@ def test_the_timer_takes_checkpoints_and_a_deaf_program_gets_a_condition(host: H
         assert item is not None
     assert all(taken.purpose is Purpose.TIMER for taken in item.checkpoints)
     assert item.checkpoints[1].parent == item.checkpoints[0].digest
+    assert item.checkpoints[1].number == item.checkpoints[0].number + 1 > 1
 
 
 def test_an_automatic_interval_says_its_numbers(host: Host) -> None:

@@ -75,6 +75,13 @@ def test_the_head_of_a_chain_is_no_others_parent_whatever_the_clock_said() -> No
     assert lineage.head([]) is None
 
 
+def test_the_head_is_the_last_where_that_is_known_whatever_lay_between_is_gone() -> None:
+    first, last = taken("a", 100.0), taken("c", 5.0, "b")
+    assert lineage.head([first, last]) == first, "of an earlier version: the clock is all there is"
+    first, last = dataclasses.replace(first, number=1), dataclasses.replace(last, number=3)
+    assert lineage.head([first, last]) == last
+
+
 @pytest.mark.parametrize(("tries", "pace"), [(1, 60.0), (3, 20.0)])
 def test_following_the_wake_ups_spends_both_budgets_of_a_silent_host(tries: int, pace: float) -> None:
     desired = {"jobs": {"train": {"onLost": "replace"}}}

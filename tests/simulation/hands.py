@@ -167,6 +167,7 @@ class Hands:
             job=wanted.job,
             run=wanted.run,
             attempt=wanted.attempt,
+            number=entry.checkpoints[-1].number + 1 if entry.checkpoints else 1,
             engine="application",
             taken_at=self._host.clock.now(),
             purpose=asked.purpose,

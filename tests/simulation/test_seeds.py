@@ -9,9 +9,11 @@ import pytest
 from tests.simulation import seed, tour
 
 SEEDS = 100
+FOUND = (684,)
+"""Of the thousands beyond: those in which a promise was broken once."""
 
 
-@pytest.mark.parametrize("number", range(SEEDS))
+@pytest.mark.parametrize("number", (*range(SEEDS), *FOUND))
 def test_every_promise_holds(number: int) -> None:
     outcome = seed.run(number)
     assert not outcome.broken, f"\n{outcome}"

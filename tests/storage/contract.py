@@ -270,6 +270,15 @@ class Pruning:
         assert depot.prune(store.Prune(run=RUN, digests=(new.digest,), grace=0), 0) == ()
         assert set(depot.prune(store.Prune(run=RUN, digests=(old.digest, new.digest), grace=0), 0)) == {old.digest, new.digest}
 
+    def test_the_newest_is_the_last_whatever_its_clock_said_and_whatever_lies_between_is_gone(self, depot: store.Store) -> None:
+        first = images.put(depot, {"a": b"1"}, images.meta(at=100, number=1))
+        second = images.put(depot, {"a": b"2"}, images.meta(at=101, number=2), first.digest)
+        third = images.put(depot, {"a": b"3"}, images.meta(at=5, number=3), second.digest)
+        assert depot.list(RUN) == (first, second, third)
+        assert depot.prune(store.Prune(run=RUN, digests=(second.digest,), grace=0), 0) == (second.digest,)
+        assert depot.prune(store.Prune(run=RUN, digests=(third.digest,), grace=0), 0) == ()
+        assert depot.prune(store.Prune(run=RUN, digests=(first.digest,), grace=0), 0) == (first.digest,)
+
     def test_what_another_run_has_stays(self, depot: store.Store) -> None:
         other = images.put(depot, {"a": b"1"}, images.meta(run=images.OTHER_RUN))
         images.put(depot, {"a": b"2"}, images.meta())

@@ -17,7 +17,13 @@ ALONE = spec.AttemptRef(run=RUN, attempt=1)
 
 
 def meta(
-    attempt: int = 1, *, run: str = RUN, tenant: str = "team", at: float = 0.0, purpose: spec.Purpose | None = None
+    attempt: int = 1,
+    *,
+    run: str = RUN,
+    tenant: str = "team",
+    at: float = 0.0,
+    purpose: spec.Purpose | None = None,
+    number: int = 0,
 ) -> store.Meta:
     return store.Meta(
         instance="test",
@@ -25,6 +31,7 @@ def meta(
         job="train",
         run=run,
         attempt=attempt,
+        number=number,
         engine="application",
         taken_at=at or float(attempt),
         purpose=purpose or spec.Purpose.TIMER,
