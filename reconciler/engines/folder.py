@@ -100,6 +100,20 @@ def read_small(path: os.PathLike[str]) -> bytes:
         os.close(descriptor)
 
 
+def open_plain(path: str | os.PathLike[str], folder: int | None = None) -> int | None:
+    """Open a plain file for reading, below `folder` or the current one; None for anything else, which may have been put in its
+    place: to open a device may do something. Raises OSError."""
+    if not hasattr(os, "O_PATH"):
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return None
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK)
+    finally:
+        os.close(found)
+
+
 def _empty(folder: int, away: Callable[[str], None]) -> None:
     """Remove what a folder contains, as far as possible; the folders in it are given to `away`, which does the same to them."""
     gone = True
@@ -154,10 +168,12 @@ def _descend(folder: int, name: str, path: str, sink: store.Sink, owner: tuple[i
 
 def _send_file(folder: int, name: str, path: str, sink: store.Sink, seen: os.stat_result) -> None:
     try:
-        file = _open(folder, name)
+        file = open_plain(name, folder)
     except PermissionError:
         os.chmod(name, 0o600, dir_fd=folder)
-        file = _open(folder, name)
+        file = open_plain(name, folder)
+    if file is None:
+        raise _changed(path)
     try:
         status = os.fstat(file)
         if not os.path.samestat(status, seen):  # it was checked whose that one is
@@ -172,19 +188,6 @@ def _send_file(folder: int, name: str, path: str, sink: store.Sink, seen: os.sta
             position += len(data)
     finally:
         os.close(file)
-
-
-def _open(folder: int, name: str) -> int:
-    """Open a plain file for reading, and nothing that was put in its place meanwhile: to open a device may do something."""
-    if not hasattr(os, "O_PATH"):
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    found = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
-    try:
-        if not stat.S_ISREG(os.fstat(found).st_mode):
-            raise _changed(name)
-        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK)
-    finally:
-        os.close(found)
 
 
 def _changed(path: str) -> errors.Unavailable:
