@@ -105,7 +105,7 @@ class Observer:
         views = self._targets(adapters, subject.now)
         over = self._listened(subject, views)
         views = {name: self._recounted(subject, view, over.get(name, _Deaf())) for name, view in views.items()}
-        world = observed.World(at=subject.now, targets=views)
+        world = observed.World(at=subject.now, targets=_heeded(subject.records, views))
         before = {key: _excused(each, over.get(key[0], _Deaf())) for key, each in self._awaited.items()}
         self._awaited = _awaited(subject, world, before)
         unheard = {
@@ -185,6 +185,24 @@ class Observer:
 def _excused(awaited: tuple[float, int], over: _Deaf) -> tuple[float, int]:
     since, tries = awaited
     return since + over.seconds, max(tries - over.tries, 0)
+
+
+def _heeded(records: Mapping[str, record.Record], views: Mapping[str, observed.TargetView]) -> dict[str, observed.TargetView]:
+    """Leave out what hosts say of attempts that the ledger has given to others."""
+    items: dict[str, dict[spec.AttemptRef, observed.Item]] = {}
+    for run in records.values():
+        attempt = run.live
+        view = views.get(attempt.target) if attempt is not None else None
+        if attempt is None or view is None:
+            continue
+        ref = spec.AttemptRef(run=run.run, attempt=attempt.number)
+        said, heeded = view.items.get(ref), situation.told(run.run, attempt, view)
+        if said is not heeded:
+            kept = items.setdefault(view.name, dict(view.items))
+            kept.pop(ref)
+            if heeded is not None:
+                kept[ref] = heeded
+    return {name: dataclasses.replace(view, items=items[name]) if name in items else view for name, view in views.items()}
 
 
 def _look(adapter: target.Target, now: float) -> Callable[[], observed.TargetView]:

@@ -64,7 +64,7 @@ def locate(run: str, attempt: record.Attempt, world: observed.World) -> Sighting
     if not target.known:
         return Unknown(reason="TargetUnknown", detail=f"target {attempt.target} could not be listed: {target.error}")
     view = target.hosts.get(attempt.host)
-    item = target.items.get(spec.AttemptRef(run=run, attempt=attempt.number))
+    item = told(run, attempt, target)
     if item is not None and item.state is observed.ItemState.ENDED:
         return Here(item=item, view=view)
     silent = view is None or view.silent_since is not None
@@ -90,10 +90,27 @@ def locate(run: str, attempt: record.Attempt, world: observed.World) -> Sighting
     return Absent(view=view)
 
 
+def told(run: str, attempt: record.Attempt, target: observed.TargetView) -> observed.Item | None:
+    """Return what is said of an attempt by those who may: the host that it was given to, or one with the same agent's data.
+
+    Any host can list what it likes, and say that it was made for it; one that lies is not to end the runs of the others.
+    """
+    ref = spec.AttemptRef(run=run, attempt=attempt.number)
+    item = target.items.get(ref)
+    if item is None or item.host == attempt.host or not attempt.host:
+        return item
+    view, speaker = target.hosts.get(attempt.host), target.hosts.get(item.host)
+    own = next((each for each in view.state.items if each.ref == ref), None) if view is not None else None
+    if own is not None and view is not None and view.silent_since is None:
+        return own
+    same = speaker is not None and speaker.state.agent == attempt.agent != ""
+    return item if same else own
+
+
 def running(run: str, attempt: record.Attempt, world: observed.World) -> bool:
     """Return whether `locate` finds it `Here` and not ended: the quick answer for most."""
     target = world.targets.get(attempt.target)
-    item = target.items.get(spec.AttemptRef(run=run, attempt=attempt.number)) if target is not None and target.known else None
+    item = told(run, attempt, target) if target is not None and target.known else None
     if target is None or item is None or item.state is observed.ItemState.ENDED:
         return False
     view = target.hosts.get(attempt.host)
