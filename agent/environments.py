@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import stat
 import subprocess
 import threading
@@ -23,6 +22,7 @@ from pathlib import Path
 from agent import account as accounts
 from agent import interpreter, refusal
 from reconciler import errors
+from reconciler.engines import folder as folders
 
 LONGEST = 3600.0
 """Seconds an installation may take."""
@@ -63,11 +63,11 @@ class Environments:
             ready = self._folder / f"{name}{READY}"
             if not (ready.exists() and place.is_dir()):  # somebody may have removed it and left its mark
                 ready.unlink(missing_ok=True)
-                shutil.rmtree(place, ignore_errors=True)
+                folders.discard(place)
                 try:
                     self._build(place, requirements, work, base)
                 except BaseException:
-                    shutil.rmtree(place, ignore_errors=True)
+                    folders.discard(place)
                     raise
                 os.sync()  # a power cut must not leave what is called ready by halves
                 ready.touch(mode=0o600)
@@ -81,7 +81,7 @@ class Environments:
             ready = place.with_name(f"{place.name}{READY}")
             if not (place.is_dir() and ready.exists()) or ready.stat().st_mtime < older:
                 ready.unlink(missing_ok=True)
-                shutil.rmtree(place, ignore_errors=True)
+                folders.discard(place)
 
     def _digest(self, requirements: Path, work: Path, python: str) -> str:
         digest = hashlib.sha256(python.encode())
@@ -99,7 +99,7 @@ class Environments:
         self._run([base, "-m", "venv", str(place / "venv")], work, home)
         command = [str(place / "venv/bin/python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         self._run([*command, "-r", str(requirements)], work, home)
-        shutil.rmtree(home, ignore_errors=True)
+        folders.discard(home)
         if self._account is not None:
             _take_over(place, self._account)
 
@@ -156,8 +156,8 @@ def _file_digest(path: Path) -> bytes:
 
 def _take_over(place: Path, account: accounts.Account) -> None:
     """Make everything root's, readable by the jobs' group. The builder has ended, so nobody moves things meanwhile."""
-    for folder, folders, files in os.walk(place):
-        for path in [Path(folder), *(Path(folder) / name for name in [*folders, *files])]:
+    for above, inside, files in os.walk(place):
+        for path in [Path(above), *(Path(above) / name for name in [*inside, *files])]:
             os.chown(path, 0, account.gid, follow_symlinks=False)
             mode = path.lstat().st_mode
             if not stat.S_ISLNK(mode):

@@ -80,7 +80,7 @@ def place(data: Path) -> Iterator[None]:
     failed = "created"
     try:
         try:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            durable.make_folder(data, 0o700)
             failed = "written"
             with tempfile.TemporaryFile(dir=data):
                 pass

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +17,8 @@ from agent import account as accounts
 from reconciler import errors
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LONGEST = 64 * 1024
+"""Last bytes of a command's output that are kept."""
 
 
 @functools.cache
@@ -45,18 +51,30 @@ def version(path: str, account: accounts.Account | None) -> str:
 def run(
     command: list[str], account: accounts.Account | None, *, cwd: Path, env: Mapping[str, str], timeout: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command as the account; its output and errors are one stream. Raises OSError, `subprocess.SubprocessError`."""
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=timeout,
-        umask=0o077,
-        check=False,
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
-    )
+    """Run a command as the account; its output and errors are one stream, of which the end is returned.
+
+    What it leaves running in its session is ended, and not waited for: packages run what they like when they are installed.
+    Raises OSError, `subprocess.SubprocessError`.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            umask=0o077,
+            start_new_session=True,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        try:
+            process.wait(timeout)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left of it
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(max(0, said.seek(0, os.SEEK_END) - LONGEST))
+        return subprocess.CompletedProcess(command, process.returncode, said.read(LONGEST))

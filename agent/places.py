@@ -174,7 +174,7 @@ def lay_out(data: Path, account: accounts.Account | None, jobs: Path | None = No
     places = Places(data=data, jobs=jobs.resolve() if jobs else _jobs(data, account))
     passable = 0o700 if account is None else 0o711
     for folder in (places.jobs, places.jobs / "attempts", places.contract, places.environments):
-        folder.mkdir(parents=True, exist_ok=True, mode=passable)
+        durable.make_folder(folder, passable)
         folder.chmod(passable)
     if places.jobs.is_relative_to(data):
         data.chmod(passable)
@@ -192,7 +192,7 @@ def _jobs(data: Path, account: accounts.Account | None) -> Path:
         return data / "jobs"
     _sweep_fallback()
     folder = FALLBACK / _folder(os.fsencode(data))
-    folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    durable.make_folder(folder, 0o711)
     for each in (FALLBACK.parent, FALLBACK):
         each.chmod(0o711)
     (folder / OWNER).write_bytes(os.fsencode(data))

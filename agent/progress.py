@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,8 @@ from reconciler.core import observed
 
 MOST = 1 << 20
 """Bytes read in one look."""
+LINES = 1000
+"""Most lines of those that are tried, from either end."""
 LINE = 64 * 1024
 """Longest line; a longer one says nothing about progress."""
 
@@ -73,10 +77,10 @@ class Follower:
         self._offset = offset + len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-LINE:]
-        for found in filter(None, map(_read, lines)):
-            step, of = found
-            self.first = step if self.first is None else self.first
-            self.newest = observed.Progress(step=step, of=of, at=now)
+        if self.first is None and (found := _first(lines)):
+            self.first = found[0]
+        if found := _first(reversed(lines)):
+            self.newest = observed.Progress(step=found[0], of=found[1], at=now)
 
 
 def newest(source: Source) -> int | None:
@@ -92,7 +96,8 @@ def newest(source: Source) -> int | None:
         return None
     finally:
         os.close(descriptor)
-    return next((found[0] for found in map(_read, reversed(lines)) if found), None)
+    found = _first(reversed(lines))
+    return found[0] if found else None
 
 
 def beneath(root: str, path: str) -> int:
@@ -116,6 +121,11 @@ def beneath(root: str, path: str) -> int:
             os.close(found)
     finally:
         os.close(folder)
+
+
+def _first(lines: Iterable[bytes]) -> tuple[int, int | None] | None:
+    """Return what the first line that says something says. A look is the time of every other attempt: it does not read all."""
+    return next(filter(None, map(_read, itertools.islice(lines, LINES))), None)
 
 
 def _read(line: bytes) -> tuple[int, int | None] | None:

@@ -33,7 +33,8 @@ class Workspace:
         place = self._setup.places.attempt(what.ref)
         account = self._setup.account
         folders.discard(place.shared)
-        place.shared.mkdir(mode=0o700 if account is None else 0o711)
+        place.shared.mkdir(mode=0o700)
+        place.shared.chmod(0o700 if account is None else 0o711)  # the agent's umask may take away what jobs need to pass
         for folder in (place.work, place.temporary, place.checkpoint, place.aside):
             folder.mkdir(mode=0o700)
         place.progress.touch(mode=0o600)

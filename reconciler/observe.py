@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from reconciler import errors, registry
 from reconciler.contracts import store, target
-from reconciler.core import facts, model, observed, record, silence, situation
+from reconciler.core import facts, hearsay, model, observed, record, silence, situation
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Observer:
     def observe(self, subject: Subject) -> observed.World:
         """Return what targets and stores report now."""
         adapters = self._registry.targets(subject.desired.targets)
-        views = self._targets(adapters, subject.now)
+        views = {name: hearsay.without(view, subject.records) for name, view in self._targets(adapters, subject.now).items()}
         counted = silence.count(self._silences, views, subject.records.values(), subject.now, subject.monotonic)
         self._silences = counted.silences
         world = observed.World(at=subject.now, targets=counted.views, unheard=counted.unheard)

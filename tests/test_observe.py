@@ -63,6 +63,28 @@ def test_an_hour_set_back_leaves_the_silence_as_long_as_it_was() -> None:
     assert look(watching, 1480.0, 90.0, runs).unheard["hosts", "alpha"].since == 1400.0
 
 
+def test_what_a_host_says_of_anothers_attempt_is_seen_by_nobody() -> None:
+    class Both:
+        def observe(self, at: float) -> observed.TargetView:
+            ref = spec.AttemptRef(run=RUN, attempt=1)
+            own = observed.Item(ref=ref, state=observed.ItemState.RUNNING, host="alpha")
+            lie = dataclasses.replace(own, state=observed.ItemState.ENDED, host="zeta")
+            hosts = {
+                item.host: observed.HostView(state=observed.HostState(host=item.host, items=(item,)), seen_at=at)
+                for item in (own, lie)
+            }
+            stray = spec.AttemptRef(run="2" * 32, attempt=1)
+            items = {ref: lie, stray: dataclasses.replace(lie, ref=stray)}
+            return observed.TargetView(name="hosts", hosts=hosts, items=items)
+
+    watching = observer(Both(), stores.FakeStore())  # type: ignore[arg-type]
+    seen = look(watching, 5.0, 5.0, {RUN: run()}).targets["hosts"].items
+    assert sorted((ref.run[0], item.host, item.state.value) for ref, item in seen.items()) == [
+        ("1", "alpha", "running"),
+        ("2", "zeta", "ended"),
+    ]
+
+
 def test_while_nobody_is_heard_no_hosts_silence_counts() -> None:
     """The first host that dialled in after the loop's own network had been down ended the attempts of all others."""
     place = nobody()

@@ -34,7 +34,8 @@ def make(place: places.Attempt) -> None:
     """Make the folders anew. Only for an attempt whose container was never started."""
     own = inside(place)
     folders.discard(own)
-    own.mkdir(mode=0o755)
+    own.mkdir()
+    own.chmod(0o755)
     aside(place).mkdir(mode=0o700, exist_ok=True)
     (own / "checkpoint").mkdir()
     (own / "progress.jsonl").touch()

@@ -40,17 +40,37 @@ def below(root: int, parts: list[str]) -> Iterator[int]:
 
 
 def discard(folder: int, name: str) -> None:
-    """Remove a name and all below it."""
+    """Remove a name and all below it, however deep: folders are moved to the top before they are emptied."""
+    if _unlinked(folder, name):
+        return
+    top = os.open(name, FOLDER, dir_fd=folder)
+    mark, moved = f".{os.urandom(8).hex()}-", 0
+    try:
+        while names := os.listdir(top):
+            for each in names:
+                if _unlinked(top, each):
+                    continue
+                inner = os.open(each, FOLDER, dir_fd=top)
+                try:
+                    for one in os.listdir(inner):
+                        if not _unlinked(inner, one):
+                            os.rename(one, f"{mark}{moved}", src_dir_fd=inner, dst_dir_fd=top)
+                            moved += 1
+                finally:
+                    os.close(inner)
+                os.rmdir(each, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=folder)
+
+
+def _unlinked(folder: int, name: str) -> bool:
+    """Remove a name; False where it is a folder's."""
     try:
         os.unlink(name, dir_fd=folder)
     except (IsADirectoryError, PermissionError):
-        inner = os.open(name, FOLDER, dir_fd=folder)
-        try:
-            for one in os.listdir(inner):
-                discard(inner, one)
-        finally:
-            os.close(inner)
-        os.rmdir(name, dir_fd=folder)
+        return False
+    return True
 
 
 def remove(path: str) -> None:

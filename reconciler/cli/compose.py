@@ -15,7 +15,7 @@ from reconciler.core import model, situation
 from reconciler.ledger.repository import RepositoryLedger
 from reconciler.load import cache, paths
 from reconciler.load import settings as reading
-from reconciler.seams import clock
+from reconciler.seams import clock, durable
 from reconciler.seams.git import address, clone, mirror
 from reconciler.source.folder import FolderSource
 from reconciler.source.repository import RepositorySource
@@ -50,7 +50,7 @@ def prepare(given: config.Settings) -> Path:
     """
     folder = data(given)
     try:
-        folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        durable.make_folder(folder, 0o711 if os.geteuid() == 0 else 0o700)
     except OSError as error:
         raise errors.Unavailable(
             f"the data directory cannot be made: {error.strerror}", where=str(folder), remedy="Name another one with --data."

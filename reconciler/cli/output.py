@@ -15,6 +15,8 @@ import click
 GAP = "  "
 """Between two columns."""
 
+FIRST, LAST = -62135596800, 253402300799
+"""The calendar in POSIX seconds: years 1 to 9999."""
 COLOURS = {
     "running": "green",
     "finished": "blue",
@@ -100,10 +102,14 @@ def clean(text: str) -> str:
 
 
 def moment(seconds: float | None) -> str | None:
-    """Return a POSIX time as machine output has it: RFC 3339 in UTC, whole seconds; None stays None."""
+    """Return a POSIX time as machine output has it: RFC 3339 in UTC, whole seconds; None stays None.
+
+    A host may have told any number: before and after the calendar it is the first or the last moment of that.
+    """
     if seconds is None:
         return None
-    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    told = int(min(max(seconds, FIRST), LAST))
+    return datetime.datetime.fromtimestamp(told, datetime.UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 def clock(seconds: float | None) -> str:

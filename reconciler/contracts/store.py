@@ -154,6 +154,8 @@ class Health:
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes done and bytes in all (None: not known)."""
+DEEPEST = 250
+"""Most folders in one another on the way to a file of an image."""
 
 
 class Store(Protocol):

@@ -143,13 +143,13 @@ class ApplicationEngine:
             folder.discard(current)  # older than what is to be moved now
         current.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _opened(site.checkpoints) as source, _opened(current) as target:
-            names = [name for name in os.listdir(source) if name != COMPLETE]
+            try:
+                names = [name for name in folder.names(source) if name != COMPLETE]
+            except errors.InvalidInput:
+                folder.relocate(COMPLETE, COMPLETE, source, target)  # the program is not to wait for it
+                raise
             for name in [*names, COMPLETE]:
-                try:
-                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
-                except PermissionError:  # a folder can only be moved by a user who may write to it
-                    os.chmod(name, 0o700, dir_fd=source)
-                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                folder.relocate(name, name, source, target)
 
 
 def _step(complete: Path) -> int | None:

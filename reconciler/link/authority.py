@@ -100,7 +100,7 @@ class Authority:
 
 def create(directory: Path, instance: str, time: clock.Clock) -> Authority:
     """Make an authority in the key folder, or return the one that is there; of several processes at once, one makes it."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    durable.make_folder(directory, 0o700)
     with durable.exclusively(directory):
         return load(directory, instance, time) if exists(directory) else _made(directory, instance, time)
 

@@ -24,6 +24,15 @@ PARTIAL = ".partial-"
 """Prefix of files that are being written."""
 
 
+def make_folder(path: Path, mode: int) -> None:
+    """Make a folder, and those above it that are missing: in these nobody else can put another one in its place, whatever the
+    process's umask is. Raises OSError."""
+    for above in reversed(path.parents):
+        if not above.exists():
+            above.mkdir(mode=0o755, exist_ok=True)
+    path.mkdir(mode=mode, exist_ok=True)
+
+
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace the content of `path`; on return it is on the disk. `mode` are the permission bits of the file.
 
@@ -107,7 +116,7 @@ class DirectoryLock:
         """
         path = self._directory / "lock"
         with _explained(path, "locked"):
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._directory, 0o700)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -87,6 +87,8 @@ def _bad_path(path: str) -> str:
     if path.startswith("/") or "\0" in path or "\\" in path:
         return "its path is absolute or holds a NUL or backslash"
     parts = path.split("/")
+    if len(parts) > store.DEEPEST:
+        return f"it lies more than {store.DEEPEST} folders deep"
     if any(part in ("", ".", "..") or len(part.encode()) > _LONGEST_NAME for part in parts):
         return 'its path has an empty, ".", ".." or too long part'
     return ""

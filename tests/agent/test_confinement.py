@@ -64,6 +64,22 @@ def test_as_root_a_program_is_an_unprivileged_user(host: Host) -> None:
     assert int(found["caps"], 16) == 0
 
 
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_whatever_the_agents_umask_is_its_jobs_run_and_others_write_nothing(host: Host, mask: int) -> None:
+    host.folder.chmod(0o755)
+    before = os.umask(mask)
+    try:
+        with host.up(data=host.folder / "above" / "agent"):
+            ref = host.assign(host.attempt("open('made', 'w')", store=None))
+            assert host.ended(ref).code == 0
+            places = [host.folder / "above", *(host.folder / "above").rglob("*"), *host.jobs.rglob("*")]
+            found = {str(one): one.lstat() for one in places}
+    finally:
+        os.umask(before)
+    assert len(found) > 5
+    assert [path for path, status in found.items() if stat.S_IMODE(status.st_mode) & 0o022] == []
+
+
 @pytest.mark.skipif(ROOT, reason="as root another user runs jobs")
 def test_without_root_a_program_is_the_same_user(host: Host) -> None:
     with host.up():

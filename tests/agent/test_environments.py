@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from agent import account, environments, interpreter, refusal
+from agent.supervisor import processes
 from reconciler.core import model
+from tests import conditions
 from tests.agent.host import Host
 
 WHEEL = "tiny_thing-1.0-py3-none-any.whl"
@@ -190,3 +193,26 @@ def test_another_user_who_runs_jobs_from_now_on_can_use_them_too(host: Host) -> 
         with host.up(user=user):
             found = host.ended(host.assign(host.attempt([], number=number, workload={"code": code})))
         assert (found.code, found.detail) == (0, "")
+
+
+def test_what_an_installation_leaves_running_is_ended_and_not_waited_for(tmp_path: Path) -> None:
+    script = f"sleep 600 & echo $! > {tmp_path}/left; echo installed"
+    done = interpreter.run(["/bin/sh", "-c", script], None, cwd=tmp_path, env={"PATH": interpreter.PATH}, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"installed\n")
+    left = int((tmp_path / "left").read_text())
+    conditions.eventually(lambda: (found := processes.look(left)) is None or found.dead)
+
+
+def test_of_what_an_installation_prints_the_end_is_kept(tmp_path: Path) -> None:
+    script = "head -c 5000000 /dev/zero; echo; echo the reason; exit 3"
+    done = interpreter.run(["/bin/sh", "-c", script], None, cwd=tmp_path, env={"PATH": interpreter.PATH}, timeout=60)
+    assert (done.returncode, len(done.stdout)) == (3, interpreter.LONGEST)
+    assert done.stdout.endswith(b"\nthe reason\n")
+
+
+def test_an_installation_that_takes_too_long_is_ended_with_all_it_began(tmp_path: Path) -> None:
+    script = f"sleep 600 & echo $! > {tmp_path}/left; wait"
+    with pytest.raises(subprocess.TimeoutExpired):
+        interpreter.run(["/bin/sh", "-c", script], None, cwd=tmp_path, env={"PATH": interpreter.PATH}, timeout=1)
+    left = int((tmp_path / "left").read_text())
+    conditions.eventually(lambda: (found := processes.look(left)) is None or found.dead)

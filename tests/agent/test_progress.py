@@ -113,3 +113,24 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=named):
             progress.beneath(str(tmp_path), path)
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("line", [b"", b"1", b"{", b'{"of": 1}'])
+def test_a_flood_of_lines_costs_no_time_that_other_attempts_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    path = tmp_path / "p"
+    path.write_bytes(told(1).encode() + (line + b"\n") * (progress.MOST // (len(line) + 1)) + told(5).encode())
+    follower, tried = progress.Follower(progress.File(path)), list[bytes]()
+    read = json.loads
+
+    def counted(text: bytes) -> object:
+        tried.append(text)
+        return read(text)
+
+    monkeypatch.setattr(json, "loads", counted)
+    follower.look(1.0)
+    follower.look(2.0)
+    assert len(tried) < 4 * progress.LINES
+    assert follower.newest is not None
+    assert (follower.first, follower.newest.step) == (1, 5)

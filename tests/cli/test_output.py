@@ -51,6 +51,13 @@ def test_moments_are_rfc_3339_in_utc() -> None:
     assert output.moment(None) is None
 
 
+@pytest.mark.parametrize("seconds", [1e308, -1e308, 2.0**63, 253402300800.0, float("inf")])
+def test_a_moment_that_no_calendar_has_is_told_all_the_same(seconds: float) -> None:
+    told = output.moment(seconds)
+    assert told == ("9999-12-31T23:59:59Z" if seconds > 0 else "0001-01-01T00:00:00Z")
+    assert output.clock(seconds)
+
+
 def test_a_moment_after_the_end_of_the_calendar_here_is_told_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     """9999 is what people write for "never"."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")

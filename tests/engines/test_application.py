@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler import errors
 from reconciler.contracts import engine, store
 from reconciler.core import spec
-from reconciler.engines import application
+from reconciler.engines import application, folder
 from reconciler.seams import clock
+from tests import hostile
 from tests.engines import program
 
 ENGINE = application.ApplicationEngine(clock.System())
@@ -215,6 +218,69 @@ def test_closed_folders_and_set_user_bits_do_no_harm(site: engine.Site) -> None:
     modes = {entry.path: entry.mode for entry in sink.entries_}
     assert modes.pop("sub") in (0, 0o700), "without root a closed folder must be opened to be moved"
     assert modes == {"sub/file": 0, "tool": 0o755}
+
+
+def test_folders_without_end_are_refused_and_removed(site: engine.Site) -> None:
+    program.save(site.checkpoints, {"a": "1"})
+    hostile.deepen(site.checkpoints, hostile.DEEP)
+    found, _ = take(site)
+    assert isinstance(found, engine.Failed)
+    assert "folders deep" in found.reason
+    assert list(site.aside.iterdir()) == []
+    assert list(site.checkpoints.iterdir()) == []
+
+
+def test_names_without_end_are_neither_listed_nor_moved_and_the_program_goes_on(
+    site: engine.Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "MOST_NAMES", 5)
+    program.save(site.checkpoints, {str(number): "1" for number in range(7)})
+    found, _ = take(site)
+    assert isinstance(found, engine.Failed)
+    assert "more than 5 entries" in found.reason
+    assert not ENGINE.saved(site)
+    assert len(list(site.checkpoints.iterdir())) == 7
+    program.save(site.checkpoints, {})
+    for number in range(7):
+        (site.checkpoints / str(number)).unlink()
+    assert isinstance(take(site)[0], engine.Captured)
+
+
+def _link_of_a_stranger(place: Path, stranger: Path) -> None:
+    place.unlink()
+    os.link(stranger, place)
+
+
+def _device_of_its_own(place: Path, stranger: Path) -> None:
+    del stranger
+    place.unlink()
+    os.mknod(place, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of other users")
+@pytest.mark.parametrize("swap", [_link_of_a_stranger, _device_of_its_own])
+def test_what_is_swapped_between_the_look_and_the_read_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: Callable[[Path, Path], None]
+) -> None:
+    """A program can still reach a folder that it stood in when it was moved out of its reach."""
+    site = program.site(tmp_path, owner=(65534, 65534))
+    program.save(site.checkpoints, {"a": "mine"})
+    os.chown(site.checkpoints / "a", 65534, 65534)
+    (tmp_path / "shadow").write_text("secret of root")
+    look = os.stat
+
+    def slow(path: str, **how: Any) -> os.stat_result:
+        found = look(path, **how)
+        if path == "a":
+            monkeypatch.setattr(os, "stat", look)
+            swap(site.aside / "current" / "a", tmp_path / "shadow")
+        return found
+
+    monkeypatch.setattr(os, "stat", slow)
+    found, sink = take(site)
+    assert isinstance(found, engine.Failed)
+    assert "changed while it was read" in found.reason
+    assert not any(sink.content.values())
 
 
 def test_holes_are_not_sent(site: engine.Site) -> None:

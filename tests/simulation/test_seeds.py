@@ -13,7 +13,7 @@ FOUND = (684,)
 """Of the thousands beyond: those in which a promise was broken once."""
 
 
-@pytest.mark.parametrize("number", (*range(SEEDS), *FOUND))
+@pytest.mark.parametrize("number", [*range(SEEDS), *FOUND])
 def test_every_promise_holds(number: int) -> None:
     outcome = seed.run(number)
     assert not outcome.broken, f"\n{outcome}"

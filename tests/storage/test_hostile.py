@@ -28,6 +28,7 @@ PATHS = {
     "backslash": "..\\outside",
     "long-part": "x" * 256,
     "long": "x/" * 2500 + "x",
+    "deep": "x/" * store.DEEPEST + "x",
     "not-utf-8": "caf\udce9",
 }
 LINKS = {

@@ -24,10 +24,14 @@ from typing import Any, Protocol
 
 from reconciler import errors
 from reconciler.contracts import store
+from reconciler.engines import folder
 
 LAYER, SHM = "layer", "shm"
 
 _READ = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHANGED = (errno.ENOENT, errno.EINVAL, errno.ELOOP)
+"""Of something that was another kind of thing, or there, when it was looked at."""
 _QUIET_NS = 500_000_000
 """A file that changed less than this before it was looked at may have changed again within one tick of the kernel's clock."""
 
@@ -56,6 +60,15 @@ class _Known:
     settled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: str
+    """Below the root."""
+    full: Path
+    """Where it can be reached, whatever has become of the folders above it meanwhile; until the next one is found."""
+    status: os.stat_result
+
+
 class Tree:
     """One folder on its way into an image. `ahead` may be called before the freeze, `capture` in it."""
 
@@ -70,14 +83,16 @@ class Tree:
 
     def ahead(self, out: Out) -> None:
         """Copy what lies still. Raises `errors.InvalidInput` for what an image cannot keep."""
-        for path, status in self._walk():
+        for found in self._walk():
             look = self._now_ns()
-            if stat.S_ISSOCK(status.st_mode) or self._deleted(path, status):
+            if stat.S_ISSOCK(found.status.st_mode) or self._deleted(found):
                 continue
             try:
-                self._known[path] = self._look(path, status, out, look)
-            except FileNotFoundError:
-                continue  # the program has removed it: it will not be asked about again
+                self._known[found.path] = self._look(found, out, look)
+            except OSError as error:
+                if error.errno not in _CHANGED:
+                    raise
+                continue  # the program has removed it, or put something else there: that is seen in the freeze
 
     def capture(self, out: Out, mapped: frozenset[str]) -> None:
         """Copy what changed since, then the index. Nothing may be written to the folder meanwhile; `mapped` may have been:
@@ -85,8 +100,9 @@ class Tree:
         entries: list[dict[str, Any]] = []
         deleted: list[str] = []
         links: dict[tuple[int, int], str] = {}
-        for path, status in self._walk():
-            if self._deleted(path, status):
+        for found in self._walk():
+            path, status = found.path, found.status
+            if self._deleted(found):
                 deleted.append(path)
                 continue
             if stat.S_ISSOCK(status.st_mode):
@@ -97,15 +113,15 @@ class Tree:
                 continue
             known = self._known.get(path)
             if known is None or not known.settled or known.stamp != _stamp(status) or self._shown(path)[1:] in mapped:
-                known = self._look(path, status, out, None)
+                known = self._look(found, out, None)
             entries.append(known.entry)
         index = json.dumps({"v": 1, "entries": entries, "deleted": deleted}, separators=(",", ":")).encode()
         send_bytes(out, f"{self.name}.json", index)
 
-    def _look(self, path: str, status: os.stat_result, out: Out, look_ns: int | None) -> _Known:
+    def _look(self, found: _Found, out: Out, look_ns: int | None) -> _Known:
         """Describe one entry and send its content. `look_ns`: when it was looked at while others write; None: nobody does."""
+        path, full, status = found.path, found.full, found.status
         kind = _kind(self._shown(path), status)
-        full = self._root / path
         settled = True
         entry: dict[str, Any] = {
             "path": path,
@@ -131,18 +147,18 @@ class Tree:
             if look_ns is not None:
                 settled = max(status.st_mtime_ns, status.st_ctime_ns) < look_ns - _QUIET_NS
             if settled:
-                entry["data"] = self._send(path, status, out, patient=look_ns is not None)
+                entry["data"] = self._send(found, out, patient=look_ns is not None)
             entry["size"] = status.st_size
             settled = settled and _stamp(os.lstat(full)) == _stamp(status)
         return _Known(_stamp(status), entry, settled)
 
-    def _send(self, path: str, status: os.stat_result, out: Out, *, patient: bool) -> str:
+    def _send(self, found: _Found, out: Out, *, patient: bool) -> str:
         """Send one content under a name that the next image of this folder will use for it as well."""
-        turn = self._sent.get(path, 0)
-        self._sent[path] = turn + 1
-        known = hashlib.sha256(os.fsencode(path) + bytes(turn)).digest()
+        turn = self._sent.get(found.path, 0)
+        self._sent[found.path] = turn + 1
+        known = hashlib.sha256(os.fsencode(found.path) + bytes(turn)).digest()
         data = str(int.from_bytes(known[:8], "big"))
-        send_file(out, f"{self.name}/{data}", self._root / path, status.st_size, may_shrink=patient)
+        send_file(out, f"{self.name}/{data}", found.full, found.status.st_size, may_shrink=patient)
         return data
 
     def _is_opaque(self, path: str, marks: dict[str, bytes]) -> bool:
@@ -154,14 +170,15 @@ class Tree:
                 )
         return marks.get(f"{_OVERLAY}opaque") == b"y"
 
-    def _deleted(self, path: str, status: os.stat_result) -> bool:
+    def _deleted(self, found: _Found) -> bool:
+        status = found.status
         if self.name != LAYER:
             return False
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             return True
         if stat.S_ISREG(status.st_mode) and not status.st_size:
             try:
-                os.getxattr(self._root / path, f"{_OVERLAY}whiteout", follow_symlinks=False)
+                os.getxattr(found.full, f"{_OVERLAY}whiteout", follow_symlinks=False)
             except OSError:
                 return False
             return True
@@ -170,26 +187,43 @@ class Tree:
     def _shown(self, path: str) -> str:
         return f"{self._at}/{path}"
 
-    def _walk(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield every path below the root and the root itself (""), folders before what is in them."""
-        yield "", os.lstat(self._root)
+    def _walk(self) -> Iterator[_Found]:
+        """Yield everything below the root and the root itself (""), folders before what is in them.
+
+        Through no link: a program that runs may put one to the host's own files in the place of a folder at any moment.
+        """
+        yield _Found("", self._root, os.lstat(self._root))
         waiting = [""]
         while waiting:
-            folder = waiting.pop()
+            above = waiting.pop()
             try:
-                with os.scandir(self._root / folder) as found:
-                    inside = sorted(found, key=lambda one: one.name)
-            except FileNotFoundError:
+                held = _enter(self._root, above)
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            for one in inside:
-                path = f"{folder}/{one.name}" if folder else one.name
-                try:
-                    status = one.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                yield path, status
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append(path)
+            try:
+                for name in sorted(os.listdir(held)):
+                    path = f"{above}/{name}" if above else name
+                    try:
+                        status = os.stat(name, dir_fd=held, follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    yield _Found(path, Path(f"/proc/self/fd/{held}/{name}"), status)
+                    if stat.S_ISDIR(status.st_mode):
+                        waiting.append(path)
+            finally:
+                os.close(held)
+
+
+def _enter(root: Path, path: str) -> int:
+    """Open a folder below a root, each part of whose path is a folder and no link."""
+    held = os.open(root, _FOLDER & ~os.O_NOFOLLOW)
+    for part in path.split("/") if path else ():
+        try:
+            inner = os.open(part, _FOLDER, dir_fd=held)
+        finally:
+            os.close(held)
+        held = inner
+    return held
 
 
 def send_bytes(out: Out, path: str, data: bytes) -> None:
@@ -205,7 +239,11 @@ def send_file(out: Out, path: str, source: Path, size: int, *, may_shrink: bool 
     Raises `errors.Unavailable` when it has become shorter; with `may_shrink` what is missing is left out as well.
     """
     out.file(store.FileEntry(path=path, mode=0o600, size=size))
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = folder.open_plain(source)
+    if descriptor is None:
+        if may_shrink:
+            return
+        raise errors.Unavailable("a file changed although the program stood still", where=str(source))
     try:
         position = 0
         while (position := _next_data(descriptor, position, size)) < size:

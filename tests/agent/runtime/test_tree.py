@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from agent.runtime import capture, tree
 from agent.runtime.call import Refused
+from tests import hostile
 
 NAMES = st.sampled_from(["a", "b", "c", "ä b", "x\ny"])
 FILE = {"kind": "file", "mode": 0o644, "uid": os.geteuid(), "gid": os.getegid(), "mtime": 5}
@@ -215,3 +216,10 @@ def _told(top: Path) -> list[tuple[Any, ...]]:
         mode = stat.S_IMODE(status.st_mode) if not path.is_symlink() else 0
         found.append((str(path.relative_to(top)), mode, status.st_mtime_ns, status.st_nlink, content))
     return found
+
+
+def test_a_tree_is_removed_however_deep_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    hostile.deepen(tmp_path / "a", hostile.DEEP)
+    tree.remove(str(tmp_path / "a"))
+    assert list(tmp_path.iterdir()) == []

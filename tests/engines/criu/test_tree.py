@@ -16,6 +16,7 @@ from reconciler import errors
 from reconciler.engines.criu import tree
 from tests.engines import program
 
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
 LATER = 1 << 62
 """A time by which everything has been at rest for long."""
 
@@ -205,3 +206,50 @@ class TestAsRoot:
         os.setxattr(source.root / "folder", "trusted.overlay.redirect", b"/other")
         with pytest.raises(errors.InvalidInput, match="redirect_dir=off"):
             source.tree().ahead(source.out)
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_a_folder_that_becomes_a_link_meanwhile_shows_nothing_of_the_host(tmp_path: Path, turn: int) -> None:
+    """Root of a container may at any moment put a link into its layer, which means something else on the host."""
+    host, root, out = tmp_path / "host", tmp_path / "upper", program.Memory()
+    for place in (host, root / "a", root / "b"):
+        place.mkdir(parents=True)
+        (place / "shadow").write_text("of the host" if place == host else "its own")
+    clock = iter(range(LATER, LATER + 99))
+
+    def now() -> int:
+        looks = next(clock) - LATER
+        if looks == turn + 1:  # the folders were seen, and nothing in them
+            for name in ("a", "b"):
+                (root / name).rename(root / f"{name}-before")
+                (root / name).symlink_to(host)
+        return LATER
+
+    tree.Tree(tree.LAYER, root, now).ahead(out)
+    assert b"of the host" not in out.content.values()
+
+
+def _device(path: Path) -> None:
+    os.mknod(path, 0o020600, os.makedev(1, 5))
+
+
+@pytest.mark.parametrize(
+    "other", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/etc/passwd"), pytest.param(_device, marks=ROOT)]
+)
+def test_what_becomes_another_thing_meanwhile_is_left_to_the_freeze(tmp_path: Path, other: Callable[[Path], None]) -> None:
+    root, out = tmp_path / "upper", program.Memory()
+    root.mkdir()
+    for name in ("a", "b"):
+        (root / name).write_text("its own")
+    (root / "c").symlink_to("a")
+    clock = iter(range(LATER, LATER + 99))
+
+    def now() -> int:
+        looks = next(clock) - LATER
+        for name in {1: "a", 3: "c"}.get(looks, ""):
+            (root / name).unlink()
+            other(root / name) if name == "a" else (root / name).mkdir()
+        return LATER
+
+    tree.Tree(tree.LAYER, root, now).ahead(out)
+    assert sum(content == b"its own" for content in out.content.values()) == 1
