@@ -69,12 +69,24 @@ def millicores(value: str | float) -> int:
     return int(exact)
 
 
+def cores(thousandths: int) -> str:
+    """Return thousandths of a core as a manifest has them: "2", or "500m"."""
+    whole, rest = divmod(thousandths, 1000)
+    return f"{thousandths}m" if rest else str(whole)
+
+
 @functools.lru_cache(maxsize=4096)
 def size(value: str | float) -> int:
     """Return the bytes of a size such as "512Mi" (`BYTES`); a part of a byte is rounded up."""
     text = str(int(value)) if isinstance(value, float) else str(value)
     number = text.rstrip("KMGTPki")
     return math.ceil(Decimal(number) * _BYTES[text[len(number) :]])
+
+
+def bytes_text(count: int) -> str:
+    """Return bytes as a manifest has them, exactly and as short as can be: "256Mi", "1G", or a plain number."""
+    texts = [f"{count // unit}{suffix}" for suffix, unit in _BYTES.items() if count % unit == 0]
+    return min(texts, key=len)
 
 
 def moment(text: str) -> float:
