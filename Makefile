@@ -22,8 +22,8 @@ setup: .venv/.development ## make .venv from the hash-pinned locks
 	@scripts/setup development
 	@touch .venv/.runtime
 
-demo: .venv/.runtime ## two minutes on one machine: run, lose a host, restore, finish (KEEP=1 leaves it running)
-	@KEEP="$(KEEP)" $(PY) scripts/demo
+demo: .venv/.runtime ## two minutes on one machine: run, lose a host, restore, finish (KEEP=1 leaves it running, STOP=1 ends it)
+	@KEEP="$(KEEP)" STOP="$(STOP)" $(PY) scripts/demo
 
 test: setup lint ## style, types, then every test; those on real engines where this machine can (root on Linux)
 	@$(PY) -m tests.lab --when-able

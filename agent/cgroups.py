@@ -7,6 +7,8 @@ cgroup-v2). Our groups lie below the agent's own, so that whatever limits the ag
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,13 +57,17 @@ class Groups:
             with contextlib.suppress(OSError):
                 (folder / name).rmdir()
 
-    def sweep(self, keep: set[str]) -> None:
-        """Remove groups of attempts that are not in `keep`, and those of agents that were killed, as far as they are empty."""
+    def sweep(self, keep: set[str], older: float) -> None:
+        """Remove groups of attempts that are not in `keep`, and those of agents that were killed, as far as they are empty.
+
+        Another agent's attempts may be about to begin: their groups are left alone unless made before POSIX time `older`.
+        """
         for folder in set(self.folders.values()):
             # Another agent's sweep may remove our folder while it is empty: `create` makes it again.
             left = [group for group in folder.glob("*/") if group.name not in keep]
             agents = [one for one in folder.parent.glob(f"{PREFIX}*/") if one != folder] if self.version == 1 else []
-            for group in [*left, *agents]:
+            theirs = [group for one in agents for group in one.glob("*/") if _made(group) < older]
+            for group in [*left, *theirs, *agents]:
                 with contextlib.suppress(OSError):  # the kernel refuses where anything is inside
                     group.rmdir()
 
@@ -70,6 +76,11 @@ class Groups:
         for folder in set(self.folders.values()):
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def name_of(data: Path) -> str:
+    """Return what tells the groups of the agent with this data directory from those of others."""
+    return hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
 
 
 def detect(name: str, root: Path = Path("/")) -> Groups | None:
@@ -93,6 +104,21 @@ def detect(name: str, root: Path = Path("/")) -> Groups | None:
     return Groups(version=2, folders=dict.fromkeys(CONTROLLERS, group)) if group else None
 
 
+def discard(name: str, root: Path = Path("/")) -> None:
+    """Remove the groups that the agent of that name has left, as far as they are empty, below those of this process."""
+    name = f"{PREFIX}{name}"
+    with contextlib.suppress(OSError):
+        mounts = [line.split() for line in (root / "proc/self/mountinfo").read_text().splitlines()]
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for controller in controllers.split(","):
+                own = _mounted(mounts, controller, path, root)
+                folder = own / name if own else None
+                for group in [*folder.glob("*/"), folder] if folder else []:
+                    with contextlib.suppress(OSError):
+                        group.rmdir()
+
+
 def unenforced(groups: Groups | None, resources: model.Resources) -> str:
     """Return the sentence that says which requested limits are not enforced by the kernel; empty when all are."""
     kernel = groups.folders if groups else {}
@@ -113,6 +139,14 @@ def _mounted(mounts: list[list[str]], controller: str, path: str, root: Path) ->
             if not below.startswith(".."):
                 return Path(os.path.normpath(root / fields[4].lstrip("/") / below))
     return None
+
+
+def _made(group: Path) -> float:
+    """Return when a group was made, as POSIX time; infinity when it is gone."""
+    try:
+        return group.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _usable(folder: Path, controller: str) -> Path | None:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import select
+import shlex
 import signal
 import socket
 import sys
@@ -83,7 +84,8 @@ def join(token: str, name: str, data: Path) -> None:
 
     text = sys.stdin.readline() if token == "-" else token
     joined = joining.join(text.strip(), name, data)
-    click.echo(f"host {joined.host} has joined {joined.instance} at {joined.address}; next: perdure-agent run --data {data}")
+    then = shlex.join(["perdure-agent", "run", "--data", str(data)])
+    click.echo(f"host {joined.host} has joined {joined.instance} at {joined.address}; next: {then}")
 
 
 @cli.command(short_help="Serve the reconciler that this host has joined.")
@@ -174,9 +176,10 @@ def notice(data: Path, seconds: float, reason: str) -> None:
     Example: perdure-agent notice --in 30s
     """
     from agent import doorbell
+    from reconciler.core import transition
 
     doorbell.ask(data / "agent.sock", {"do": "notice", "seconds": seconds, "reason": reason})
-    click.echo(f"noticed: this host goes away in {seconds:g} s; `perdure-agent status` shows what is saved")
+    click.echo(f"noticed: this host goes away in {transition.duration(seconds)}; `perdure-agent status` shows what is saved")
 
 
 @cli.command(short_help="Empty this host.")
@@ -230,9 +233,13 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def _cores(millicores: int) -> str:
+    return f"{millicores / 1000:g} core{'' if millicores == 1000 else 's'}"
+
+
 def _table(state: dict[str, Any]) -> str:
     mark = " (draining)" if state["draining"] else " (going away)" if state["notice"] else ""
-    lines = [f"host {state['host']}{mark}: {state['cpu'] / 1000:g} cores, {state['memory'] / 2**30:.1f} GiB offered"]
+    lines = [f"host {state['host']}{mark}: {_cores(state['cpu'])}, {state['memory'] / 2**30:.1f} GiB offered"]
     lines += [f"  ! {text}" for text in state["conditions"]]
     rows = [("JOB", "ATTEMPT", "STATE", "STEP", "CHECKPOINTS", "")]
     for item in state["items"]:

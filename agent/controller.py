@@ -304,4 +304,4 @@ def sweep(about: setup.Setup, trees: codetree.CodeTrees, book: journal.Journal, 
     environments.Environments(about.places.environments, about.account).sweep(older)
     kept.trim(about.places.kept, about.clock.now())
     if about.groups is not None:
-        about.groups.sweep(keep)
+        about.groups.sweep(keep, older)

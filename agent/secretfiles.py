@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,7 +38,7 @@ def _value(folder: Path, tenant: str, name: str) -> str:
         raise errors.Refused(
             f"the secret {name} is missing on this host",
             where=str(path),
-            remedy=f"Put its value there: install -d -m 700 {path.parent} && install -m 600 /dev/stdin {path}",
+            remedy=f"Put its value there: install -d -m 700 {shlex.quote(str(path.parent))} && {_written(path)}",
         ) from error
     try:
         status = os.fstat(descriptor)
@@ -45,10 +46,10 @@ def _value(folder: Path, tenant: str, name: str) -> str:
             raise errors.Refused(
                 f"what lies in the place of the secret {name} is no plain file",
                 where=str(path),
-                remedy=f"Move it away, and put the value there: install -m 600 /dev/stdin {path}",
+                remedy=f"Move it away, and put the value there: {_written(path)}",
             )
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o077:
-            raise _loose(path, f"the file of the secret {name}", "chmod 600")
+            raise _loose(path, status, f"the file of the secret {name}", "chmod 600")
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(MOST + 1)
     finally:
@@ -60,9 +61,7 @@ def _value(folder: Path, tenant: str, name: str) -> str:
             remedy="Put its value there again; keep large ones in files of the program's own.",
         )
     if data in (b"", b"\n"):  # what a full disk or an unset variable leaves
-        raise errors.Refused(
-            f"the secret {name} is empty", where=str(path), remedy=f"Put its value there: install -m 600 /dev/stdin {path}"
-        )
+        raise errors.Refused(f"the secret {name} is empty", where=str(path), remedy=f"Put its value there: {_written(path)}")
     try:
         return data.decode().removesuffix("\n")
     except UnicodeDecodeError:
@@ -79,12 +78,19 @@ def _check_folder(folder: Path, name: str) -> None:
     except OSError:
         return  # the missing file is what will be told
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-        raise _loose(folder, f"the folder of the secret {name}", "chmod 700")
+        raise _loose(folder, status, f"the folder of the secret {name}", "chmod 700")
 
 
-def _loose(path: Path, what: str, command: str) -> errors.Refused:
+def _written(path: Path) -> str:
+    """Return the command that takes the value from stdin."""
+    return f"install -m 600 /dev/stdin {shlex.quote(str(path))}"
+
+
+def _loose(path: Path, status: os.stat_result, what: str, command: str) -> errors.Refused:
+    quoted = shlex.quote(str(path))
+    owned = status.st_uid in (0, os.geteuid())
     return errors.Refused(
         f"{what} must belong to root or the agent's user, and to nobody else",
         where=str(path),
-        remedy=f"chown root {path} && {command} {path}",
+        remedy=f"{command} {quoted}" if owned else f"chown root {quoted} && {command} {quoted}",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import socket
@@ -155,7 +154,7 @@ def prepare(options: Options, clock: clocks.Clock) -> setup.Setup:
         places=where,
         secrets=options.secrets or options.data / "secrets",
         account=runs_jobs,
-        groups=cgroups.detect(hashlib.sha256(os.fsencode(where.data)).hexdigest()[:12]),
+        groups=cgroups.detect(cgroups.name_of(where.data)),
         clock=clock,
         engines={
             model.EngineName.APPLICATION: application.ApplicationEngine(clock),

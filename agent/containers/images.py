@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,7 +86,7 @@ def credentials(path: Path, host: str) -> Mapping[str, str] | None:
             raise errors.Refused(
                 "the registries' credentials must belong to root, and to nobody else",
                 where=str(path),
-                remedy=f"chown root {path} && chmod 600 {path}",
+                remedy="chown root {0} && chmod 600 {0}".format(shlex.quote(str(path))),
             )
         data = file.read()
     try:

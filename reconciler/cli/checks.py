@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import stat
 import time
@@ -79,7 +80,9 @@ def _push(about: findings.Surroundings) -> Iterator[findings.Finding]:
         return
     path = mirrored.access.address.path if mirrored.access else mirrored.directory
     if path is not None and not os.access(address.git_directory(path), os.W_OK):
-        yield findings.fail(f"{path} cannot be written by this user", f"Give this user the right: chown -R $(id -un) {path}")
+        yield findings.fail(
+            f"{path} cannot be written by this user", f"Give this user the right: chown -R $(id -un) {shlex.quote(str(path))}"
+        )
         return
     yield findings.ok(f"{ref} may be pushed, as far as the server tells without a push")
 
@@ -112,18 +115,19 @@ def _notes(about: findings.Surroundings) -> Iterator[findings.Finding]:
 
 def _data(about: findings.Surroundings) -> Iterator[findings.Finding]:
     folder = about.data
+    quoted = shlex.quote(str(folder))
     if not folder.exists():
         above = next(each for each in folder.parents if each.exists())
         if os.access(above, os.W_OK):
             yield findings.ok(f"{folder} will be made")
         else:
-            yield findings.fail(f"{folder} cannot be made", f"mkdir -p {folder}, or name another one with --data")
+            yield findings.fail(f"{folder} cannot be made", f"mkdir -p {quoted}, or name another one with --data")
         return
     if not os.access(folder, os.W_OK | os.X_OK):
-        yield findings.fail(f"{folder} cannot be written", f"chown $(id -un) {folder}, or name another one with --data")
+        yield findings.fail(f"{folder} cannot be written", f"chown $(id -un) {quoted}, or name another one with --data")
         return
     if stat.S_IMODE(folder.stat().st_mode) & 0o066:
-        yield findings.warn(f"{folder} can be read by others", f"chmod go-rw {folder}")
+        yield findings.warn(f"{folder} can be read by others", f"chmod go-rw {quoted}")
     yield _space(folder, shutil.disk_usage(folder).free)
     lock = durable.DirectoryLock(folder)
     try:
@@ -131,7 +135,7 @@ def _data(about: findings.Surroundings) -> Iterator[findings.Finding]:
             yield (
                 findings.warn("no loop runs here", "`perdure reconcile` starts it.")
                 if about.settings.agents.embedded
-                else findings.ok("free")
+                else findings.ok("no other process uses it")
             )
     except errors.Busy as busy:
         yield findings.ok(busy.message.replace("the data directory", str(folder)))
@@ -149,12 +153,13 @@ def _keys(about: findings.Surroundings) -> Iterator[findings.Finding]:
         if not folder.is_dir():
             if given:
                 yield findings.fail(
-                    f"{folder} is no folder", f"mkdir -m 700 {folder}, or correct keys.directory and keys.secrets"
+                    f"{folder} is no folder",
+                    f"mkdir -m 700 {shlex.quote(str(folder))}, or correct keys.directory and keys.secrets",
                 )
             continue
         loose = [path for path in sorted(folder.rglob("*")) if _loose(path)]
         for path in loose:
-            yield findings.fail(f"{path} can be read by others", f"chmod 600 {path}")
+            yield findings.fail(f"{path} can be read by others", f"chmod 600 {shlex.quote(str(path))}")
         if not loose:
             yield findings.ok(f"{folder}: only this user can read the secret files")
 
@@ -229,7 +234,7 @@ def _host(host: observed.HostView, seen: view.View) -> Iterator[findings.Finding
         )
         yield findings.fail(f"{state.host} has not been heard for {gap}", remedy)
         return
-    offer = f"{state.cpu / 1000:g} cores, {output.size(state.memory)}"
+    offer = f"{state.cpu / 1000:g} core{'' if state.cpu == 1000 else 's'}, {output.size(state.memory)}"
     age = transition.duration(seen.age)
     running = seen.world.running(state.host)
     yield findings.ok(f"{state.host} offers {offer}; {running} attempt{'' if running == 1 else 's'} (seen {age} ago)")

@@ -62,6 +62,11 @@ def _rows(seen: view.View) -> list[Row]:
     return [rows[name] for name in sorted(rows)]
 
 
+def known(seen: view.View) -> frozenset[str]:
+    """Return the names of the hosts that were heard, or may join."""
+    return frozenset(name for name, _, state, _ in _rows(seen) if state != "revoked")
+
+
 def _table(rows: Sequence[Row], seen: view.View) -> str:
     """Return the table and, below it, what hosts say is missing on them."""
     header = ("HOST", "POOL", "STATE", "CPU", "MEMORY", "ATTEMPTS")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import click
 
 from reconciler import errors
-from reconciler.cli import complete, compose, draft, editing, looking, options, outcome, output, selection
+from reconciler.cli import complete, compose, draft, editing, hosts, looking, options, outcome, output, selection
 from reconciler.core import model
 
 STATE = ("spec", "state")
@@ -35,13 +35,14 @@ def _command(verb: str, *examples: str) -> Callable[[Command], click.Command]:
     return decorate
 
 
-def _propose(flags: options.Flags, verb: str, job: str, change: editing.Change, *, dry_run: bool) -> None:
+def _propose(flags: options.Flags, verb: str, job: str, change: editing.Change, *, dry_run: bool) -> editing.Done:
     looker = looking.Looker(compose.settings(flags))
     done = editing.propose(looker, job, verb, change, dry_run=dry_run)
     acts = outcome.follows(done)
     output.show(flags.output, outcome.machine(verb, done, acts), lambda: outcome.told(done, acts, dry_run=dry_run))
     if dry_run and flags.output == "text" and acts.actions:
         output.note(outcome.forecast(acts))
+    return done
 
 
 def _run(sketch: draft.Draft) -> None:
@@ -244,4 +245,6 @@ def move(flags: options.Flags, *, job: str, dry_run: bool, node: str | None, poo
         for path, value in given.items():
             sketch.set(path, value)
 
-    _propose(flags, "move", job, change, dry_run=dry_run)
+    done = _propose(flags, "move", job, change, dry_run=dry_run)
+    if node and done.seen.age is not None and node not in hosts.known(done.seen):
+        output.note(f"no host {node!r} is known, and {done.name} waits until there is one: `perdure host list` lists them")

@@ -32,7 +32,7 @@ Empty: there are no more now. Raises `errors.PerdureError`.
 )
 @options.argument("job", metavar="JOB", shell_complete=complete.jobs)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
-@click.option("--attempt", type=click.IntRange(min=1), default=None, help="Of this attempt only.")
+@click.option("--attempt", type=options.Count(1), metavar="N", default=None, help="Of this attempt only.")
 @options.common("text")
 @click.pass_obj
 def logs(flags: options.Flags, *, job: str, follow: bool, attempt: int | None) -> None:

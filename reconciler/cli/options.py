@@ -64,6 +64,20 @@ _COMMON = (
 )
 
 
+class Count(click.IntRange):
+    """A whole number within bounds, and told as that."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        bounds = f"from {self.min} to {self.max}" if self.max is not None else f"of at least {self.min}"
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a whole number {bounds}", param, ctx)
+
+
 def _option(*names: str, metavar: str | None = None, type: click.ParamType[Any] | None = None, help: str) -> Callable[[F], F]:
     return click.option(*names, metavar=metavar, type=type, help=help, expose_value=False, callback=_keep)
 

@@ -130,7 +130,7 @@ def _definition(function: Any) -> Any:
         options.argument("name"),
         click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated."),
         click.option("--memory", metavar="SIZE", default="2Gi", help="Memory, e.g. 512Mi.  [default: 2Gi]"),
-        click.option("--cpu", type=click.IntRange(1, 192), default=1, help="Processor cores.  [default: 1]"),
+        click.option("--cpu", type=options.Count(1, 192), metavar="N", default=1, help="Processor cores.  [default: 1]"),
         click.option(
             "--work", metavar="DIR", default="", help="Folder in the container that lies on the shared file system too."
         ),
@@ -151,7 +151,7 @@ def _definition(function: Any) -> Any:
     ),
 )
 @_definition
-@click.option("--attempts", type=click.IntRange(1, 10), default=10, help="Most attempts of a job.  [default: 10]")
+@click.option("--attempts", type=options.Count(1, 10), metavar="N", default=10, help="Most attempts of a job.  [default: 10]")
 @click.pass_obj
 def batch_job(flags: options.Flags, /, *, name: str, attempts: int, **given: Any) -> None:
     """Print a job definition of AWS Batch: each attempt of a job goes on where the one before it was checkpointed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reconciler.core import action, classify, transition
+from reconciler.core import action, classify, transition, written
 
 MARKER = "<!-- perdure:plan -->"
 """First line of the comment: by it the comment is found again and replaced."""
@@ -95,7 +95,8 @@ def _lines(act: action.Action) -> Iterator[str]:
     yield f"{action.SYMBOLS[act.effect]:>3} {act.verb.value} {label(act)}{attempt}{place} ({act.reason})"
     yield f"      {act.sentence}"
     for change in act.changes:
-        yield f"      {change.path}: {_value(change.before)} -> {_value(change.after)} [{change.field_class.value}]"
+        for path, before, after in written.leaves(change):
+            yield f"      {path}: {_value(before)} -> {_value(after)} [{change.field_class.value}]"
     if told := _work(act):
         yield f"      work: {told}"
 

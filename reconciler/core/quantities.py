@@ -31,6 +31,7 @@ _BYTES = {
 }
 """Suffixes of Kubernetes' quantities (apimachinery, pkg/api/resource)."""
 
+_MEANT = {**_SECONDS, "w": 7 * 86400.0}
 _WORDS = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([A-Za-z]{1,12})\s*")
 _SPELLINGS = {
     "milliseconds": "ms",
@@ -42,7 +43,10 @@ _SPELLINGS = {
     "hours": "h",
     "hrs": "h",
     "days": "d",
+    "weeks": "w",
 }
+_AMOUNT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([A-Za-z]{1,12})")
+_AMOUNTS = re.compile(rf"\s*(?:{_AMOUNT.pattern}[\s,]*(?:and\s+)?){{1,5}}", re.ASCII)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -69,6 +73,12 @@ def millicores(value: str | float) -> int:
     return int(exact)
 
 
+def cores(thousandths: int) -> str:
+    """Return thousandths of a core as a manifest has them: "2", or "500m"."""
+    whole, rest = divmod(thousandths, 1000)
+    return f"{thousandths}m" if rest else str(whole)
+
+
 @functools.lru_cache(maxsize=4096)
 def size(value: str | float) -> int:
     """Return the bytes of a size such as "512Mi" (`BYTES`); a part of a byte is rounded up."""
@@ -77,23 +87,34 @@ def size(value: str | float) -> int:
     return math.ceil(Decimal(number) * _BYTES[text[len(number) :]])
 
 
+def bytes_text(count: int) -> str:
+    """Return bytes as a manifest has them, exactly and as short as can be: "256Mi", "1G", or a plain number."""
+    texts = [f"{count // unit}{suffix}" for suffix, unit in _BYTES.items() if count % unit == 0]
+    return min(texts, key=len)
+
+
 def moment(text: str) -> float:
     """Return the POSIX time of an RFC 3339 text. Raises ValueError, or OverflowError, for one that no calendar has."""
     return datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp()
 
 
 def proper_duration(value: object) -> str:
-    """Return the duration that a person probably meant by a number or by "5 minutes", or ""."""
+    """Return the duration that a person probably meant by a number or by "5 minutes" or "1h 30m", or ""."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return f"{value}s"
-    found = _WORDS.fullmatch(value) if isinstance(value, str) else None
-    if found is None or float(found[1]) == 0:
+    if not isinstance(value, str) or not _AMOUNTS.fullmatch(value):
         return ""
-    word = found[2].lower()
-    unit = word if word in _SECONDS else next((short for long, short in _SPELLINGS.items() if long.startswith(word)), "")
-    if not unit:
+    amounts = [(number, _unit(word.lower())) for number, word in _AMOUNT.findall(value)]
+    if not all(unit for _, unit in amounts) or not any(float(number) for number, _ in amounts):
         return ""
-    return duration(float(found[1]) * _SECONDS[unit]) if "." in found[1] else f"{found[1]}{unit}"
+    number, unit = amounts[0]
+    if len(amounts) == 1 and "." not in number and unit in _SECONDS:
+        return f"{number}{unit}"
+    return duration(sum(float(number) * _MEANT[unit] for number, unit in amounts))
+
+
+def _unit(word: str) -> str:
+    return word if word in _MEANT else next((short for long, short in _SPELLINGS.items() if long.startswith(word)), "")
 
 
 def proper_size(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import threading
 import time
@@ -279,10 +280,11 @@ class RepositoryLedger:
                     lock.unlink()
 
     def _vanished(self, known: str) -> errors.Damaged:
+        push = ["git", f"--git-dir={self._mirror.directory}", "push", str(self._mirror.where), f"+{known}:{self._state}"]
         return errors.Damaged(
             "the ledger was removed or rewound on the server: it no longer contains what was written last",
             where=f"{self._mirror.where} {self._state}",
-            remedy=f"Put it back: git --git-dir={self._mirror.directory} push {self._mirror.where} +{known}:{self._state}",
+            remedy=f"Put it back: {shlex.join(push)}",
         )
 
 

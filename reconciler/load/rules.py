@@ -164,6 +164,27 @@ def _real_moment(root: Any) -> Iterator[Violation]:
             )
 
 
+def _memory_in_a_unit(root: Any) -> Iterator[Violation]:
+    """A number alone is bytes, as on Kubernetes, and who writes 4 means something else."""
+    path: Path = ("spec", "resources", "memory")
+    value = places.value(root, path)
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not quantities.BYTES.fullmatch(text):
+        return
+    count = quantities.size(value)
+    if count < LEAST_MEMORY:
+        amount = "1 byte" if count == 1 else f"{count} bytes"
+        yield Violation(
+            path=path,
+            message=f"{places.dotted(path)}: {wording.show(value)} means {amount}, in which nothing runs",
+            fix=f"write {text}Gi, or {text}Mi" if text.isdecimal() else "write a size such as 512Mi or 2Gi",
+        )
+
+
+LEAST_MEMORY = 1 << 16
+"""Bytes: less than any program needs to start."""
+
+
 def _not_its_own_dependency(root: Any) -> Iterator[Violation]:
     name = places.value(root, ("metadata", "name"))
     for index, other in enumerate(_items(root, ("spec", "dependsOn"))):
@@ -225,6 +246,7 @@ TABLE: dict[str, tuple[Rule, ...]] = {
         _one_source_of_a_variable,
         _criu_needs_an_image,
         _real_moment,
+        _memory_in_a_unit,
         _not_its_own_dependency,
     ),
     "Checkpoint": (),

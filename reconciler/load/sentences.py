@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -80,7 +82,7 @@ def _wrong_type(path: Path, error: Any, word: str) -> Violation:
     noun = schema.get("title") or " or ".join(NOUNS[one] for one in wanted)
     if value is None:
         return Violation(path=path, message=f"{places.dotted(path)} has no value", fix=f"write {noun}, or remove the field")
-    fix = _proper_form(value, wanted, schema, word)
+    fix = _proper_mapping(path, value, word) if "object" in wanted else _proper_form(value, wanted, schema, word)
     return Violation(path=path, message=f"{places.dotted(path)}: expected {noun}, found {_what(value, word)}", fix=fix)
 
 
@@ -88,14 +90,61 @@ def _proper_form(value: Any, wanted: Sequence[str], schema: Schema, word: str) -
     if "string" in wanted and isinstance(value, int | float):
         return _proper_text(value, schema) or as_text(word or str(value), schema)
     if "array" in wanted and not isinstance(value, dict | list):
-        items = ", ".join(word.split()) if len(word) < wording.LONGEST else ""
-        return f"write it as a list: [{items or wording.show(value)}]"
+        return f"write it as a list: [{_items(word) if len(word) < wording.LONGEST else wording.show(value)}]"
     if isinstance(value, str):
         if "boolean" in wanted and value.lower() in ("true", "false"):
             return f"write {value.lower()} without quotes"
         if ("integer" in wanted or "number" in wanted) and type(scalars.resolve(value)) is int:
             return f"write {value} without quotes"
     return ""
+
+
+def _items(word: str) -> str:
+    """The words of a command line as the items of a list, each in quotes unless every reader takes it for text."""
+    try:
+        words = shlex.split(word)
+    except ValueError:  # a quotation mark that is never closed
+        words = word.split()
+    return ", ".join(_plain_or_quoted(each) for each in words)
+
+
+def _plain_or_quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_YAML else json.dumps(text, ensure_ascii=False)
+
+
+_PLAIN = re.compile(r"(?:--?|\.{0,2}/)?[A-Za-z][\w./=+-]*", re.ASCII)
+_WORDS_OF_YAML = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def _proper_mapping(path: Path, value: Any, word: str) -> str:
+    """The mapping that was probably meant by its main field alone, or by a list as other tools have it."""
+    name = path[-1] if path else ""
+    if name == "env" and isinstance(value, list):
+        pairs = [_variable(each) for each in value]
+        text = ", ".join(f"{pair[0]}: {json.dumps(pair[1], ensure_ascii=False)}" for pair in pairs if pair)
+        return f"write it as a mapping: {{{text}}}" if all(pairs) and 0 < len(text) <= wording.LONGEST else ""
+    if name == "checkpoint" and value is False:
+        return "write {engine: none}"
+    if name in SHORTHANDS and isinstance(value, SHORTHANDS[name][1]) and not isinstance(value, bool):
+        return f"write {{{SHORTHANDS[name][0]}: {word if len(word) < wording.LONGEST else wording.show(value)}}}"
+    return ""
+
+
+def _variable(item: Any) -> tuple[str, str] | None:
+    """Name and value of a variable written as `{name: A, value: b}` or as `A=b`."""
+    if isinstance(item, dict) and set(item) == {"name", "value"} and isinstance(item["name"], str):
+        return item["name"], str(item["value"])
+    name, equals, value = item.partition("=") if isinstance(item, str) else ("", "", "")
+    return (name, value) if equals else None
+
+
+SHORTHANDS: dict[str | int, tuple[str, type]] = {
+    "retries": ("failure", int),
+    "restore": ("from", str),
+    "code": ("path", str),
+    "suspend": ("reason", str),
+}
+"""Mappings that people write as the value of one field alone: that field, and the type of its values."""
 
 
 def as_text(word: str, schema: Schema) -> str:
@@ -139,6 +188,8 @@ def _wrong_text(path: Path, error: Any) -> Iterator[Violation]:
 def _proper_text(value: Any, schema: Schema) -> str:
     """The duration or size that was probably meant."""
     title = schema.get("title", "")
+    if isinstance(value, str) and value.lower() in ("auto", "none") and value.lower() in re.split(r"[ ,]+", title):
+        return f"write {value.lower()}"
     proper = (
         quantities.proper_duration(value) if "duration" in title else quantities.proper_size(value) if "size" in title else ""
     )
@@ -175,7 +226,8 @@ def _out_of_range(path: Path, error: Any) -> Iterator[Violation]:
 
 
 def _too_many(path: Path, error: Any) -> Iterator[Violation]:
-    noun = "fields" if isinstance(error.instance, dict) else "items"
+    noun = "field" if isinstance(error.instance, dict) else "item"
+    noun = noun if error.validator_value == 1 else f"{noun}s"
     bound = "at least" if error.validator == "minItems" else "at most"
     message = f"{places.dotted(path)} must have {bound} {error.validator_value} {noun}, not {len(error.instance)}"
     yield Violation(path=path, message=message)

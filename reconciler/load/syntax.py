@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import yaml
@@ -82,6 +83,10 @@ TABLE = (
 )
 """First match wins."""
 
+_GLUED = re.compile(r" *(?:- +)?([A-Za-z][\w-]*):[^\s:/\"',\]}][^\s:,\]}]*\s*")
+"""A key and its value with nothing between, alone in a line: neither `http://…` nor part of a list."""
+_ODD = re.compile(r" *(?:- *)?(?:[\w.-]+: *)?([\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000])")
+
 _UNSTARTED = {
     "\t": (_TAB, "indent with spaces"),
     "@": ("a value cannot begin with @", "quote it"),
@@ -97,6 +102,8 @@ def finding(error: yaml.YAMLError, text: str) -> Finding:
     context = str(getattr(error, "context", None) or "")
     mark = getattr(error, "problem_mark", None)
     start = getattr(error, "context_mark", None) or mark
+    if mark is not None and (pasted := _pasted(text, mark.line)):
+        return pasted
     if "cannot start any token" in problem and mark is not None:
         char = text.split("\n")[mark.line][mark.column : mark.column + 1]
         message, fix = _UNSTARTED.get(char, (f"a value cannot begin with {char}", "quote it"))
@@ -105,6 +112,19 @@ def finding(error: yaml.YAMLError, text: str) -> Finding:
         if row.problem in problem and row.context in context:
             return _at(start if row.at_start else mark, row.message, row.fix)
     return _at(mark, f"not valid YAML: {context + ': ' if context else ''}{problem}", "correct the syntax")
+
+
+def _pasted(text: str, noticed: int) -> Finding | None:
+    """What looks right in the line that the parser stumbles over, or in the one before, and is not: a colon or a space."""
+    first = max(noticed - 1, 0)
+    for index, line in enumerate(text.split("\n")[first : noticed + 1], first):
+        if odd := _ODD.match(line):
+            message = f"the space here is the character U+{ord(odd[1]):04X}, which is none for YAML"
+            return Finding(line=index + 1, column=odd.start(1) + 1, message=message, fix="type a plain space")
+        if glued := _GLUED.fullmatch(line):
+            column = glued.end(1) + 1
+            return Finding(line=index + 1, column=column, message="a colon without a space behind it", fix='write "key: value"')
+    return None
 
 
 def _at(mark: yaml.Mark | None, message: str, fix: str) -> Finding:

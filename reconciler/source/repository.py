@@ -176,7 +176,7 @@ class RepositorySource:
             return self._stale("BranchMissing", gone)
         default = head.removeprefix("refs/heads/")
         known = default if head in branches else next(iter(sorted(branches))).removeprefix("refs/heads/")
-        remedy = "Push it again, or set source.ref."
+        remedy = "Name that one, as source.ref or by a flag, or push the other."
         if _ABBREVIATED.fullmatch(self._ref):
             remedy = "A commit is named by all 40 digits of its id."
         detail = f"{where} has no branch or tag “{self._ref}”; it has “{known}”. {remedy}"

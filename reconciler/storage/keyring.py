@@ -118,7 +118,7 @@ class Keyring:
     def _missing(self, kind: str, name: str) -> errors.KeyMissing:
         return errors.KeyMissing(
             f"the {kind} key {name!r} that the Store names is not in the key folder",
-            remedy=f"Put it at {self._folder}/{kind}/{name}.key (mode 0600).",
+            remedy=f"Put it at {self._folder}/{kind}/{name}.key (mode 0600); a first one is made by `openssl rand -hex 32`.",
         )
 
 

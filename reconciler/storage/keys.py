@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,7 +114,9 @@ def _read(path: Path, *, secret: bool) -> bytes:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             if secret and stat.S_IMODE(found.st_mode) & 0o077:
-                raise errors.Refused("others may read this secret key", where=str(path), remedy=f"chmod 600 {path}")
+                raise errors.Refused(
+                    "others may read this secret key", where=str(path), remedy=f"chmod 600 {shlex.quote(str(path))}"
+                )
             content = file.read(_LARGEST)
     except OSError as error:
         remedy = "A plain file that this account can read belongs there."

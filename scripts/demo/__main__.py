@@ -15,13 +15,17 @@ import console
 import machines
 import scenes
 
+from reconciler.seams import ending
+
 
 def main() -> int:
     """Play the scenes, check the claims, clean up. 0: everything held; 1: something did not; 130: interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     stage = console.Stage()
     site = machines.Site(stage)
-    keep = os.environ.get("KEEP", "") not in ("", "0")
+    keep, stop = (os.environ.get(name, "") not in ("", "0") for name in ("KEEP", "STOP"))
+    if stop:
+        return _stopped(site, stage)
     kept = False
     try:
         story = _played(site, stage)
@@ -33,6 +37,8 @@ def main() -> int:
     except KeyboardInterrupt:
         stage.say("interrupted: stopping what was started")
         return 130
+    except BrokenPipeError:
+        return ending.silenced()
     except (machines.DemoError, TimeoutError) as error:
         stage.fail(str(error))
         stage.say(f"the logs are in {site.logs}")
@@ -41,6 +47,16 @@ def main() -> int:
         stage.close()
         if not kept:
             site.close(forget=sys.exc_info()[0] is None and not stage.failed)
+
+
+def _stopped(site: machines.Site, stage: console.Stage) -> int:
+    """End a demo that was kept."""
+    try:
+        stage.say(f"ended, and {site.root} removed" if site.end() else "no demo is running")
+    except machines.DemoError as error:
+        stage.fail(str(error))
+        return 1
+    return 0
 
 
 def _played(site: machines.Site, stage: console.Stage) -> scenes.Story:

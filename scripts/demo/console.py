@@ -11,11 +11,17 @@ from typing import Any
 from rich import console, live, table, text
 
 
+class _Console(console.Console):
+    def on_broken_pipe(self) -> None:
+        """Tell who plays, so that everything is ended and removed; rich would end the process with status 1."""
+        raise BrokenPipeError
+
+
 class Stage:
     """Prints the story. On a terminal a table of the jobs stays below it."""
 
     def __init__(self) -> None:
-        self._console = console.Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
+        self._console = _Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
         self._live: live.Live | None = None
         self._began = time.monotonic()
         self._lock = threading.Lock()

@@ -19,6 +19,7 @@ from typing import Any
 
 import console
 
+from agent import cgroups
 from agent.supervisor import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -199,6 +200,12 @@ class Site:
         if forget:
             shutil.rmtree(self.root, ignore_errors=True)
 
+    def end(self) -> bool:
+        """End what an earlier demo left running and remove its folder; return whether there was any."""
+        found = self.root.exists()
+        self._clear()
+        return found
+
     def _clear(self) -> None:
         """Take away what an earlier demo left running (KEEP=1, or a kill)."""
         if self.root.exists():
@@ -212,6 +219,11 @@ class Site:
         left = of_folder(str(self.root))
         for pid in {*left, *descendants(left)}:
             _kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 5
+        while of_folder(str(self.root)) and time.monotonic() < end:
+            time.sleep(0.01)
+        for host in HOSTS:  # as root an agent makes control groups, and one that was killed removes none
+            cgroups.discard(cgroups.name_of((self.root / host).resolve()))
 
 
 def run(command: list[str], *, given: str = "", expect: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,7 +57,14 @@ def _reference(site: Site) -> Iterator[subprocess.Popen[bytes]]:
     code = site.clone / "code" / "train.py"
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
     with (site.logs / REFERENCE).open("wb") as log:
-        process = subprocess.Popen(["nice", "-n", "5", sys.executable, str(code)], env={**plain, **site.training}, stdout=log)
+        process = subprocess.Popen(
+            ["nice", "-n", "5", sys.executable, str(code)],
+            env={**plain, **site.training},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is for the demo: this one would answer with a traceback
+        )
     try:
         yield process
     finally:
@@ -167,14 +175,14 @@ def encore(site: Site, stage: console.Stage, lost: str) -> None:
     """Say what can be tried while everything but the lost host goes on running."""
     alive = next(host for host in machines.HOSTS if host != lost)
     stage.say("KEEP=1: the loop and the hosts go on running. Try:")
-    for line in (
-        f"perdure status --config {site.config}",
-        f"perdure rerun train --config {site.config}",
-        f"perdure top --config {site.config}",
-        f"perdure-agent notice --in 30s --data {site.root}/{alive}",
+    for program, *words in (
+        ("perdure", "status", "--config", site.config),
+        ("perdure", "rerun", "train", "--config", site.config),
+        ("perdure", "top", "--config", site.config),
+        ("perdure-agent", "notice", "--in", "30s", "--data", site.root / alive),
     ):
-        stage.command(f"{machines.BIN}/{line}")
-    stage.say("`make demo` begins anew and ends this one first")
+        stage.command(shlex.join([str(machines.BIN / program), *map(str, words)]))
+    stage.say("`make demo STOP=1` ends it and removes its folder; `make demo` does that first, too")
 
 
 def _unfinished(site: Site) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from agent import cgroups
 from agent.supervisor import confinement
@@ -63,6 +66,42 @@ def test_an_agent_in_its_leaf_uses_the_group_above(tmp_path: Path) -> None:
     found = cgroups.detect("x", picture(tmp_path, mountinfo, "0::/docker/1/own/agent\n", folders))
     assert found is not None
     assert found.folders["memory"] == tmp_path / "sys/fs/cgroup/own/perdure-x"
+
+
+def test_what_killed_agents_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    base = tmp_path / "pids"
+    for group in (
+        "perdure-own/kept",
+        "perdure-own/ended",
+        "perdure-killed/old",
+        "perdure-alive/new",
+        "perdure-busy/old/inside",
+    ):
+        (base / group).mkdir(parents=True)
+    for old in ("perdure-killed/old", "perdure-busy/old"):
+        os.utime(base / old, (1.0, 1.0))
+    cgroups.Groups(version=1, folders={"pids": base / "perdure-own"}).sweep({"kept"}, older=2.0)
+    left = {str(group.relative_to(base)) for group in base.glob("*/*/")}
+    assert left == {"perdure-own/kept", "perdure-alive/new", "perdure-busy/old"}, "one that is in use is refused by the kernel"
+    assert not (base / "perdure-killed").exists()
+
+
+@pytest.mark.parametrize(
+    ("mount", "own"),
+    [
+        ("/sys/fs/cgroup/pids rw - cgroup cgroup rw,pids", "4:pids:/own"),
+        ("/sys/fs/cgroup/pids rw - cgroup2 cgroup2 rw", "0::/own"),
+    ],
+    ids=["v1", "v2"],
+)
+def test_the_groups_of_one_agent_that_is_gone_are_discarded(tmp_path: Path, mount: str, own: str) -> None:
+    folder = "sys/fs/cgroup/pids/own"
+    root = picture(
+        tmp_path, f"30 25 0:26 / {mount}\n", f"{own}\n", {f"{folder}/perdure-x/run-1": {}, f"{folder}/perdure-y": {}}
+    )
+    cgroups.discard("x", root)
+    assert [group.name for group in (root / folder).iterdir()] == ["perdure-y"]
+    cgroups.discard("x", root)  # nothing is there any more
 
 
 def test_groups_above_what_is_mounted_are_not_ours(tmp_path: Path) -> None:

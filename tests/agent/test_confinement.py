@@ -299,6 +299,19 @@ def test_a_file_that_cannot_be_a_secret_is_named_with_what_to_do(tmp_path: Path,
     assert (caught.value.where, bool(caught.value.remedy)) == (str(file), True)
 
 
+def test_what_a_missing_secret_asks_for_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "a host's data" / "secrets"
+    for loosen in (None, folder, folder / "API_KEY"):  # not there; a folder, then a file that is open to others
+        if loosen is not None:
+            loosen.chmod(0o777)
+        with pytest.raises(errors.Refused) as caught:
+            secretfiles.read(folder, "default", ["API_KEY"])
+        command = caught.value.remedy.removeprefix("Put its value there: ")
+        assert "chown" not in command, "it belongs to the right user already"
+        subprocess.run(["sh", "-c", command], input=b"s3cr3t", check=True, timeout=10)
+        assert secretfiles.read(folder, "default", ["API_KEY"]) == {"API_KEY": "s3cr3t"}
+
+
 def test_a_secret_of_one_tenant_is_not_anothers(host: Host) -> None:
     secret(host, "blue/TOKEN", "x")
     with host.up():

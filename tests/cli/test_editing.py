@@ -484,6 +484,8 @@ def test_what_follows_is_told(site: Site) -> None:
     assert "keep count, attempt 1 on here (Running)" in site.run("run", "count").stdout
     nowhere = site.run("move", "count", "--to", "nowhere", "--dry-run")
     assert "the next pass would\n-/+ checkpoint count, attempt 1 on here (Moving)" in nowhere.stderr
+    assert "no host 'nowhere' is known, and count waits until there is one" in nowhere.stderr
+    assert "is known" not in site.run("move", "count", "--to", "here", "--dry-run").stderr
     again = site.json("rerun", "count", "--dry-run")
     [refused] = again["follows"]
     assert (refused["verb"], refused["reason"]) == ("refuse", "ChangeRefused")

@@ -302,3 +302,12 @@ def test_an_empty_argument_is_called_so_and_nothing_is_done(
     remedy = "If it comes from a variable of your shell, see whether that is set."
     assert capsys.readouterr().err == f"perdure: {name}: it is empty\n  {remedy}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "said"), [("x", None, "of at least 1"), ("0", None, "of at least 1"), ("1.5", 10, "from 1 to 10")]
+)
+def test_a_number_that_is_none_is_told_with_its_bounds(given: str, most: int | None, said: str) -> None:
+    assert options.Count(1, most).convert("7", None, None) == 7
+    with pytest.raises(click.BadParameter, match=f"'{given}' is not a whole number {said}"):
+        options.Count(1, most).convert(given, None, None)

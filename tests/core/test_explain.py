@@ -40,8 +40,8 @@ def test_text_has_symbol_reason_changes_work_and_summary() -> None:
     assert explain.as_text(planned(ACTION)) == (
         "-/+ checkpoint team-a/train[2], attempt 3 on alpha (Recreating)\n"
         "      spec.resources.cpu changed\n"
-        "      spec.timeout: (none) -> 60 [in place]\n"
-        "      spec.resources.cpu: 1000 -> 2000 [checkpoint, recreate, restore]\n"
+        "      spec.timeout: (none) -> 1m [in place]\n"
+        "      spec.resources.cpu: 1 -> 2 [checkpoint, recreate, restore]\n"
         "      work: nothing lost, 45 steps saved\n"
         "\n"
         "Plan: 0 to create, 0 to change, 1 to replace, 0 to delete, 0 refused, 0 unchanged.\n"
@@ -68,7 +68,7 @@ def test_what_stays_is_shown_on_request_only() -> None:
 
 
 def test_long_values_are_cut_in_text_and_whole_in_json() -> None:
-    change = classify.FieldChange(path="p", before="x" * 500, after="", field_class=classify.FieldClass.NEW_RUN)
+    change = classify.FieldChange(path="p", before=json.dumps("x" * 500), after="", field_class=classify.FieldClass.NEW_RUN)
     long = planned(dataclasses.replace(ACTION, changes=(change,)))
     assert "x" * 121 not in explain.as_text(long)
     assert "x" * 500 in json.dumps(explain.as_json(long))

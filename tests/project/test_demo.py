@@ -6,6 +6,7 @@ import importlib
 import itertools
 import os
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from agent import cgroups
+from reconciler.seams import ending
 from tests import conditions, programs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,13 +56,22 @@ def begin(place: Path, tools: Path) -> subprocess.Popen[str]:
     )
 
 
+def groups() -> set[Path]:
+    """The control groups of hosts that are there."""
+    return set(Path("/sys/fs/cgroup").glob(f"*/{cgroups.PREFIX}*"))
+
+
 def test_every_claim_holds_and_nothing_is_left(place: Path, tools: Path) -> None:
+    before = groups()
     demo = begin(place, tools)
     told, _ = demo.communicate(timeout=LONGEST)
     assert demo.returncode == 0, told
     assert told.count("✓") >= 8
     assert "✗" not in told
     assert list(place.iterdir()) == []
+    hosts = [Path(place, f"perdure-demo-{os.getuid()}", name) for name in ("amsterdam", "berlin", "cairo")]
+    left = {f"{cgroups.PREFIX}{cgroups.name_of(host)}" for host in hosts}
+    assert not [group for group in groups() - before if group.name in left]
 
 
 def test_an_interrupted_demo_is_clean(place: Path, tools: Path) -> None:
@@ -71,14 +83,38 @@ def test_an_interrupted_demo_is_clean(place: Path, tools: Path) -> None:
             line = demo.stdout.readline()
             assert line, f"the demo ended early:\n{seen}"
             seen += line
-        demo.send_signal(signal.SIGINT)
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
         rest, _ = demo.communicate(timeout=60)
     finally:
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGKILL)
             demo.wait()
     assert demo.returncode == 130, seen + rest
+    assert "Traceback" not in seen + rest
     conditions.eventually(lambda: list(place.iterdir()) == [], message="the demo's folder is gone")
+
+
+def test_a_demo_that_nobody_reads_is_clean_and_silent(place: Path, tools: Path) -> None:
+    demo = begin(place, tools)
+    assert demo.stdout is not None
+    while "1. Jobs" not in demo.stdout.readline():
+        pass
+    demo.stdout.close()
+    assert demo.wait(timeout=60) == ending.CLOSED_PIPE
+    assert list(place.iterdir()) == []
+
+
+def test_a_demo_that_was_kept_can_be_ended(place: Path, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = place / f"perdure-demo-{os.getuid()}"
+    folder.mkdir()
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{folder}/berlin"])
+    monkeypatch.setenv("STOP", "1")
+    for says in ("removed", "no demo is running"):
+        demo = begin(place, tools)
+        told, _ = demo.communicate(timeout=60)
+        assert (demo.returncode, says in told) == (0, True), told
+    assert left.wait(timeout=10) == -signal.SIGKILL
+    assert list(place.iterdir()) == []
 
 
 def test_a_failed_job_ends_it_at_once_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -110,10 +146,14 @@ def test_what_to_try_next_names_a_host_that_is_left(monkeypatch: pytest.MonkeyPa
     said: list[str] = []
     monkeypatch.setattr(scenes.console.Stage, "command", lambda _stage, line, _output="": said.append(line))
     stage = scenes.console.Stage()
+    monkeypatch.setenv("TMPDIR", "/tmp/with a space")
+    monkeypatch.setattr(tempfile, "tempdir", None)
     for lost in machines.HOSTS:
-        scenes.encore(machines.Site(stage), stage, lost)
-        assert f"/{lost}" not in said[-1]
-        assert any(said[-1].endswith(f"/{host}") for host in machines.HOSTS)
+        site = machines.Site(stage)
+        scenes.encore(site, stage, lost)
+        program, notice, *_, data = shlex.split(said[-1])
+        assert (program, notice) == (str(machines.BIN / "perdure-agent"), "notice")
+        assert data in [str(site.root / host) for host in machines.HOSTS if host != lost], "a shell can take it as it is"
 
 
 def test_a_training_that_is_over_too_early_is_played_once_more_and_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,11 @@ def test_the_newest_working_python_is_taken(checkout: Path, tools: Path) -> None
     provide(tools, "python3.13", f'case "$1$2" in -m*) echo "took 3.13" >&2; exit 9;; esac; exec {sys.executable} "$@"')
     provide(tools, "python3", "exit 8")
     assert "took 3.13" in setup(checkout, tools).stderr
+
+
+def test_where_the_checkout_lies_is_written_without_its_path() -> None:
+    """Python reads these files in the encoding of the locale: with LC_ALL=C an umlaut would keep it from starting."""
+    folder = Path(sysconfig.get_path("purelib"))
+    ours = [line for file in folder.glob("_perdure.pth") for line in file.read_text().splitlines()]
+    assert [(folder / line).resolve() for line in ours] == [ROOT], "`make setup` writes it"
+    assert str(ROOT) not in ours

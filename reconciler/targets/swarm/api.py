@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import socket
 import stat
 import threading
@@ -199,7 +200,9 @@ def _knock(path: str) -> None:
 
 def _only_ours(path: Path) -> None:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise errors.Refused("this file with a secret can be read by others", where=str(path), remedy=f"chmod 600 {path}")
+        raise errors.Refused(
+            "this file with a secret can be read by others", where=str(path), remedy=f"chmod 600 {shlex.quote(str(path))}"
+        )
 
 
 def _get(client: docker.APIClient, kind: str, filters: Mapping[str, list[str]] | None = None) -> Any:
