@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent.runtime import call, shape, volumes
+from agent.runtime import call, seccomp, shape, volumes
 from agent.runtime.call import Config, Refused
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def check(config: Config, directory: str, own: Collection[str] = ()) -> None:
         faults = [
             *_container(config, image),
             *volumes.faults(volumes.folders(config, own), volumes.kept(image)),
-            *_credentials(manifest(config, confined=_apparmor()), call.read_json(directory, "credentials.json")),
+            *_credentials(manifest(config, confined=_apparmor()), list(_tasks(directory))),
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"the checkpoint in {directory} is not understood: {error!r}") from error
@@ -128,11 +128,21 @@ def _container(config: Config, image: Config) -> Iterator[str]:
         yield "it has other devices"
 
 
-def _credentials(yields: Manifest, image: Config) -> Iterator[str]:
-    if not image["tasks"]:
+def _tasks(directory: str) -> Iterator[Config]:
+    """Yield the threads as they will be: one without a filter gets those of its process where the kernel shares them out."""
+    tasks = call.read_json(directory, "credentials.json")["tasks"]
+    filters = seccomp.kept(directory) or []
+    shared = {task["pid"] for task in tasks if task["seccomp"] == FILTERED and seccomp.shared(task.get("filter"), filters)}
+    for task in tasks:
+        given = not task["seccomp"] and task.get("process") in shared
+        yield {**task, "seccomp": FILTERED} if given else task
+
+
+def _credentials(yields: Manifest, tasks: list[Config]) -> Iterator[str]:
+    if not tasks:
         yield "it has no process"
     for text, holds in RULES:
-        wrong = [str(task["pid"]) for task in image["tasks"] if not holds(task, yields)]
+        wrong = [str(task["pid"]) for task in tasks if not holds(task, yields)]
         if wrong:
             yield f"its process {', '.join(wrong[:3])} {text}"
 

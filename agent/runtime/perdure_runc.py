@@ -25,7 +25,8 @@ A restore directory (only root can enter it; the agent fills it from a verified 
     credentials.json   {"v": 1, "tasks": [TASK…]}, one for every thread of every process
       TASK             {"pid": 1, "uids": [real, effective, saved, fs], "gids": [the same four], "groups": [GID…],
                         "capabilities": {"bounding": MASK, "permitted": MASK, "effective": MASK, "inheritable": MASK},
-                        "no_new_privileges": BOOL, "seccomp": 0 | 1 | 2, "lsm": TEXT ("" for none)}
+                        "no_new_privileges": BOOL, "seccomp": 0 | 1 | 2, "filter": NUMBER of its newest (-1: none),
+                        "process": PID of the first thread, "lsm": TEXT ("" for none)}
 
     filters.json       {"v": 1, "filters": [FILTER…]}, in the order of the image
       FILTER           {"filter": BASE64 (instructions of linux/filter.h), "prev": NUMBER of the one before it (null: the first

@@ -29,8 +29,9 @@ CACHE = "filters"
 COMMON_MAGIC, SECCOMP_MAGIC = 0x54564319, 0x64413049
 """CRIU criu/include/magic.h: IMG_COMMON_MAGIC, SECCOMP_MAGIC."""
 LOG = "SECCOMP_FILTER_FLAG_LOG"
-LOG_FLAG = 2
-"""linux/seccomp.h; the only flag that CRIU keeps."""
+SYNC_FLAG, LOG_FLAG = 1, 2
+"""linux/seccomp.h: all threads of the process get the filter (CRIU writes this where they have the same, and only for the first
+thread), and what it forbids is logged. CRIU keeps no other flags."""
 NOTHING: Config = {
     "ociVersion": "1.0.2",
     "process": {"args": ["/nothing"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": []},
@@ -53,24 +54,39 @@ def lay(made: Call, config: Config, directory: str) -> None:
     profile = (config.get("linux") or {}).get("seccomp")
     if not profile:
         return
-    try:
-        kept = call.read_json(directory, "filters.json")["filters"]
-    except FileNotFoundError as error:
+    filters = kept(directory)
+    if filters is None:
         text = "the agent is older than the interposer, and tells nothing of the checkpoint's seccomp filters"
-        raise Refused(f"{text}. Run: systemctl restart perdure-agent") from error
+        raise Refused(f"{text}. Run: systemctl restart perdure-agent")
     instructions = _of_profile(made, profile)
     flags = LOG_FLAG if LOG in (profile.get("flags") or ()) else 0
     messages = [
-        _message(base64.b64decode(one["filter"]), one["prev"], one["flags"] & LOG_FLAG)
+        _message(base64.b64decode(one["filter"]), one["prev"], one["flags"] & (SYNC_FLAG | LOG_FLAG))
         if one["prev"] is not None
-        else _message(instructions, None, flags)
-        for one in kept
+        else _message(instructions, None, one["flags"] & SYNC_FLAG | flags)
+        for one in filters
     ]
     entry = b"".join(_field(1, message) for message in messages)
     with open(os.path.join(directory, "criu", "seccomp.img"), "wb") as file:
         for number in (COMMON_MAGIC, SECCOMP_MAGIC, len(entry)):
             file.write(number.to_bytes(4, "little"))
         file.write(entry)
+
+
+def kept(directory: str) -> list[Config] | None:
+    """Return the filters of the image in a restore directory; an older agent tells none."""
+    with suppress(FileNotFoundError):
+        return list(call.read_json(directory, "filters.json")["filters"])
+    return None
+
+
+def shared(newest: int | None, filters: list[Config]) -> bool:
+    """Whether the kernel gives all threads of a process what its first thread has, by the number of its newest filter."""
+    held = []
+    while newest is not None:
+        held.append(filters[newest])
+        newest = filters[newest]["prev"]
+    return bool(held) and all(one["flags"] & SYNC_FLAG for one in held)
 
 
 def _of_profile(made: Call, profile: Config) -> bytes:

@@ -65,7 +65,8 @@ def checkpoint(docker: Docker, name: str, directory: str) -> None:
     node.run(["runc", "--root", RUNTIMES, "kill", "--all", identity, "KILL"])
     node.run(["runc", "--root", RUNTIMES, "resume", identity], check=False)
     cores = {path.name: path.read_bytes() for path in (image / "criu").glob("core-*.img")}
-    who, kept = credentials.collect(cores), image / "criu" / filters.IMAGE
+    who = credentials.collect(cores, (image / "criu" / credentials.TREE).read_bytes())
+    kept = image / "criu" / filters.IMAGE
     (image / "credentials.json").write_text(json.dumps(who))
     (image / "filters.json").write_text(json.dumps(filters.collect(kept.read_bytes() if kept.exists() else b"", who["tasks"])))
     (image / "container.json").write_text(json.dumps(compare.described(config)))

@@ -14,7 +14,8 @@ from tests.lab import fleet
 from tests.lab.lab import Lab
 
 COUNT = """
-import hashlib, secrets, time
+import hashlib, secrets, threading, time
+threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()
 nonce, dirty, n = secrets.token_hex(16), bytearray(secrets.token_bytes(1 << 20)), 0
 said = hashlib.sha256(dirty).hexdigest()[:16]
 while True:
@@ -23,7 +24,7 @@ while True:
     print(nonce, n, flush=True)
     time.sleep(0.02)
 """
-"""Prints a nonce that exists in its memory alone, and a count that goes on only with that memory."""
+"""Prints a nonce that exists in its memory alone, and a count that goes on only with that memory; one more thread waits."""
 
 PIECES = """
 import os, secrets, time

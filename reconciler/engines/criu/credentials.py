@@ -1,23 +1,25 @@
 """Who the processes of an image are, decoded from CRIU's core images so that a restore can be refused before it begins.
 
 Sources: CRIU `images/core.proto` (core_entry: tc = 3, thread_core = 5; task_core_entry: old seccomp_mode = 11,
-old_seccomp_filter = 12; thread_core_entry: creds = 10, seccomp_mode = 11, seccomp_filter = 12) and `images/creds.proto`. Names
-of files: `core-<pid>.img`, one per thread. What comes out is written down in `agent/runtime/perdure_runc.py`, which compares it
-with the manifest's `config.json`.
+old_seccomp_filter = 12; thread_core_entry: creds = 10, seccomp_mode = 11, seccomp_filter = 12), `images/creds.proto` and
+`images/pstree.proto` (pstree_entry: pid = 1, threads = 5). Names of files: `core-<pid>.img`, one per thread. What comes out is
+written down in `agent/runtime/perdure_runc.py`, which compares it with the manifest's `config.json`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler import errors
 from reconciler.engines.criu import messages
 
+TREE = "pstree.img"
 _CORE = re.compile(r"core-([0-9]{1,10})\.img")
 
 _TASK, _THREAD = 3, 5
+_PID, _THREADS = 1, 5
 _CREDS, _SECCOMP, _OLD_SECCOMP = 10, 11, 11
 _FILTER, _OLD_FILTER = 12, 12
 _UIDS = (1, 3, 5, 7)
@@ -31,13 +33,23 @@ def is_core(name: str) -> bool:
     return _CORE.fullmatch(name) is not None
 
 
-def collect(images: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return the credentials of every thread. Raises `errors.Damaged` when one cannot be read, or none is there."""
-    tasks = [_task(name, content) for name, content in sorted(images.items(), key=_pid)]
-    tasks = [task for task in tasks if task is not None]
+def collect(images: Mapping[str, bytes], tree: bytes) -> dict[str, Any]:
+    """Return the credentials of every thread; `tree` says which process each is of.
+
+    Raises `errors.Damaged` when something cannot be read, or no thread is there.
+    """
+    owners = {thread: pid for pid, threads in _processes(tree) for thread in threads}
+    read = (_task(name, content) for name, content in sorted(images.items(), key=_pid))
+    tasks = [{**task, "process": owners.get(task["pid"], task["pid"])} for task in read if task is not None]
     if not tasks:
         raise errors.Damaged("the image says of no process who it is")
     return {"v": 1, "tasks": tasks}
+
+
+def _processes(tree: bytes) -> Iterator[tuple[int, list[int]]]:
+    for message in messages.messages(tree, messages.COMMON_MAGIC, messages.PSTREE_MAGIC, TREE):
+        fields = messages.decode(message, TREE)
+        yield messages.number(fields, _PID), messages.numbers(fields, _THREADS)
 
 
 def _pid(item: tuple[str, bytes]) -> int:

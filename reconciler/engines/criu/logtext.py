@@ -37,7 +37,7 @@ MEANINGS: tuple[Row, ...] = (
     ),
     Row(
         pattern=r"Can't dump half of stream unix connection",
-        meaning="a unix socket is connected to a process outside of the container",
+        meaning="a unix socket is connected to a process outside of the container, or to a command of `docker exec`",
     ),
     Row(
         pattern=r"Non-empty write queue on an in-flight socket",

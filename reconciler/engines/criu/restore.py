@@ -92,7 +92,7 @@ def _fill(image: store.Image, directory: Path) -> None:
     _examine(directory, names, small)
     _write_pages(image, names, directory, list(small))
     cores = {name: _content(directory / path) for name, path in small.items() if credentials.is_core(name)}
-    who = credentials.collect(cores)
+    who = credentials.collect(cores, _content(directory / CRIU / credentials.TREE))
     (directory / CREDENTIALS).write_text(json.dumps(who))
     kept = _content(directory / small[filters.IMAGE]) if filters.IMAGE in small else b""
     (directory / FILTERS).write_text(json.dumps(filters.collect(kept, who["tasks"])))

@@ -75,6 +75,28 @@ def test_a_filter_that_the_manifest_wants_is_there(tmp_path: Path) -> None:
             _check(tmp_path, config, _task(seccomp=mode))
 
 
+@pytest.mark.parametrize(
+    ("flags", "owner", "given"),
+    [((1, 1), 7, True), ((1, 3), 7, True), ((0, 1), 7, False), ((1, 0), 7, False), ((1, 1), 9, False), ((1, 1), None, False)],
+)
+def test_a_thread_has_the_filters_that_the_kernel_shares_out(
+    flags: tuple[int, int], owner: int | None, given: bool, tmp_path: Path
+) -> None:
+    """CRIU writes those of a process whose threads have the same for its first thread alone."""
+    config = _config()
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO"}
+    kept = [{"filter": "", "prev": prev, "flags": each} for prev, each in zip((None, 0), flags, strict=True)]
+    (tmp_path / "filters.json").write_text(json.dumps({"v": 1, "filters": kept}))
+    first = _task(seccomp=2, filter=1, process=7)
+    other = _task(pid=8, filter=-1, **({} if owner is None else {"process": owner}))
+    _check(tmp_path, config, first)
+    if given:
+        _check(tmp_path, config, first, other)
+    else:
+        with pytest.raises(Refused, match="its process 8 has no seccomp filter"):
+            _check(tmp_path, config, first, other)
+
+
 def test_an_apparmor_profile_is_the_same_where_the_kernel_has_apparmor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = _config(apparmorProfile="docker-default")
     _check(tmp_path, config, _task())

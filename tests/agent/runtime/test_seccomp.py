@@ -114,6 +114,15 @@ def test_every_first_filter_is_the_manifests_and_later_ones_are_the_programs(fol
     assert lay(folder, {**PROFILE, "flags": []}) == stream.seccomp((FILTER, None, 0), (OTHER, 0, 2), (FILTER, None, 0))
 
 
+def test_what_all_threads_of_a_process_are_given_they_are_given_again(folder: Path, runtime: Runtime) -> None:
+    told = [(OTHER, None, 1), (OTHER, 0, 3)]
+    filters = [{"filter": base64.b64encode(code).decode(), "prev": prev, "flags": flags} for code, prev, flags in told]
+    (folder / "filters.json").write_text(json.dumps({"v": 1, "filters": filters}))
+    assert lay(folder) == stream.seccomp((FILTER, None, 3), (OTHER, 0, 3))
+    assert lay(folder, {**PROFILE, "flags": []}) == stream.seccomp((FILTER, None, 1), (OTHER, 0, 3))
+    assert runtime.commands
+
+
 def test_a_runtime_is_asked_once_for_a_profile(folder: Path, runtime: Runtime, tmp_path: Path) -> None:
     assert lay(folder) == lay(folder)
     assert runtime.commands == ["create", "delete"]

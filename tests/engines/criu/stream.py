@@ -74,13 +74,20 @@ def text(field: int, content: bytes) -> bytes:
     return bytes([*_varint(field << 3 | 2), *_varint(len(content))]) + content
 
 
-def core(uid: int = 0, capabilities: tuple[int, int] = (0xFB, 0), seccomp: int = 2, newest: int = 0) -> bytes:
-    """A core image of one thread, as CRIU writes it; `newest` is the filter that it names."""
+def pstree(*processes: Sequence[int]) -> bytes:
+    """An image of processes: the threads of each, the first of which names it."""
+    written = [messages.encode([(1, threads[0]), (2, 0), *((5, one) for one in threads)]) for threads in processes]
+    return messages.image(messages.COMMON_MAGIC, messages.PSTREE_MAGIC, written)
+
+
+def core(uid: int = 0, capabilities: tuple[int, int] = (0xFB, 0), seccomp: int | None = 2, newest: int = 0) -> bytes:
+    """A core image of one thread, as CRIU writes it; `newest` is the filter that it names, unless it has no mode at all."""
     creds = messages.encode([(field, uid) for field in range(1, 9)])
     for field in (9, 10, 11, 12):
         creds += messages.encode([(field, word) for word in capabilities])
     creds += messages.encode([(13, 0), (14, 4), (14, 24)]) + text(15, b"unconfined") + messages.encode([(18, 1)])
-    thread = messages.encode([(1, 0), (2, 0)]) + text(10, creds) + messages.encode([(11, seccomp), (12, newest)])
+    thread = messages.encode([(1, 0), (2, 0)]) + text(10, creds)
+    thread += messages.encode([(11, seccomp), (12, newest)] if seccomp is not None else [])
     whole = messages.encode([(1, 1)]) + text(3, messages.encode([(1, 1), (2, 0)])) + text(5, thread)
     return messages.image(messages.COMMON_MAGIC, messages.CORE_MAGIC, [whole])
 

@@ -16,7 +16,7 @@ from tests.engines.criu import stream
 
 GOOD = {
     "criu/inventory.img": b"inventory",
-    "criu/pstree.img": b"pstree",
+    "criu/pstree.img": stream.pstree((1, 7)),
     "criu/descriptors.json": b'["/dev/null", "pipe:[1]", "pipe:[2]"]',
     "criu/core-1.img": stream.core(uid=1000),
     "criu/core-7.img": stream.core(newest=1),
@@ -71,7 +71,9 @@ def test_a_good_image_is_laid_out_for_root_alone(tmp_path: Path) -> None:
         "seccomp": 2,
         "filter": 0,
         "lsm": "unconfined",
+        "process": 1,
     }
+    assert [task["process"] for task in tasks] == [1, 1]
     assert json.loads((folder / "filters.json").read_text())["filters"] == [
         {"filter": "ZW5naW5lJ3M=", "prev": None, "flags": 2},
         {"filter": "aXRzIG93bi4=", "prev": 0, "flags": 0},
