@@ -122,9 +122,13 @@ def _contents(path: Path, work: Path, seen: set[Path]) -> Iterator[bytes]:
         return
     seen.add(path)
     try:
-        content = path.read_bytes()
+        descriptor = folders.open_plain(path)  # jobs of the same user may put something else there, that would keep us waiting
     except OSError as error:
         raise errors.Refused(f"the requirements cannot be read: {error.strerror}", where=path.name) from error
+    if descriptor is None:
+        raise errors.Refused("the requirements are no plain file", where=path.name, remedy="Commit the file itself.")
+    with open(descriptor, "rb") as file:
+        content = file.read()
     yield content
     text = content.decode(errors="replace")
     for included in INCLUDED.findall(text):
@@ -150,7 +154,10 @@ def _files(place: Path, work: Path) -> Iterator[bytes]:
 
 
 def _file_digest(path: Path) -> bytes:
-    with path.open("rb") as file:
+    descriptor = folders.open_plain(path)
+    if descriptor is None:
+        return b""
+    with open(descriptor, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 

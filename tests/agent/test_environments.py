@@ -13,6 +13,7 @@ import pytest
 
 from agent import account, environments, interpreter, refusal
 from agent.supervisor import processes
+from reconciler import errors
 from reconciler.core import model
 from tests import conditions
 from tests.agent.host import Host
@@ -181,6 +182,14 @@ def test_missing_requirements_are_refused(counted: Counted, tmp_path: Path) -> N
     with pytest.raises(Exception, match="cannot be read") as caught:
         counted.get(tmp_path / "work/none.txt", tmp_path / "work")
     assert refusal.exit_of(caught.value) is not None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", ["requirements.txt", "base.txt"])
+def test_a_pipe_in_the_place_of_requirements_is_not_waited_for(counted: Counted, tmp_path: Path, place: str) -> None:
+    (tmp_path / "work" / place).unlink()
+    os.mkfifo(tmp_path / "work" / place)
+    with pytest.raises(errors.Refused, match="no plain file"):
+        counted.get(tmp_path / "work/requirements.txt", tmp_path / "work")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
