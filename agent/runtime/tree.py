@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -53,9 +54,15 @@ def discard(folder: int, name: str) -> None:
                 inner = os.open(each, FOLDER, dir_fd=top)
                 try:
                     for one in os.listdir(inner):
-                        if not _unlinked(inner, one):
+                        if _unlinked(inner, one):
+                            continue
+                        try:
                             os.rename(one, f"{mark}{moved}", src_dir_fd=inner, dst_dir_fd=top)
-                            moved += 1
+                        except OSError as error:
+                            if error.errno != errno.EXDEV:
+                                raise
+                            discard(inner, one)  # overlayfs moves no folder of an image's own layers
+                        moved += 1
                 finally:
                     os.close(inner)
                 os.rmdir(each, dir_fd=top)

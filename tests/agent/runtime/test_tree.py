@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,17 @@ def test_a_tree_is_removed_however_deep_it_is(tmp_path: Path) -> None:
     hostile.deepen(tmp_path / "a", hostile.DEEP)
     tree.remove(str(tmp_path / "a"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts an overlay")
+def test_folders_of_an_images_own_layer_are_removed_which_overlayfs_does_not_move(tmp_path: Path) -> None:
+    for name in ("lower/gone/examples/deep", "upper", "work", "merged"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "lower/gone/examples/deep/file").touch()
+    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work,redirect_dir=off"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(tmp_path / "merged")], check=True)
+    try:
+        tree.remove(str(tmp_path / "merged/gone"))
+        assert list((tmp_path / "merged").iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path / "merged")], check=True)
