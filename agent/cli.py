@@ -233,13 +233,11 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _cores(millicores: int) -> str:
-    return f"{millicores / 1000:g} core{'' if millicores == 1000 else 's'}"
-
-
 def _table(state: dict[str, Any]) -> str:
+    from reconciler.core import transition
+
     mark = " (draining)" if state["draining"] else " (going away)" if state["notice"] else ""
-    lines = [f"host {state['host']}{mark}: {_cores(state['cpu'])}, {state['memory'] / 2**30:.1f} GiB offered"]
+    lines = [f"host {state['host']}{mark}: {transition.cores(state['cpu'])}, {state['memory'] / 2**30:.1f} GiB offered"]
     lines += [f"  ! {text}" for text in state["conditions"]]
     rows = [("JOB", "ATTEMPT", "STATE", "STEP", "CHECKPOINTS", "")]
     for item in state["items"]:

@@ -234,7 +234,7 @@ def _host(host: observed.HostView, seen: view.View) -> Iterator[findings.Finding
         )
         yield findings.fail(f"{state.host} has not been heard for {gap}", remedy)
         return
-    offer = f"{state.cpu / 1000:g} core{'' if state.cpu == 1000 else 's'}, {output.size(state.memory)}"
+    offer = f"{transition.cores(state.cpu)}, {output.size(state.memory)}"
     age = transition.duration(seen.age)
     running = seen.world.running(state.host)
     yield findings.ok(f"{state.host} offers {offer}; {running} attempt{'' if running == 1 else 's'} (seen {age} ago)")

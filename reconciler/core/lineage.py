@@ -38,6 +38,13 @@ def latest(run: record.Record, offered: Iterable[observed.Taken]) -> observed.Ta
     return best
 
 
+def newest(checkpoints: Iterable[observed.Taken]) -> observed.Taken | None:
+    """Return the head of the newest of these attempts."""
+    taken = tuple(checkpoints)
+    last = max((each.attempt for each in taken), default=0)
+    return head(each for each in taken if each.attempt == last)
+
+
 def head(checkpoints: Iterable[observed.Taken]) -> observed.Taken | None:
     """Return the last of one attempt's checkpoints, whatever the host's clock said: that of the highest number, or the one that
     is no other's parent where they have none."""

@@ -40,6 +40,11 @@ def steps(count: int | None) -> str:
     return "1 step" if count == 1 else f"{count} steps"
 
 
+def cores(millicores: int) -> str:
+    """Return thousandths of a core as people say them: "1 core", "0.5 cores"."""
+    return f"{millicores / 1000:g} core{'' if millicores == 1000 else 's'}"
+
+
 def duration(seconds: float | None) -> str:
     """Return seconds as people write them: "8 s", "3 min 20 s", "2 h 5 min"."""
     if seconds is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.core import codec, observed, spec
+from reconciler.core import codec, lineage, observed, spec
 from reconciler.storage import announced, export
 
 UNIT = store.UNIT
@@ -166,19 +166,9 @@ class FakeStore:
 
     def _last(self, kept: Kept, plan: store.Prune) -> bool:
         """Return whether it is the newest of a run that would keep others: it goes only together with all of them."""
-        run = {digest: one for digest, one in self.images.items() if one.meta.run == kept.meta.run}
-        parents = {one.taken.parent for one in run.values()}
-        newest = max(
-            run.values(),
-            key=lambda one: (
-                one.meta.attempt,
-                one.meta.number,
-                one.taken.digest not in parents,
-                one.meta.taken_at,
-                one.taken.digest,
-            ),
-        )
-        return newest is kept and not set(run) <= set(plan.digests)
+        run = {digest: one.taken for digest, one in self.images.items() if one.meta.run == kept.meta.run}
+        newest = lineage.newest(run.values())
+        return newest is kept.taken and not set(run) <= set(plan.digests)
 
     def _check(self) -> None:
         if self.broken:

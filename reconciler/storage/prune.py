@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reconciler import errors
 from reconciler.contracts import store
-from reconciler.core import codec
+from reconciler.core import codec, lineage, observed
 from reconciler.storage import files, image, layout, leases
 from reconciler.storage.disk import Disk
 
@@ -107,19 +107,17 @@ def _kept(disk: Disk, digest: str, plan: store.Prune) -> bool:
 
 
 def _newest(disk: Disk, run: str, here: list[str]) -> str:
-    """Return the end of the newest attempt's line, whatever the hosts' clocks said: its last, or the one that is no other's
-    parent where the images do not say which they are."""
-    ages, parents = [], set()
+    """Return the end of the newest attempt's line."""
+    taken: list[observed.Taken] = []
     for digest in here:
         try:
             found, file = image.read_manifest(disk, run, digest)
         except errors.PerdureError:
             continue
         file.close()
-        parents.add(found.body.parent)
-        meta = found.body.meta
-        ages.append((meta.attempt, meta.number, meta.taken_at, digest))
-    return max(ages, key=lambda age: (*age[:2], age[3] not in parents, *age[2:]))[3] if ages else ""
+        taken.append(found.body.taken(digest))
+    last = lineage.newest(taken)
+    return last.digest if last is not None else ""
 
 
 def _tombstone(disk: Disk, digest: str, plan: store.Prune, now: float, token: str) -> float:
